@@ -1,0 +1,14 @@
+//! Every decision that Mainstay takes, as pure code: no I/O, no clock, no runtime, no global randomness.
+//!
+//! Time arrives as a [`time::Moment`], randomness as a [`random::Rng`]. The crates above perform what is decided here, so
+//! that each decision can be tested with virtual time and replayed from a seed.
+
+pub mod backoff;
+pub mod balance;
+pub mod budget;
+pub mod health;
+pub mod outlier;
+pub mod random;
+pub mod retry;
+pub mod route;
+pub mod time;

@@ -1,0 +1,72 @@
+//! Whether a failed attempt is followed by another. (behaviour to be written)
+
+use crate::backoff;
+
+/// A route's rules.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// Attempts in all, the first one included; 1 turns retries off.
+    pub attempts: u32,
+    /// Waits between attempts at endpoints that answered with a failure; a refused connection is retried at once.
+    pub backoff: backoff::Policy,
+    /// Also retry idempotent requests that were answered 502, 503 or 504.
+    pub on_5xx: bool,
+    /// Also retry idempotent requests whose attempt timed out.
+    pub on_timeout: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { attempts: 3, backoff: backoff::Policy::default(), on_5xx: false, on_timeout: false }
+    }
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// No connection came to be: nothing was sent.
+    Connect,
+    /// A reused idle connection closed before any byte of a response.
+    StaleConnection,
+    /// A fresh connection closed or reset before any byte of a response.
+    Reset,
+    /// No response in time.
+    Timeout,
+    /// An answer 502, 503 or 504, not yet relayed.
+    Status(u16),
+    /// A response that is not valid HTTP.
+    Malformed,
+}
+
+/// What is known of the request when an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Situation {
+    /// How it failed.
+    pub failure: Failure,
+    /// Attempts made, this one included.
+    pub made: u32,
+    /// The method is GET, HEAD, OPTIONS, PUT, DELETE or TRACE, or an idempotency key came with the request.
+    pub idempotent: bool,
+    /// The whole body can be sent again.
+    pub replayable: bool,
+    /// Something of a response has reached the client.
+    pub answered: bool,
+    /// The request came from another gateway's retry, so that layer owns retries.
+    pub retried_upstream: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try another endpoint at once, if the budget allows.
+    RetryNow,
+    /// Try another endpoint after the backoff, if the budget allows.
+    RetryAfterBackoff,
+    /// Tell the client.
+    GiveUp,
+}
+
+/// Decides. The caller charges the budget and keeps to the deadline.
+pub fn decide(_policy: &Policy, _situation: &Situation) -> Verdict {
+    Verdict::GiveUp
+}

@@ -1,0 +1,258 @@
+//! What the gateway knows and counts, readable from any thread while it serves.
+//!
+//! Counters have one writer each (a worker) and are summed when read, so that requests never share a cache line.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use mainstay_core::health;
+
+use crate::spec;
+
+/// Upper bounds of the duration histograms' buckets in seconds (OpenTelemetry, `http.server.request.duration`); one more
+/// bucket holds the rest.
+pub const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// The whole state behind the spec that is served now. A reload makes a new one that shares the parts that did not change.
+#[derive(Debug)]
+pub struct State {
+    /// Number of the spec: 1 at start, one more at each reload.
+    pub generation: u64,
+    /// When it was applied.
+    pub applied_at: SystemTime,
+    /// Listeners, as in the spec.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Routes, as in the spec.
+    pub routes: Vec<Arc<Route>>,
+    /// Services, as in the spec.
+    pub services: Vec<Arc<Service>>,
+}
+
+/// A listener and its counters.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its settings.
+    pub spec: spec::Listener,
+    /// Counters, one a worker.
+    pub shards: Shards<ListenerCounters>,
+}
+
+/// Counters of a listener.
+#[derive(Debug, Default)]
+pub struct ListenerCounters {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections closed.
+    pub closed: Counter,
+    /// TLS handshakes that failed.
+    pub tls_failures: Counter,
+    /// Requests refused before a route was known (malformed, too large, too slow).
+    pub rejected: Counter,
+}
+
+/// A route and its counters.
+#[derive(Debug)]
+pub struct Route {
+    /// Its settings.
+    pub spec: spec::Route,
+    /// Counters, one a worker.
+    pub shards: Shards<RouteCounters>,
+}
+
+/// Counters of a route.
+#[derive(Debug, Default)]
+pub struct RouteCounters {
+    /// Requests begun.
+    pub started: Counter,
+    /// Responses by first digit: `[1xx (upgrades), 2xx, 3xx, 4xx, 5xx]`.
+    pub by_class: [Counter; 5],
+    /// Requests whose client left before the response was complete.
+    pub client_gone: Counter,
+    /// Error responses that the gateway made itself.
+    pub own_errors: Counter,
+    /// Retries.
+    pub retries: Counter,
+    /// Durations from the first byte of the request to the last of the response.
+    pub duration: Histogram,
+}
+
+/// A service, its endpoints and counters.
+#[derive(Debug)]
+pub struct Service {
+    /// Its settings.
+    pub spec: spec::Service,
+    /// Its endpoints, as in the spec.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// One more at each change of any endpoint's eligibility; workers compare it to renew their balancers.
+    pub epoch: AtomicU64,
+    /// Retries that the budget refused.
+    pub budget_refusals: AtomicU64,
+    /// Requests answered 503 because no endpoint was eligible.
+    pub empty: AtomicU64,
+    /// Shared between workers; only retries and batched deposits lock it.
+    pub retry_budget: Mutex<mainstay_core::budget::Budget>,
+}
+
+/// An endpoint: health, load and counters.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its settings.
+    pub spec: spec::Endpoint,
+    /// Its name in logs, metrics and commands: the address as configured.
+    pub name: String,
+    health: AtomicU8,
+    /// Ejected by passive checks.
+    pub ejected: AtomicBool,
+    /// Drained by an operator (the spec's own `drain` comes on top).
+    pub drained: AtomicBool,
+    /// Why it is down, ejected or unresolved; empty when it is well.
+    pub reason: Mutex<String>,
+    /// When its state changed last.
+    pub changed_at: Mutex<SystemTime>,
+    /// Where it is; `None` while its name does not resolve.
+    pub resolved: Mutex<Option<std::net::SocketAddr>>,
+    /// Requests in flight, over all workers (least-request compares it).
+    pub in_flight: AtomicU32,
+    /// Failures in a row; a success writes only if it is not zero.
+    pub failures_in_a_row: AtomicU32,
+    /// Times it was ejected.
+    pub ejections: AtomicU64,
+    /// Probes that passed.
+    pub probes_passed: AtomicU64,
+    /// Probes that failed.
+    pub probes_failed: AtomicU64,
+    /// Counters, one a worker.
+    pub shards: Shards<EndpointCounters>,
+}
+
+impl Endpoint {
+    /// An endpoint of which nothing is known yet.
+    pub fn new(spec: spec::Endpoint, health: health::State, workers: usize) -> Self {
+        let resolved = match &spec.address {
+            spec::Address::Socket(address) => Some(*address),
+            spec::Address::Name { .. } => None,
+        };
+        Self {
+            name: spec.address.to_string(),
+            drained: AtomicBool::new(false),
+            spec,
+            health: AtomicU8::new(health as u8),
+            ejected: AtomicBool::new(false),
+            reason: Mutex::new(String::new()),
+            changed_at: Mutex::new(SystemTime::now()),
+            resolved: Mutex::new(resolved),
+            in_flight: AtomicU32::new(0),
+            failures_in_a_row: AtomicU32::new(0),
+            ejections: AtomicU64::new(0),
+            probes_passed: AtomicU64::new(0),
+            probes_failed: AtomicU64::new(0),
+            shards: Shards::new(workers),
+        }
+    }
+
+    /// What active checks say.
+    pub fn health(&self) -> health::State {
+        match self.health.load(Ordering::Acquire) {
+            value if value == health::State::Up as u8 => health::State::Up,
+            value if value == health::State::Down as u8 => health::State::Down,
+            _unknown => health::State::Unknown,
+        }
+    }
+
+    /// Stores what active checks say. The caller raises the service's epoch.
+    pub fn set_health(&self, health: health::State) {
+        self.health.store(health as u8, Ordering::Release);
+    }
+
+    /// Whether it gets no new requests by an operator's or the config's wish.
+    pub fn is_draining(&self) -> bool {
+        self.spec.drain || self.drained.load(Ordering::Acquire)
+    }
+}
+
+/// Counters of an endpoint.
+#[derive(Debug, Default)]
+pub struct EndpointCounters {
+    /// Attempts begun (TCP: connections).
+    pub attempts: Counter,
+    /// Responses by first digit, as in [`RouteCounters::by_class`].
+    pub by_class: [Counter; 5],
+    /// Attempts without a connection.
+    pub connect_failures: Counter,
+    /// Attempts that were reset or closed before a response.
+    pub resets: Counter,
+    /// Attempts without a response in time.
+    pub timeouts: Counter,
+    /// Connections opened.
+    pub connections_opened: Counter,
+    /// Connections closed.
+    pub connections_closed: Counter,
+    /// Durations from the start of the attempt to its response head.
+    pub duration: Histogram,
+}
+
+/// A number that one thread raises and others read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `by`. Only the owning worker may call it: two writers would lose counts.
+    pub fn add(&self, by: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A histogram over [`BUCKETS`] that one thread writes.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// Observations in each bucket (not cumulative); the last one is above all bounds.
+    pub buckets: [Counter; 15],
+    /// Sum of the observations in nanoseconds.
+    pub sum_nanos: Counter,
+}
+
+impl Histogram {
+    /// Records a duration.
+    pub fn record(&self, duration: std::time::Duration) {
+        let seconds = duration.as_secs_f64();
+        let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
+        if let Some(counter) = self.buckets.get(bucket) {
+            counter.add(1);
+        }
+        self.sum_nanos.add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+/// One value for each worker, on cache lines of their own.
+#[derive(Debug)]
+pub struct Shards<T>(Box<[Aligned<T>]>);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Aligned<T>(T);
+
+impl<T: Default> Shards<T> {
+    /// Fresh values for `workers` workers.
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers.max(1)).map(|_worker| Aligned::default()).collect())
+    }
+
+    /// The value of `worker`.
+    ///
+    /// # Panics
+    /// Never: a worker beyond the last shares the last one's value.
+    pub fn of(&self, worker: usize) -> &T {
+        &self.0[worker.min(self.0.len() - 1)].0
+    }
+
+    /// Sums what `read` finds in every worker's value.
+    pub fn sum(&self, read: impl Fn(&T) -> u64) -> u64 {
+        self.0.iter().map(|shard| read(&shard.0)).sum()
+    }
+}
