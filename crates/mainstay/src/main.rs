@@ -1,2 +1,5 @@
-#![allow(missing_docs)]
-fn main() {}
+//! The `mainstay` binary.
+
+fn main() -> std::process::ExitCode {
+    mainstay::cli::main()
+}
