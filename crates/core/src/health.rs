@@ -1,4 +1,7 @@
-//! The active health of one endpoint, as an event machine. (behaviour to be written)
+//! The active health of one endpoint, as an event machine.
+//!
+//! At most one probe runs. The next one starts an interval after the last one did, or when that one ends if it takes
+//! longer. The machine holds the probe's time-out itself, so a prober that never answers counts as a failure.
 
 use std::time::Duration;
 
@@ -75,31 +78,125 @@ pub enum Output {
     },
 }
 
+/// Bounds of intervals and time-outs whatever the policy says: never a busy loop, never a wait without end.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The machine: `step`, then `poll_output` until `None`, then sleep until `deadline`.
 #[derive(Clone, Debug)]
-pub struct Machine {}
+pub struct Machine {
+    policy: Policy,
+    rng: Rng,
+    state: State,
+    /// Verdicts of the same kind in a row.
+    streak: Streak,
+    /// Of the latest probe.
+    generation: u64,
+    probe: Probe,
+    /// When the next probe starts, at the earliest.
+    next: Moment,
+    /// What `poll_output` told last: a change that is undone before it is polled is no change.
+    told: State,
+    /// The latest probe has not been given to the driver yet.
+    start_untold: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Streak {
+    Passes(u32),
+    Failures(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Probe {
+    Idle,
+    Running { until: Moment },
+}
 
 impl Machine {
     /// A machine whose first probe goes out at once. It starts from `state`, which a reload carries over.
-    pub fn new(_policy: Policy, _state: State, _now: Moment, _rng: Rng) -> Self {
-        Self {}
+    pub fn new(policy: Policy, state: State, now: Moment, rng: Rng) -> Self {
+        let mut machine = Self {
+            policy: Policy {
+                interval: policy.interval.clamp(SHORTEST, LONGEST),
+                timeout: policy.timeout.clamp(SHORTEST, LONGEST),
+                unhealthy: policy.unhealthy.max(1),
+                healthy: policy.healthy.max(1),
+            },
+            rng,
+            state,
+            streak: Streak::Passes(0),
+            generation: 0,
+            probe: Probe::Idle,
+            next: now,
+            told: state,
+            start_untold: false,
+        };
+        machine.start_if_due(now);
+        machine
     }
 
     /// Takes in what happened. Total: never fails or blocks.
-    pub fn step(&mut self, _now: Moment, _input: Input) {}
+    pub fn step(&mut self, now: Moment, input: Input) {
+        if let Probe::Running { until } = self.probe {
+            match input {
+                // An answer that comes too late is a failure even if it overtakes the time-out.
+                Input::Verdict { generation, passed } if generation == self.generation => {
+                    self.conclude(passed && now < until);
+                }
+                Input::Timeout if now >= until => self.conclude(false),
+                Input::Verdict { .. } | Input::Timeout => {}
+            }
+        }
+        self.start_if_due(now);
+    }
 
     /// The next effect, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        if self.told != self.state {
+            let from = std::mem::replace(&mut self.told, self.state);
+            return Some(Output::Changed { from, to: self.state });
+        }
+        std::mem::take(&mut self.start_untold).then_some(Output::StartProbe { generation: self.generation })
     }
 
     /// When to feed [`Input::Timeout`]. Never absent: a machine that waits for ever would be a stuck endpoint.
     pub fn deadline(&self) -> Moment {
-        Moment::NEVER
+        match self.probe {
+            Probe::Idle => self.next,
+            Probe::Running { until } => until,
+        }
     }
 
     /// What is known now.
     pub fn state(&self) -> State {
-        State::Unknown
+        self.state
+    }
+
+    fn start_if_due(&mut self, now: Moment) {
+        if matches!(self.probe, Probe::Idle) && now >= self.next {
+            self.generation += 1;
+            self.probe = Probe::Running { until: now.after(self.policy.timeout) };
+            self.next = now.after(self.policy.interval.mul_f64(0.9 + 0.2 * self.rng.unit()));
+            self.start_untold = true;
+        }
+    }
+
+    /// Ends the running probe, which voids its generation.
+    fn conclude(&mut self, passed: bool) {
+        self.probe = Probe::Idle;
+        self.start_untold = false;
+        self.streak = match (self.streak, passed) {
+            (Streak::Passes(count), true) => Streak::Passes(count.saturating_add(1)),
+            (Streak::Failures(count), false) => Streak::Failures(count.saturating_add(1)),
+            (Streak::Failures(_), true) => Streak::Passes(1),
+            (Streak::Passes(_), false) => Streak::Failures(1),
+        };
+        self.state = match (self.state, self.streak) {
+            (State::Unknown, Streak::Passes(_)) => State::Up,
+            (State::Down, Streak::Passes(count)) if count >= self.policy.healthy => State::Up,
+            (State::Unknown | State::Up, Streak::Failures(count)) if count >= self.policy.unhealthy => State::Down,
+            (state, Streak::Passes(_) | Streak::Failures(_)) => state,
+        };
     }
 }

@@ -1,4 +1,7 @@
-//! Whether a failed attempt is followed by another. (behaviour to be written)
+//! Whether a failed attempt is followed by another.
+//!
+//! The rule behind every arm: a second attempt must not be able to do twice what the client asked for once, and must not
+//! add load where retries are the load.
 
 use crate::backoff;
 
@@ -67,6 +70,26 @@ pub enum Verdict {
 }
 
 /// Decides. The caller charges the budget and keeps to the deadline.
-pub fn decide(_policy: &Policy, _situation: &Situation) -> Verdict {
-    Verdict::GiveUp
+pub fn decide(policy: &Policy, situation: &Situation) -> Verdict {
+    if situation.answered || situation.retried_upstream || situation.made >= policy.attempts {
+        return Verdict::GiveUp;
+    }
+    let repeatable = situation.idempotent && situation.replayable;
+    match situation.failure {
+        // Nothing was sent, so neither the method nor the body stands in the way: what was read of it is still here.
+        Failure::Connect => Verdict::RetryNow,
+        // The endpoint closed an idle connection just as it was used: no sign of trouble, hence no wait.
+        Failure::StaleConnection if repeatable => Verdict::RetryNow,
+        // An endpoint that dies drops all its requests at once; the jittered wait keeps them from hitting the survivors
+        // at once too.
+        Failure::Reset if repeatable => Verdict::RetryAfterBackoff,
+        Failure::Timeout if repeatable && policy.on_timeout => Verdict::RetryAfterBackoff,
+        Failure::Status(502..=504) if repeatable && policy.on_5xx => Verdict::RetryAfterBackoff,
+        Failure::StaleConnection
+        | Failure::Reset
+        | Failure::Timeout
+        | Failure::Status(_)
+        // An endpoint that does not speak HTTP has still received, and maybe carried out, the request.
+        | Failure::Malformed => Verdict::GiveUp,
+    }
 }
