@@ -1,0 +1,76 @@
+# Everything a person does with this checkout. `make help` says what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo build test lint advisories bench soak fuzz clean need-build need-lint
+
+# Cargo.lock is part of the release: a build that would change it fails instead.
+CARGO ?= cargo
+CARGO_FLAGS ?= --locked
+# The end-to-end tests start whole clusters of processes; more than two at a time only measure each other.
+TEST_THREADS ?= 2
+# Seconds a fuzz target runs, seconds a soak runs, and the options of the benchmark (`make bench ARGS=--quick`).
+FUZZ_SECONDS ?= 20
+SOAK_SECONDS ?= 600
+ARGS ?=
+
+help: ## this list
+	@echo "Mainstay: keeps services available while their parts fail."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+demo: need-build ## build, then watch a gateway hide dying services for a minute
+	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
+	./target/release/mainstay demo $(ARGS)
+
+build: need-build ## the release binary, target/release/mainstay
+	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
+
+test: need-build ## every test; first installs the Debian packages that they need
+	@tests/install-packages.sh tests/packages.txt
+	$(CARGO) build $(CARGO_FLAGS) --workspace --all-targets
+	$(CARGO) test $(CARGO_FLAGS) --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+lint: need-build need-lint ## formatting, clippy, and the licences and sources of dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	$(CARGO) deny $(CARGO_FLAGS) check --hide-inclusion-graph bans licenses sources
+	@echo "known vulnerabilities were not looked up, since that needs a database from the network: make advisories"
+
+advisories: need-lint ## known vulnerabilities of dependencies (fetches the advisory database)
+	$(CARGO) deny $(CARGO_FLAGS) check advisories
+
+bench: need-build ## compare with haproxy and nginx, written to bench/results/ (ARGS=--quick for a short one)
+	@tests/install-packages.sh bench/packages.txt
+	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay -p mainstay-bench
+	./target/release/mainstay-bench --mainstay target/release/mainstay $(ARGS)
+
+soak: need-build ## SOAK_SECONDS (600) of load with faults and reloads, counting every failed request
+	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
+	./target/release/mainstay demo --plain --duration $(SOAK_SECONDS)s
+
+fuzz: need-build ## every fuzz target for FUZZ_SECONDS (20) each
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/smoke.sh
+
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf fuzz/target fuzz/corpus fuzz/artifacts bench/work
+
+# A missing tool is named together with the command that installs it.
+need-build:
+	@command -v $(CARGO) >/dev/null || { \
+	  echo "error: cargo (the Rust toolchain) is not installed" >&2; \
+	  echo "  hint: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
+	@command -v cc >/dev/null || { \
+	  echo "error: cc (a C compiler, for the TLS library) is not installed" >&2; \
+	  echo "  hint: apt-get install -y build-essential" >&2; exit 1; }
+
+need-lint:
+	@$(CARGO) fmt --version >/dev/null 2>&1 || { \
+	  echo "error: rustfmt is not installed" >&2; echo "  hint: rustup component add rustfmt" >&2; exit 1; }
+	@$(CARGO) clippy --version >/dev/null 2>&1 || { \
+	  echo "error: clippy is not installed" >&2; echo "  hint: rustup component add clippy" >&2; exit 1; }
+	@$(CARGO) deny --version >/dev/null 2>&1 || { \
+	  echo "cargo-deny is not installed: building it, which takes some minutes once"; \
+	  $(CARGO) install --locked cargo-deny; }
