@@ -24,3 +24,19 @@ pub fn delay(policy: &Policy, retry: u32, rng: &mut Rng) -> Duration {
     let bound = policy.base.saturating_mul(1u32.checked_shl(retry.min(31)).unwrap_or(u32::MAX)).min(policy.cap);
     bound.mul_f64(rng.unit())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_double_up_to_the_cap() {
+        let policy = Policy { base: Duration::from_millis(25), cap: Duration::from_millis(150) };
+        for (retry, bound_ms) in [(0, 25), (1, 50), (2, 100), (3, 150), (4, 150), (31, 150), (u32::MAX, 150)] {
+            let mut rng = Rng::seeded(7);
+            let longest = (0..2000).map(|_draw| delay(&policy, retry, &mut rng)).max().unwrap();
+            assert!(longest <= Duration::from_millis(bound_ms), "{retry}: {longest:?}");
+            assert!(longest > Duration::from_millis(bound_ms).mul_f64(0.98), "{retry}: {longest:?}");
+        }
+    }
+}

@@ -117,8 +117,8 @@ impl Balancer {
         Some(if scaled(second, first) < scaled(first, second) { second } else { first })
     }
 
-    /// The owner of the key's slot; if it may not be picked, that of the next slot, so that its keys spread over all
-    /// others while theirs stay.
+    /// The owner of the key's slot; if it may not be picked, that of another slot of the key, so that its keys spread over
+    /// all others while theirs stay.
     fn by_key(&self, key: u64, excluded: &[usize]) -> Option<usize> {
         let may = |index: &usize| self.open[*index] && !excluded.contains(index);
         self.table.walk(key).find(may).or_else(|| {

@@ -109,3 +109,61 @@ impl Budget {
         &mut self.slices[(number % (SLICES + 1)) as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(ratio: f64, floor_per_second: f64) -> Policy {
+        Policy { ratio, floor_per_second, window: Duration::from_secs(10) }
+    }
+
+    fn granted(budget: &mut Budget, now: Moment, wanted: u32) -> u32 {
+        (0..wanted).map(|_retry| u32::from(budget.withdraw(now))).sum()
+    }
+
+    #[test]
+    fn the_floor_works_from_idle() {
+        for start in [Moment::ZERO, Moment::from_millis(1), Moment::from_millis(86_400_000)] {
+            let mut budget = Budget::new(policy(0.2, 3.0), start);
+            assert_eq!(granted(&mut budget, start, 1000), 30);
+            let later = start.after(Duration::from_secs(3600));
+            assert_eq!(granted(&mut budget, later, 1000), 30, "after an idle hour");
+        }
+    }
+
+    #[test]
+    fn the_share_follows_recent_requests() {
+        let mut budget = Budget::new(policy(0.2, 0.0), Moment::ZERO);
+        assert_eq!(granted(&mut budget, Moment::ZERO, 10), 0, "no requests, no floor");
+        budget.deposit(Moment::ZERO, 1000);
+        assert_eq!(granted(&mut budget, Moment::from_millis(9_000), 150), 150);
+        assert_eq!(granted(&mut budget, Moment::from_millis(9_400), 150), 50);
+        assert_eq!(granted(&mut budget, Moment::from_millis(11_000), 1), 0, "those requests are too old");
+        budget.deposit(Moment::from_millis(11_000), 1000);
+        assert_eq!(granted(&mut budget, Moment::from_millis(11_000), 1), 0, "those retries are not");
+        budget.deposit(Moment::from_millis(20_500), 1000);
+        assert_eq!(granted(&mut budget, Moment::from_millis(20_500), 500), 400, "now they are");
+    }
+
+    #[test]
+    fn a_clock_read_before_the_lock_does_no_harm() {
+        let mut budget = Budget::new(policy(1.0, 0.0), Moment::from_millis(60_000));
+        budget.deposit(Moment::from_millis(59_000), 5);
+        budget.deposit(Moment::ZERO, 5);
+        assert_eq!(granted(&mut budget, Moment::from_millis(58_000), 100), 10);
+        assert_eq!(granted(&mut budget, Moment::NEVER, 100), 0);
+    }
+
+    #[test]
+    fn senseless_policies_allow_nothing_and_do_not_panic() {
+        for (ratio, floor, window) in [(f64::NAN, 3.0, 10), (0.2, f64::NAN, 10), (-1.0, -1.0, 10), (0.2, 3.0, 0)] {
+            let mut budget = Budget::new(
+                Policy { ratio, floor_per_second: floor, window: Duration::from_secs(window) },
+                Moment::ZERO,
+            );
+            budget.deposit(Moment::ZERO, 1);
+            assert_eq!(granted(&mut budget, Moment::from_millis(1), 10), 0);
+        }
+    }
+}

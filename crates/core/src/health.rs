@@ -200,3 +200,6 @@ impl Machine {
         };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,3 +93,75 @@ pub fn decide(policy: &Policy, situation: &Situation) -> Verdict {
         | Failure::Malformed => Verdict::GiveUp,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ALL_ON: Policy = Policy {
+        attempts: 3,
+        backoff: backoff::Policy { base: Duration::ZERO, cap: Duration::ZERO },
+        on_5xx: true,
+        on_timeout: true,
+    };
+    const FAILURES: [Failure; 6] = [
+        Failure::Connect,
+        Failure::StaleConnection,
+        Failure::Reset,
+        Failure::Timeout,
+        Failure::Status(503),
+        Failure::Malformed,
+    ];
+
+    fn first_get(failure: Failure) -> Situation {
+        Situation { failure, made: 1, idempotent: true, replayable: true, answered: false, retried_upstream: false }
+    }
+
+    #[test]
+    fn by_failure_and_request() {
+        use Verdict::{GiveUp, RetryAfterBackoff, RetryNow};
+        // Failure; a GET by default; a GET with everything on; a POST with everything on; a PUT whose body is gone.
+        let table = [
+            (Failure::Connect, [RetryNow, RetryNow, RetryNow, RetryNow]),
+            (Failure::StaleConnection, [RetryNow, RetryNow, GiveUp, GiveUp]),
+            (Failure::Reset, [RetryAfterBackoff, RetryAfterBackoff, GiveUp, GiveUp]),
+            (Failure::Timeout, [GiveUp, RetryAfterBackoff, GiveUp, GiveUp]),
+            (Failure::Status(500), [GiveUp; 4]),
+            (Failure::Status(502), [GiveUp, RetryAfterBackoff, GiveUp, GiveUp]),
+            (Failure::Status(503), [GiveUp, RetryAfterBackoff, GiveUp, GiveUp]),
+            (Failure::Status(504), [GiveUp, RetryAfterBackoff, GiveUp, GiveUp]),
+            (Failure::Status(505), [GiveUp; 4]),
+            (Failure::Malformed, [GiveUp; 4]),
+        ];
+        for (failure, expected) in table {
+            let get = first_get(failure);
+            let found = [
+                decide(&Policy::default(), &get),
+                decide(&ALL_ON, &get),
+                decide(&ALL_ON, &Situation { idempotent: false, ..get }),
+                decide(&ALL_ON, &Situation { replayable: false, ..get }),
+            ];
+            assert_eq!(found, expected, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn never_once_answered_or_out_of_attempts_or_owned_by_another_layer() {
+        for failure in FAILURES {
+            let get = first_get(failure);
+            let refused = [
+                (ALL_ON, Situation { answered: true, ..get }),
+                (ALL_ON, Situation { retried_upstream: true, ..get }),
+                (ALL_ON, Situation { made: 3, ..get }),
+                (ALL_ON, Situation { made: u32::MAX, ..get }),
+                (Policy { attempts: 1, ..ALL_ON }, get),
+                (Policy { attempts: 0, ..ALL_ON }, get),
+            ];
+            for (policy, situation) in refused {
+                assert_eq!(decide(&policy, &situation), Verdict::GiveUp, "{situation:?}");
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Candidate;
-use crate::random::mix;
+use crate::random::{Rng, mix};
 
 /// Primes for the number of slots. Fifty slots for each candidate keep their shares within about two percent.
 const SIZES: [usize; 3] = [8191, 65_537, 655_373];
@@ -48,11 +48,14 @@ impl Table {
         Self(fill(size, &mut claimants).into())
     }
 
-    /// Owners of the key's slot and those after it: the order in which its candidates are asked.
+    /// Owners of the key's slot, then of slots drawn from the key: the order in which its candidates are asked.
+    ///
+    /// The slots next to the first would not do. Slots are claimed at regular distances, so that one candidate can follow
+    /// another far more often than its share, and would inherit most of the other's keys.
     pub(super) fn walk(&self, key: u64) -> impl Iterator<Item = usize> {
-        let size = self.0.len();
-        let start = ((u128::from(mix(key)) * size as u128) >> 64) as usize;
-        (start..size).chain(0..start).take(WALK).map(|slot| self.0[slot] as usize)
+        let slots = if self.0.is_empty() { 0 } else { WALK };
+        let mut draws = Rng::seeded(mix(key));
+        (0..slots).map(move |_slot| self.0[draws.below(self.0.len())] as usize)
     }
 }
 

@@ -1,1 +1,152 @@
+use super::*;
 
+fn candidates(weights: &[u32]) -> Vec<Candidate> {
+    weights
+        .iter()
+        .zip(0u64..)
+        .map(|(weight, number)| Candidate { weight: *weight, identity: crate::random::hash(&number.to_le_bytes()) })
+        .collect()
+}
+
+const ALL: [Policy; 4] = [Policy::RoundRobin, Policy::Random, Policy::LeastRequest, Policy::Hash];
+
+/// How often each candidate is picked, with nothing in flight.
+fn counts(policy: Policy, weights: &[u32], picks: u64) -> Vec<u32> {
+    let mut balancer = Balancer::new(policy, &candidates(weights));
+    let mut rng = Rng::seeded(picks);
+    let mut counts = vec![0u32; weights.len()];
+    for key in 0..picks {
+        counts[balancer.pick(Some(key), |_index| 0, &[], &mut rng).expect("all are eligible")] += 1;
+    }
+    counts
+}
+
+#[test]
+fn shares_follow_weights() {
+    let table: [&[u32]; 6] = [&[1], &[1, 1], &[3, 1], &[5, 0, 5, 10], &[1, 2, 3, 4, 5], &[1000, 1, 1000]];
+    for policy in ALL {
+        for weights in table {
+            let counts = counts(policy, weights, 60_000);
+            let total: u32 = weights.iter().sum();
+            for (count, weight) in counts.iter().zip(weights) {
+                let share = f64::from(*count) / 60_000.0;
+                let expected = f64::from(*weight) / f64::from(total);
+                assert!((share - expected).abs() < 0.015, "{policy:?} {weights:?}: {counts:?}");
+                assert!(*weight > 0 || *count == 0, "{policy:?} {weights:?}: {counts:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn round_robin_goes_in_turn() {
+    let table: [(&[u32], usize); 3] = [(&[1, 1, 1], 3), (&[7, 7], 2), (&[1, 2, 5], 8)];
+    for (weights, round) in table {
+        let mut balancer = Balancer::new(Policy::RoundRobin, &candidates(weights));
+        let mut rng = Rng::seeded(3);
+        for _round in 0..50 {
+            let mut counts = vec![0u32; weights.len()];
+            for _pick in 0..round {
+                counts[balancer.pick(None, |_index| 0, &[], &mut rng).expect("all are eligible")] += 1;
+            }
+            let least = weights.iter().min().copied().unwrap_or(1);
+            let expected: Vec<u32> = if weights.windows(2).all(|pair| pair[0] == pair[1]) {
+                weights.iter().map(|weight| weight / least).collect()
+            } else {
+                weights.to_vec()
+            };
+            assert!(counts.iter().zip(&expected).all(|(count, share)| count.abs_diff(*share) <= 1), "{counts:?}");
+        }
+    }
+}
+
+#[test]
+fn workers_do_not_start_in_step() {
+    for weights in [[1, 1, 1, 1], [1, 2, 3, 4]] {
+        let first: Vec<Option<usize>> = (0..40)
+            .map(|seed| {
+                let mut balancer = Balancer::new(Policy::RoundRobin, &candidates(&weights));
+                balancer.pick(None, |_index| 0, &[], &mut Rng::seeded(seed))
+            })
+            .collect();
+        assert!(first.iter().any(|pick| *pick != first[0]), "{weights:?}");
+    }
+}
+
+#[test]
+fn nobody_left_is_none() {
+    for policy in ALL {
+        let mut rng = Rng::seeded(9);
+        for (weights, eligible, excluded) in [
+            (vec![], vec![], vec![]),
+            (vec![1], vec![false], vec![]),
+            (vec![1], vec![], vec![]),
+            (vec![0], vec![true], vec![]),
+            (vec![1, 2], vec![true, true], vec![0, 1]),
+            (vec![1, 2, 1], vec![true, false, true], vec![2, 0]),
+        ] {
+            let mut balancer = Balancer::new(policy, &candidates(&weights));
+            balancer.set_eligible(&eligible);
+            for key in [Some(1), None] {
+                assert_eq!(balancer.pick(key, |_index| 0, &excluded, &mut rng), None, "{policy:?} {weights:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_less_loaded_of_two_is_picked() {
+    // Weights, loads, the one that must win if there are but two.
+    let table =
+        [([1, 1], [0, 1], 0), ([1, 1], [9, 8], 1), ([1, 10], [2, 10], 1), ([10, 1], [10, 0], 1), ([1, 3], [1, 4], 0)];
+    for (weights, loads, expected) in table {
+        let mut balancer = Balancer::new(Policy::LeastRequest, &candidates(&weights));
+        let mut rng = Rng::seeded(4);
+        for _pick in 0..100 {
+            let picked = balancer.pick(None, |index| loads[index], &[], &mut rng);
+            assert_eq!(picked, Some(expected), "{weights:?} {loads:?}");
+        }
+    }
+}
+
+#[test]
+fn requests_that_stay_in_flight_fill_endpoints_by_weight() {
+    let weights = [1, 2, 3, 4];
+    let mut balancer = Balancer::new(Policy::LeastRequest, &candidates(&weights));
+    let mut rng = Rng::seeded(5);
+    let mut loads = [0u32; 4];
+    for _request in 0..1000 {
+        let picked = balancer.pick(None, |index| loads[index], &[], &mut rng).expect("all are eligible");
+        loads[picked] += 1;
+    }
+    for (load, weight) in loads.iter().zip(weights) {
+        assert!(load.abs_diff(weight * 100) <= 8, "{loads:?}");
+    }
+}
+
+#[test]
+fn keys_of_a_failed_endpoint_spread_over_the_others() {
+    let mut balancer = Balancer::new(Policy::Hash, &candidates(&[1; 5]));
+    let mut rng = Rng::seeded(6);
+    let before: Vec<_> = (0..10_000).map(|key| balancer.pick(Some(key), |_index| 0, &[], &mut rng)).collect();
+    balancer.set_eligible(&[true, true, false, true, true]);
+    let mut moved = [0u32; 5];
+    for (key, owner) in (0..).zip(&before) {
+        let now = balancer.pick(Some(key), |_index| 0, &[], &mut rng);
+        if *owner == Some(2) {
+            moved[now.expect("four are eligible")] += 1;
+        } else {
+            assert_eq!(now, *owner, "key {key}");
+        }
+    }
+    assert!(moved.iter().enumerate().all(|(index, count)| (index == 2) == (*count < 350)), "{moved:?}");
+    assert_eq!(moved[2], 0);
+}
+
+#[test]
+fn without_a_key_hash_is_random() {
+    let mut balancer = Balancer::new(Policy::Hash, &candidates(&[1, 1]));
+    let mut rng = Rng::seeded(8);
+    let picks: Vec<_> = (0..50).map(|_pick| balancer.pick(None, |_index| 0, &[], &mut rng)).collect();
+    assert!(picks.contains(&Some(0)) && picks.contains(&Some(1)));
+}

@@ -1,0 +1,103 @@
+use super::*;
+
+const POLICY: Policy =
+    Policy { consecutive: 5, base: Duration::from_secs(10), cap: Duration::from_secs(35), max_ejected: 0.5 };
+
+fn seconds(seconds: u64) -> Moment {
+    Moment::from_millis(seconds * 1000)
+}
+
+fn trip(machine: &mut Machine, now: Moment, endpoint: usize) -> Vec<Output> {
+    machine.step(now, Input::Tripped { endpoint, others: 9 });
+    std::iter::from_fn(|| machine.poll_output()).collect()
+}
+
+fn wait(machine: &mut Machine, now: Moment) -> Vec<Output> {
+    machine.step(now, Input::Timeout);
+    std::iter::from_fn(|| machine.poll_output()).collect()
+}
+
+#[test]
+fn the_cap_of_small_and_large_services() {
+    // Share; endpoints; how many may be out at once.
+    let table = [
+        (0.5, 1, 0),
+        (0.5, 2, 1),
+        (0.5, 3, 1),
+        (0.5, 4, 2),
+        (0.5, 5, 2),
+        (0.1, 2, 0),
+        (0.1, 9, 0),
+        (0.1, 10, 1),
+        (0.3, 10, 3),
+        (0.29, 100, 29),
+        (1.0, 1, 0),
+        (1.0, 2, 1),
+        (1.0, 5, 4),
+        (9.0, 5, 4),
+        (0.0, 5, 0),
+        (f64::NAN, 5, 0),
+    ];
+    for (max_ejected, endpoints, expected) in table {
+        let mut machine = Machine::new(Policy { max_ejected, ..POLICY }, endpoints);
+        let ejected: usize = (0..endpoints).map(|endpoint| trip(&mut machine, seconds(0), endpoint).len()).sum();
+        assert_eq!(ejected, expected, "{max_ejected} of {endpoints}");
+    }
+}
+
+#[test]
+fn the_last_eligible_endpoint_stays() {
+    let mut machine = Machine::new(POLICY, 4);
+    machine.step(seconds(0), Input::Tripped { endpoint: 2, others: 0 });
+    assert_eq!(machine.poll_output(), None);
+    assert_eq!(machine.deadline(), None);
+}
+
+#[test]
+fn an_ejection_ends_at_its_deadline_and_not_before() {
+    let mut machine = Machine::new(POLICY, 2);
+    assert_eq!(trip(&mut machine, seconds(1), 1), [Output::Eject { endpoint: 1, until: seconds(11) }]);
+    assert_eq!(trip(&mut machine, seconds(2), 1), [], "it is out already");
+    assert_eq!(machine.deadline(), Some(seconds(11)));
+    assert_eq!(wait(&mut machine, seconds(10)), []);
+    assert_eq!(wait(&mut machine, seconds(11)), [Output::Restore { endpoint: 1 }]);
+    assert_eq!(machine.deadline(), None);
+    assert_eq!(wait(&mut machine, seconds(12)), [], "once");
+}
+
+#[test]
+fn ejections_in_a_row_last_longer_up_to_the_cap() {
+    let mut machine = Machine::new(POLICY, 2);
+    let mut now = seconds(0);
+    for expected in [10, 20, 30, 35, 35] {
+        let until = now.after(Duration::from_secs(expected));
+        assert_eq!(trip(&mut machine, now, 0), [Output::Eject { endpoint: 0, until }]);
+        assert_eq!(wait(&mut machine, until), [Output::Restore { endpoint: 0 }]);
+        now = until.after(Duration::from_secs(1));
+    }
+    // In service for as long as the last one lasted: the row is over.
+    now = now.after(Duration::from_secs(34));
+    assert_eq!(trip(&mut machine, now, 0), [Output::Eject { endpoint: 0, until: now.after(Duration::from_secs(10)) }]);
+}
+
+#[test]
+fn a_late_driver_frees_the_place_of_an_ejection_that_is_over() {
+    let mut machine = Machine::new(POLICY, 2);
+    trip(&mut machine, seconds(0), 0);
+    let outputs = trip(&mut machine, seconds(15), 1);
+    assert_eq!(outputs, [Output::Restore { endpoint: 0 }, Output::Eject { endpoint: 1, until: seconds(25) }]);
+}
+
+#[test]
+fn endpoints_that_do_not_exist_are_ignored() {
+    let mut machine = Machine::new(POLICY, 2);
+    assert_eq!(trip(&mut machine, seconds(0), 2), []);
+    assert_eq!(trip(&mut Machine::new(POLICY, 0), seconds(0), 0), []);
+}
+
+#[test]
+fn even_endless_policies_have_an_end() {
+    let mut machine = Machine::new(Policy { base: Duration::MAX, cap: Duration::MAX, ..POLICY }, 2);
+    trip(&mut machine, seconds(0), 0);
+    assert_eq!(machine.deadline(), Some(Moment::ZERO.after(LONGEST)));
+}
