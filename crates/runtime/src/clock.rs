@@ -1,0 +1,159 @@
+//! The monotonic clock behind every [`Moment`], and wall-clock time for people.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mainstay_core::time::Moment;
+
+static ORIGIN: OnceLock<Instant> = OnceLock::new();
+
+/// The process's monotonic clock. All copies share one origin, so that their moments compare.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// The clock; its origin is the first call in the process.
+    pub fn new() -> Self {
+        Self { origin: *ORIGIN.get_or_init(Instant::now) }
+    }
+
+    /// The present moment.
+    pub fn now(self) -> Moment {
+        self.at(Instant::now())
+    }
+
+    /// The moment that an instant stands for.
+    pub fn at(self, instant: Instant) -> Moment {
+        let nanos = instant.saturating_duration_since(self.origin).as_nanos();
+        Moment::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// The instant of a moment; `None` for one so far away that the system cannot name it, such as [`Moment::NEVER`].
+    pub fn instant(self, moment: Moment) -> Option<Instant> {
+        if moment == Moment::NEVER {
+            return None;
+        }
+        self.origin.checked_add(Duration::from_nanos(moment.as_nanos()))
+    }
+
+    /// Waits until `moment`; for ever if it never comes.
+    pub async fn sleep_until(self, moment: Moment) {
+        match self.instant(moment) {
+            Some(instant) => tokio::time::sleep_until(instant.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Writes wall-clock times as RFC 3339 in UTC with milliseconds, without allocating. The date is worked out once a second.
+#[derive(Clone, Debug)]
+pub struct Wall {
+    second: u64,
+    text: [u8; 24],
+}
+
+impl Wall {
+    /// A formatter.
+    pub fn new() -> Self {
+        Self { second: 0, text: *b"1970-01-01T00:00:00.000Z" }
+    }
+
+    /// Appends `time`. Times before 1970 come out as its first moment, times after 9999 as the last second of that year.
+    pub fn write(&mut self, time: SystemTime, out: &mut Vec<u8>) {
+        const LAST: u64 = 253_402_300_799;
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let second = since.as_secs().min(LAST);
+        if second != self.second {
+            self.second = second;
+            self.text = date_and_time(second);
+        }
+        digits(&mut self.text[20..23], u64::from(since.subsec_millis()));
+        out.extend_from_slice(&self.text);
+    }
+}
+
+impl Default for Wall {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn date_and_time(second: u64) -> [u8; 24] {
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let (year, month, day) = date(second / 86_400);
+    let of_day = second % 86_400;
+    digits(&mut text[0..4], year);
+    digits(&mut text[5..7], month);
+    digits(&mut text[8..10], day);
+    digits(&mut text[11..13], of_day / 3600);
+    digits(&mut text[14..16], of_day / 60 % 60);
+    digits(&mut text[17..19], of_day % 60);
+    text
+}
+
+/// Year, month and day of a number of days since 1970-01-01 (Hinnant's `civil_from_days`, for dates since 1970).
+fn date(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let of_era = shifted % 146_097;
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months counted from March, so that the leap day is the last of its year.
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+fn digits(place: &mut [u8], mut value: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(seconds: u64, millis: u64) -> String {
+        let mut out = Vec::new();
+        let mut wall = Wall::new();
+        wall.write(UNIX_EPOCH + Duration::from_secs(seconds), &mut out);
+        out.clear();
+        wall.write(UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(millis), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn wall_times_are_rfc_3339() {
+        for (seconds, millis, expected) in [
+            (0, 0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400, 7, "2000-02-29T00:00:00.007Z"),
+            (1_709_164_799, 999, "2024-02-28T23:59:59.999Z"),
+            (1_709_164_800, 0, "2024-02-29T00:00:00.000Z"),
+            (4_107_542_400, 1, "2100-03-01T00:00:00.001Z"),
+            (1_795_257_942, 250, "2026-11-21T10:45:42.250Z"),
+            (999_999_999_999, 0, "9999-12-31T23:59:59.000Z"),
+        ] {
+            assert_eq!(written(seconds, millis), expected);
+        }
+    }
+
+    #[test]
+    fn moments_and_instants_correspond() {
+        let clock = Clock::new();
+        let now = Instant::now();
+        assert_eq!(clock.instant(clock.at(now)), Some(now.max(clock.origin)));
+        assert_eq!(clock.instant(Moment::NEVER), None);
+        assert!(Clock::new().now() >= clock.at(now));
+    }
+}

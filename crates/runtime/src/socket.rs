@@ -1,0 +1,163 @@
+//! Sockets with the options that a gateway needs, all through safe calls.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// Listens on `address` without blocking. `SO_REUSEADDR` is set, so that connections of a process that has just left do
+/// not hold the port; with `reuse_port` every worker can have a listener of its own, between which the kernel spreads
+/// connections. An IPv6 address takes IPv6 only.
+///
+/// # Errors
+/// What the system says.
+pub fn listen_tcp(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = bind(address, reuse_port)?;
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Tells whether nobody listens on `address`. `SO_REUSEPORT` lets a second process of the same user share a port without a
+/// word, and half of the connections then go astray; so that is looked for before the first listener is bound. Port 0 is
+/// always free. Ask this for all addresses before binding any: one's own listener is in the way as well.
+///
+/// # Errors
+/// [`io::ErrorKind::AddrInUse`] if somebody does; otherwise what the system says (no such address, no permission).
+pub fn probe_bind(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    bind(address, false).map(drop)
+}
+
+fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Holds back further connections while the queue is emptied: the kernel drops their SYN, which the client sends again
+/// after a second, by which time somebody else listens. Closing the socket instead would reset those in the queue. Linux
+/// lets one more into an empty queue, so accept until there is none, then close.
+///
+/// # Errors
+/// What the system says.
+pub fn stop_listening_softly(listener: &TcpListener) -> io::Result<()> {
+    SockRef::from(listener).listen(0)
+}
+
+/// Sends small writes at once.
+///
+/// # Errors
+/// What the system says; a peer that has left already is a reason.
+pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_nodelay(true)
+}
+
+/// Whether an idle connection is of no more use: the peer closed or reset it, or sent what nobody asked for. Looks without
+/// taking anything, and never waits.
+pub fn peek_closed(socket: &impl AsFd) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    match SockRef::from(socket).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+        Ok(_closed_or_unasked) => true,
+        Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn loopback() -> SocketAddr {
+        "127.0.0.1:0".parse().unwrap()
+    }
+
+    #[test]
+    fn workers_share_a_port_and_strangers_are_noticed() {
+        let first = listen_tcp(loopback(), 16, true).unwrap();
+        let address = first.local_addr().unwrap();
+        let _second = listen_tcp(address, 16, true).unwrap();
+        assert_eq!(probe_bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(probe_bind(loopback()).is_ok());
+    }
+
+    #[test]
+    fn connections_left_over_do_not_hold_the_port() {
+        let listener = listen_tcp(loopback(), 16, true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        let accepted = accept(&listener);
+        drop(accepted);
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+        drop((listener, client));
+        probe_bind(address).unwrap();
+        listen_tcp(address, 16, true).unwrap();
+    }
+
+    #[test]
+    fn ipv6_takes_ipv6_only() {
+        let six = listen_tcp("[::]:0".parse().unwrap(), 16, true).unwrap();
+        let port = six.local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+        TcpStream::connect(("::1", port)).unwrap();
+    }
+
+    #[test]
+    fn a_soft_stop_holds_new_connections_back_and_keeps_those_in_the_queue() {
+        let listener = listen_tcp(loopback(), 16, false).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued: Vec<TcpStream> = (0..3).map(|_each| TcpStream::connect(address).unwrap()).collect();
+        stop_listening_softly(&listener).unwrap();
+        let late = TcpStream::connect_timeout(&address, Duration::from_millis(300));
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        for client in &mut queued {
+            accept(&listener).write_all(b"x").unwrap();
+            client.read_exact(&mut [0; 1]).unwrap();
+        }
+    }
+
+    #[test]
+    fn peeking_tells_idle_from_closed_and_unasked() {
+        let listener = listen_tcp(loopback(), 16, false).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut server = accept(&listener);
+        set_nodelay(&client).unwrap();
+        assert!(!peek_closed(&client));
+        server.write_all(b"?").unwrap();
+        wait_for(|| peek_closed(&client));
+        (&client).read_exact(&mut [0; 1]).unwrap();
+        assert!(!peek_closed(&client));
+        drop(server);
+        wait_for(|| peek_closed(&client));
+    }
+
+    fn accept(listener: &TcpListener) -> TcpStream {
+        listener.set_nonblocking(false).unwrap();
+        let (stream, _peer) = listener.accept().unwrap();
+        stream
+    }
+
+    fn wait_for(condition: impl Fn() -> bool) {
+        for _try in 0..1000 {
+            if condition() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("not within 10 s");
+    }
+}

@@ -1,0 +1,28 @@
+//! TLS settings out of files: certificates chosen by name, authorities, and errors that say which file and what to do.
+//!
+//! Keys never reach a log: no type here prints one.
+
+mod authorities;
+mod certificate;
+mod client;
+mod error;
+mod resolver;
+mod server;
+mod unverified;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+pub use certificate::Certificate;
+pub use client::{ClientSettings, ClientTls};
+pub use error::TlsError;
+pub use server::{ClientAuth, ServerTls};
+
+/// The cryptography that everything uses.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[cfg(test)]
+mod tests;
