@@ -1,7 +1,8 @@
-//! The retry budget of a service: over every window, retries stay within a share of the window's requests plus a floor.
+//! The retry budget of a service: a retry is granted while the retries of the window up to now, this one included, stay
+//! within a share of the window's requests plus a floor.
 //!
 //! Time is cut into slices. Requests are forgotten a little early and retries a little late (by up to one slice), so that
-//! the bound holds for every window exactly, and not only for those that begin where a slice does.
+//! the bound holds exactly, and not only for windows that begin where a slice does.
 
 use std::time::Duration;
 

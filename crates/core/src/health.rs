@@ -138,14 +138,16 @@ impl Machine {
 
     /// Takes in what happened. Total: never fails or blocks.
     pub fn step(&mut self, now: Moment, input: Input) {
+        let answer = match input {
+            Input::Verdict { generation, passed } if generation == self.generation => Some(passed),
+            Input::Verdict { .. } | Input::Timeout => None,
+        };
         if let Probe::Running { until } = self.probe {
-            match input {
-                // An answer that comes too late is a failure even if it overtakes the time-out.
-                Input::Verdict { generation, passed } if generation == self.generation => {
-                    self.conclude(passed && now < until);
-                }
-                Input::Timeout if now >= until => self.conclude(false),
-                Input::Verdict { .. } | Input::Timeout => {}
+            // Whatever came, the time-out may be due as well: then the answer is too late, even if it overtook it.
+            if now >= until {
+                self.conclude(false);
+            } else if let Some(passed) = answer {
+                self.conclude(passed);
             }
         }
         self.start_if_due(now);

@@ -1,5 +1,10 @@
 use super::*;
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+/// Routes as lines, and what of them is hidden by what.
+type Hidden<'a> = (&'a [&'a str], &'a [(usize, usize)]);
+
 /// A route as a line: host, path (exact after `=`), methods, headers; `*` for what takes all.
 fn route(line: &str) -> Match {
     let parts: Vec<&str> = line.split_whitespace().collect();
@@ -31,7 +36,7 @@ fn routes(lines: &[&str]) -> Vec<Match> {
 }
 
 /// The route that a request takes; its headers are written as in routes.
-fn taken(table: &Table, host: &str, path: &str, method: &str, headers: &[(&str, &str)]) -> Option<usize> {
+fn taken(table: &Table, host: &str, path: &str, method: &str, headers: Headers<'_>) -> Option<usize> {
     table.lookup(Request { host, path, method }, |wanted| {
         headers
             .iter()
@@ -113,7 +118,7 @@ fn a_host_without_a_fitting_route_gives_way_to_a_wider_one() {
 #[test]
 fn then_methods_then_headers_then_order() {
     let table = Table::new(&routes(&["* / * x,y", "* / GET,HEAD *", "* / GET x=1", "* / GET x", "* / * *", "* / * *"]));
-    let cases: [(&str, &[(&str, &str)], usize); 7] = [
+    let cases: [(&str, Headers<'_>, usize); 7] = [
         ("GET", &[], 1),
         ("HEAD", &[("x", "1")], 1),
         ("GET", &[("x", "1")], 2),
@@ -135,7 +140,7 @@ fn an_empty_table_takes_nothing() {
 
 #[test]
 fn what_can_never_match_is_found() {
-    let cases: [(&[&str], &[(usize, usize)]); 13] = [
+    let cases: [Hidden<'_>; 13] = [
         (&["* / * *", "* / * *"], &[(1, 0)]),
         (&["* / * *", "* /shop * *"], &[]),
         (&["* /shop * *", "* /shop/ * *"], &[(1, 0)]),

@@ -1,0 +1,92 @@
+//! A pick and a lookup allocate nothing: they are on the path of every request.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use mainstay_core::balance::{Balancer, Candidate, Policy};
+use mainstay_core::random::{Rng, mix};
+use mainstay_core::route::{Header, Host, Match, Path, Request, Table};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches a constant-initialised cell without a
+// destructor, which allocates nothing itself.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `System.alloc` above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert!(allocations(|| drop(std::hint::black_box(vec![1u8; 100]))) >= 1);
+}
+
+#[test]
+fn picks_allocate_nothing() {
+    for policy in [Policy::RoundRobin, Policy::Random, Policy::LeastRequest, Policy::Hash] {
+        for weight_of in [|_index: u32| 1, |index: u32| 1 + index % 7] {
+            let candidates: Vec<Candidate> =
+                (0..200).map(|index| Candidate { weight: weight_of(index), identity: mix(u64::from(index)) }).collect();
+            let mut balancer = Balancer::new(policy, &candidates);
+            balancer.set_eligible(&(0..200).map(|index| index % 5 > 0).collect::<Vec<bool>>());
+            let mut rng = Rng::seeded(1);
+            let everyone: Vec<usize> = (0..200).collect();
+            let count = allocations(|| {
+                for key in 0..5000 {
+                    let excluded = &everyone[..key % 201];
+                    std::hint::black_box(balancer.pick(Some(key as u64), |index| index as u32 % 3, excluded, &mut rng));
+                }
+            });
+            assert_eq!(count, 0, "{policy:?}");
+        }
+    }
+}
+
+#[test]
+fn lookups_allocate_nothing() {
+    let routes: Vec<Match> = (0..300)
+        .map(|number| Match {
+            host: if number % 2 == 0 {
+                Host::Exact(format!("h{number}.test"))
+            } else {
+                Host::Suffix(format!(".s{number}.test"))
+            },
+            path: Path::Prefix(format!("/{}", number % 7)),
+            methods: if number % 3 == 0 { vec!["GET".to_owned()] } else { Vec::new() },
+            headers: if number % 5 == 0 { vec![Header { name: "x".to_owned(), value: None }] } else { Vec::new() },
+        })
+        .collect();
+    let table = Table::new(&routes);
+    let requests: Vec<(String, String)> = (0..300)
+        .map(|number| (format!("{}{number}.test", ["h", "a.s", "z"][number % 3]), format!("/{}/1/2", number % 7)))
+        .collect();
+    let mut found = 0;
+    let count = allocations(|| {
+        for (host, path) in &requests {
+            found += usize::from(table.lookup(Request { host, path, method: "GET" }, |_header| true).is_some());
+        }
+    });
+    assert_eq!(count, 0);
+    assert!(found > 100, "{found}");
+}

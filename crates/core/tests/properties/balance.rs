@@ -1,0 +1,158 @@
+use mainstay_core::balance::{Balancer, Candidate, Policy};
+use mainstay_core::random::{Rng, mix};
+use proptest::prelude::*;
+
+pub(crate) const POLICIES: [Policy; 4] = [Policy::RoundRobin, Policy::Random, Policy::LeastRequest, Policy::Hash];
+
+pub(crate) fn policy() -> impl Strategy<Value = Policy> {
+    prop::sample::select(POLICIES.to_vec())
+}
+
+/// Candidates with these weights, told apart by `salt`.
+pub(crate) fn candidates(weights: &[u32], salt: u64) -> Vec<Candidate> {
+    let identity = |number: u64| mix(salt.wrapping_add(number));
+    weights.iter().zip(0..).map(|(weight, number)| Candidate { weight: *weight, identity: identity(number) }).collect()
+}
+
+/// Weights as people write them: all the same, alike, or far apart; now and then 0.
+pub(crate) fn weights() -> impl Strategy<Value = Vec<u32>> {
+    let alike = prop::collection::vec(prop_oneof![1 => Just(0u32), 20 => 1u32..20], 1..12);
+    let apart = prop::collection::vec(1u32..=1000, 1..12);
+    prop_oneof![(1u32..1000, 1usize..12).prop_map(|(weight, count)| vec![weight; count]), alike, apart]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A bit for each candidate.
+    Eligible(u64),
+    /// Picks in a row without those whose bits are set.
+    Pick { count: u16, excluded: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => any::<u64>().prop_map(Step::Eligible),
+        1 => (1u16..400).prop_map(|count| Step::Pick { count, excluded: 0 }),
+        2 => (1u16..4, any::<u64>(), any::<u64>()).prop_map(|(count, a, b)| Step::Pick { count, excluded: a & b }),
+    ]
+}
+
+fn bits(bits: u64, count: usize) -> Vec<bool> {
+    (0..count).map(|index| bits >> index & 1 == 1).collect()
+}
+
+fn share(weights: &[u32], eligible: &[bool], index: usize) -> f64 {
+    let total: u32 = weights.iter().zip(eligible).filter(|(_weight, ok)| **ok).map(|(weight, _ok)| weight).sum();
+    f64::from(weights[index]) / f64::from(total)
+}
+
+proptest! {
+    #![proptest_config(crate::config())]
+
+    #[test]
+    fn only_the_eligible_and_not_excluded_are_picked(
+        policy in policy(),
+        weights in weights(),
+        seed: u64,
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut rng = Rng::seeded(seed);
+        let mut balancer = Balancer::new(policy, &candidates(&weights, seed));
+        let mut eligible = vec![true; weights.len()];
+        for step in steps {
+            match step {
+                Step::Eligible(set) => {
+                    eligible = bits(set, weights.len());
+                    balancer.set_eligible(&eligible);
+                }
+                Step::Pick { count, excluded } => {
+                    let excluded: Vec<usize> = (0..weights.len()).filter(|index| excluded >> index & 1 == 1).collect();
+                    let may = |index: usize| eligible[index] && weights[index] > 0 && !excluded.contains(&index);
+                    let anyone = (0..weights.len()).any(may);
+                    for number in 0..count {
+                        let key = (number % 3 > 0).then(|| rng.next_u64());
+                        let load = |index: usize| (seed >> (index % 50)) as u32 % 7;
+                        let picked = balancer.pick(key, load, &excluded, &mut rng);
+                        prop_assert_eq!(picked.is_some(), anyone);
+                        prop_assert!(picked.is_none_or(may), "{:?} of {:?} without {:?}", picked, eligible, excluded);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn round_robin_keeps_weights_in_every_stretch(
+        weights in weights(),
+        seed: u64,
+        stretches in prop::collection::vec((any::<u64>(), 1u32..3000), 1..12),
+    ) {
+        let mut rng = Rng::seeded(seed);
+        let mut balancer = Balancer::new(Policy::RoundRobin, &candidates(&weights, seed));
+        for (set, picks) in stretches {
+            let eligible = bits(set, weights.len());
+            balancer.set_eligible(&eligible);
+            let mut counts = vec![0u32; weights.len()];
+            for _pick in 0..picks {
+                let Some(picked) = balancer.pick(None, |_index| 0, &[], &mut rng) else { break };
+                counts[picked] += 1;
+            }
+            let live = eligible.iter().filter(|ok| **ok).count() as f64;
+            for index in (0..weights.len()).filter(|index| counts.iter().sum::<u32>() > 0 && eligible[*index]) {
+                let share = share(&weights, &eligible, index);
+                // Each gets its turns to within one, and the stretch as a whole is so many turns to within one each.
+                let expected = share * f64::from(picks);
+                let off = (f64::from(counts[index]) - expected).abs();
+                prop_assert!(off <= 1.01 + live * share, "{:?} {:?} of {}: {:?}", weights, eligible, picks, counts);
+            }
+        }
+    }
+
+    #[test]
+    fn random_choices_keep_weights(
+        policy in prop::sample::select(vec![Policy::Random, Policy::LeastRequest]),
+        weights in weights(),
+        set: u64,
+        excluded in prop::option::of(0usize..12),
+        seed: u64,
+        load in 0u32..3,
+    ) {
+        const PICKS: u32 = 4000;
+        let mut rng = Rng::seeded(seed);
+        let mut balancer = Balancer::new(policy, &candidates(&weights, seed));
+        let mut eligible = bits(set, weights.len());
+        balancer.set_eligible(&eligible);
+        let excluded: Vec<usize> = excluded.into_iter().filter(|index| *index < weights.len()).collect();
+        excluded.iter().for_each(|index| eligible[*index] = false);
+        let mut counts = vec![0u32; weights.len()];
+        for _pick in 0..PICKS {
+            // Load in proportion to weight is no reason to prefer any.
+            let picked = balancer.pick(None, |index| load * weights[index], &excluded, &mut rng);
+            picked.into_iter().for_each(|index| counts[index] += 1);
+        }
+        for index in (0..weights.len()).filter(|index| counts.iter().sum::<u32>() > 0 && eligible[*index]) {
+            let share = share(&weights, &eligible, index);
+            let sigma = (f64::from(PICKS) * share * (1.0 - share)).sqrt();
+            let off = (f64::from(counts[index]) - share * f64::from(PICKS)).abs();
+            // Chance alone reaches so far about once in 10^10 tries.
+            prop_assert!(off <= 6.5 * sigma + 6.0, "{:?} {:?}: {:?}", weights, eligible, counts);
+        }
+    }
+
+    #[test]
+    fn least_request_never_takes_the_one_most_loaded(
+        weights in prop::collection::vec(1u32..20, 2..10),
+        loads in prop::collection::vec(0u32..50, 10),
+        seed: u64,
+    ) {
+        let mut balancer = Balancer::new(Policy::LeastRequest, &candidates(&weights, seed));
+        let mut rng = Rng::seeded(seed);
+        let more = |a: usize, b: usize| loads[a] * weights[b] > loads[b] * weights[a];
+        for _pick in 0..50 {
+            let picked = balancer.pick(None, |index| loads[index], &[], &mut rng);
+            let picked = picked.ok_or_else(|| TestCaseError::fail("all are eligible"))?;
+            let alone_on_top = (0..weights.len()).all(|other| other == picked || more(picked, other));
+            prop_assert!(!alone_on_top, "{} of {:?} at {:?}", picked, weights, loads);
+        }
+    }
+}

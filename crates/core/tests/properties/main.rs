@@ -1,0 +1,28 @@
+//! What must hold for all inputs, tried on random ones.
+//!
+//! `PROPTEST_CASES=10000` looks harder, `PROPTEST_RNG_SEED=N` repeats a run. The seed of a failure is added to the file
+//! `*.regressions` beside the test, and is tried first from then on.
+
+mod backoff;
+mod balance;
+mod budget;
+mod health;
+mod maglev;
+mod outlier;
+mod route;
+
+use proptest::test_runner::{Config, FileFailurePersistence};
+
+/// The settings of all properties here.
+fn config() -> Config {
+    Config {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..Config::default()
+    }
+}
+
+/// The same for properties that do a lot in each case.
+fn heavy() -> Config {
+    let config = config();
+    Config { cases: (config.cases / 2).max(1), ..config }
+}
