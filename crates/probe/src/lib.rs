@@ -1,1 +1,91 @@
-//! placeholder
+//! Runs one health probe and says how it went, in words fit for a status table.
+//!
+//! When probes run and how many failures count is decided by `mainstay_core::health`; this crate only asks once.
+
+mod failed;
+mod http;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+pub use failed::{Expected, Failed, Stage};
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A connection comes to be.
+    Tcp,
+    /// A `GET` is answered with an expected status.
+    Http {
+        /// The request.
+        get: Get,
+        /// For HTTPS.
+        tls: Option<Tls>,
+    },
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Get {
+    /// Path and query.
+    pub path: String,
+    /// `Host` header.
+    pub host: String,
+    /// Which answers pass.
+    pub expect: Expected,
+}
+
+/// How TLS is spoken.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Authorities and own certificate.
+    pub config: Arc<ClientConfig>,
+    /// The name in SNI and verification.
+    pub server_name: ServerName<'static>,
+}
+
+/// The endpoint is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// From the start of the probe to the connection (TCP) or the response's head (HTTP).
+    pub latency: Duration,
+}
+
+/// Asks once. Always answers within `timeout` and a little.
+///
+/// # Errors
+/// Why the endpoint is not well.
+pub async fn probe(target: &Target, address: SocketAddr, timeout: Duration) -> Result<Passed, Failed> {
+    let started = Instant::now();
+    let mut stage = Stage::Connection;
+    let asking = ask(target, address, started, &mut stage);
+    match tokio::time::timeout(timeout, asking).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(Failed::Timeout { stage, after: timeout }),
+    }
+}
+
+async fn ask(target: &Target, address: SocketAddr, started: Instant, stage: &mut Stage) -> Result<Passed, Failed> {
+    let stream = TcpStream::connect(address).await.map_err(Failed::Connect)?;
+    match target {
+        Target::Tcp => Ok(Passed { latency: started.elapsed() }),
+        Target::Http { get, tls: None } => {
+            *stage = Stage::Answer;
+            http::get(stream, get, started).await
+        }
+        Target::Http { get, tls: Some(tls) } => {
+            *stage = Stage::Handshake;
+            let connector = TlsConnector::from(Arc::clone(&tls.config));
+            let connecting = connector.connect(tls.server_name.clone(), stream);
+            let stream = connecting.await.map_err(|error| Failed::handshake(&error))?;
+            *stage = Stage::Answer;
+            http::get(stream, get, started).await
+        }
+    }
+}
