@@ -1,0 +1,151 @@
+//! Configuration: TOML text in, a checked [`Spec`] out, or everything that is wrong with the text at once.
+
+pub mod defaults;
+mod health;
+mod keys;
+mod listener;
+mod node;
+mod problem;
+mod reader;
+mod relations;
+mod route;
+mod service;
+mod source;
+mod units;
+mod words;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mainstay_gateway::spec::{Route, Spec};
+use toml::de::{DeTable, DeValue};
+
+pub use problem::{Excerpt, Problem, Severity};
+use problem::Fault;
+use reader::{Field, Place, Reader, Section};
+use source::Source;
+
+/// The longest duration that makes sense for anything here.
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+/// The largest file that is read.
+const FILE_BYTES_MAX: u64 = 16 * 1_048_576;
+
+/// A configuration that has been checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What the gateway serves.
+    pub spec: Spec,
+    /// Where the admin interface listens.
+    pub admin: Option<SocketAddr>,
+    /// The admin interface's unix socket.
+    pub admin_socket: Option<PathBuf>,
+    /// What is allowed, but probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a file and checks it. Files that it names are not looked at; [`check`] does that too.
+///
+/// # Errors
+/// Everything that is wrong, warnings included; at least one of them is an error.
+pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+    let file = path.display().to_string();
+    let text = read_file(path).map_err(|fault| vec![problem::of_file(&file, fault)])?;
+    let base_dir = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    parse(&text, &file, base_dir)
+}
+
+fn read_file(path: &Path) -> Result<String, Fault> {
+    let refused = |error: std::io::Error| Fault::new(format!("cannot read the file: {error}"));
+    let size = std::fs::metadata(path).map_err(refused)?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(Fault::new("the file is larger than 16MiB: this is hardly a configuration"));
+    }
+    let bytes = std::fs::read(path).map_err(refused)?;
+    String::from_utf8(bytes).map_err(|error| {
+        Fault::new(format!("the file is not UTF-8: byte {} is not", error.utf8_error().valid_up_to()))
+    })
+}
+
+/// Checks a text. `file` is what problems call it; relative paths in it are taken from `base_dir`.
+///
+/// # Errors
+/// Everything that is wrong, warnings included; at least one of them is an error.
+pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<Config, Vec<Problem>> {
+    let (document, syntax_errors) = DeTable::parse_recoverable(text);
+    let mut source = Source::new(text);
+    hide_secrets(document.get_ref(), false, &mut source);
+    let reader = Reader::new(file, base_dir, source, !syntax_errors.is_empty());
+    for error in &syntax_errors {
+        let place = Place { path: String::new(), span: error.span().unwrap_or(0..0) };
+        reader.error(&place, Fault::new(error.message()));
+    }
+    let config = read(&reader, document.get_ref());
+    let problems = reader.into_problems();
+    match config {
+        Some(config) if problems.iter().all(|problem| problem.severity == Severity::Warning) => {
+            Ok(Config { warnings: problems, ..config })
+        }
+        Some(_) | None => Err(problems),
+    }
+}
+
+/// Header values may be credentials, so they are kept out of everything that is shown.
+fn hide_secrets(table: &DeTable<'_>, is_secret: bool, source: &mut Source<'_>) {
+    for (key, value) in table {
+        let is_secret = is_secret || matches!(key.get_ref().as_ref(), "headers" | "request_headers" | "response_headers");
+        match value.get_ref() {
+            DeValue::Table(table) => hide_secrets(table, is_secret, source),
+            DeValue::Array(entries) => {
+                for entry in entries.iter().filter_map(|entry| entry.get_ref().as_table()) {
+                    hide_secrets(entry, is_secret, source);
+                }
+            }
+            _scalar if is_secret => source.hide(value.span()),
+            _scalar => {}
+        }
+    }
+}
+
+fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Config> {
+    let root = Section::root(reader, document);
+    let settings = node::read(&root);
+    let listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
+    let mut routes: Vec<_> = root.sections("route", &keys::ROUTE).iter().map(route::read).collect();
+    let services: Vec<_> = root.sections("service", &keys::SERVICE).iter().map(service::read).collect();
+    if !root.has("listener") {
+        let fault = Fault::new("there is no [[listener]]: nothing would be served");
+        reader.error_if_whole(&root.place, fault.hint("write [[listener]] with a `name` and a `bind` below it"));
+    }
+    let implied = if root.has("route") { None } else { implied_route(&listeners, &services) };
+    routes.extend(implied.map(route::Read::implied));
+    let parts =
+        &mut relations::Parts { listeners: &listeners, routes: &mut routes, services: &services, admin: &settings.admin };
+    relations::check(reader, parts);
+    Some(Config {
+        spec: Spec {
+            node: settings.node,
+            listeners: listeners.into_iter().map(|read| read.listener).collect(),
+            routes: routes.into_iter().map(|read| read.route).collect(),
+            services: services.into_iter().map(|read| read.service).collect(),
+        },
+        admin: settings.admin.value,
+        admin_socket: settings.admin_socket,
+        warnings: Vec::new(),
+    })
+}
+
+/// With no route at all and one service, that service gets everything: the smallest configuration needs no route.
+fn implied_route(listeners: &[listener::Read], services: &[service::Read]) -> Option<Route> {
+    let [only] = services else { return None };
+    let names: Vec<String> =
+        listeners.iter().filter(|read| read.takes_routes()).map(|read| read.listener.name.clone()).collect();
+    (!names.is_empty()).then(|| route::default_route(&only.service.name, names))
+}
+
+/// Reads the name that every listener, route and service has.
+fn read_name(section: &Section<'_>) -> Field<String> {
+    section.required("name", "");
+    section.field("name", String::new(), |item| item.parsed(words::name))
+}

@@ -1,0 +1,131 @@
+//! `service.health`: active checks.
+
+use std::time::Duration;
+
+use mainstay_core::health::Policy;
+use mainstay_gateway::spec::{HealthCheck, Probe};
+
+use super::problem::Fault;
+use super::reader::{Item, Section};
+use super::{keys, units, words};
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(3_600);
+
+const PRESETS: &[(&str, Policy)] = &[("conservative", Policy::CONSERVATIVE), ("aggressive", Policy::AGGRESSIVE)];
+
+/// Codes that pass unless others are named.
+const EXPECT: (u16, u16) = (200, 299);
+
+/// What checks endpoints unless something else is asked for: whether a connection comes to be.
+pub(super) fn default_check() -> HealthCheck {
+    HealthCheck { policy: Policy::default(), probe: Probe::Tcp, port: None }
+}
+
+/// Reads `health`; `None` turns checks off.
+pub(super) fn read(item: &Item<'_>, service_has_tls: bool) -> Option<HealthCheck> {
+    if item.is_table() {
+        return item.section(&keys::HEALTH).map(|section| read_table(&section, service_has_tls));
+    }
+    match item.word() {
+        Some("off") => None,
+        Some(_) => {
+            let mut words: Vec<(&str, Option<Policy>)> = PRESETS.iter().map(|(word, policy)| (*word, Some(*policy))).collect();
+            words.push(("off", None));
+            let policy = item.one_of(&words).flatten().unwrap_or_default();
+            Some(HealthCheck { policy, ..default_check() })
+        }
+        None => {
+            item.wrong_type("a table, \"off\" or a preset", "write health = { http = \"/health\" }");
+            Some(default_check())
+        }
+    }
+}
+
+fn read_table(section: &Section<'_>, service_has_tls: bool) -> HealthCheck {
+    let port = section.field("port", None, |item| item.integer(&(1..=65_535)).and_then(|port| u16::try_from(port).ok()).map(Some));
+    let probe = read_probe(section);
+    if let Probe::Http { tls: false, .. } = probe
+        && service_has_tls
+        && !port.is_given
+        && let Some(item) = section.item("http")
+    {
+        let fault = Fault::new("this check speaks plain HTTP, but the service's endpoints speak TLS");
+        item.reader.warn(&item.place, fault.hint("write https in place of http"));
+    }
+    HealthCheck { policy: read_policy(section), probe, port: port.value }
+}
+
+fn read_policy(section: &Section<'_>) -> Policy {
+    let preset = section.field("preset", Policy::default(), |item| item.one_of(PRESETS)).value;
+    let interval = section.duration("interval", preset.interval, SHORTEST..=LONGEST_INTERVAL);
+    let timeout = section.duration("timeout", preset.timeout, SHORTEST..=LONGEST_INTERVAL);
+    if interval.is_good && timeout.is_good && timeout.value > interval.value {
+        let fault = Fault::new(format!(
+            "`timeout` ({}) must not be longer than `interval` ({})",
+            units::show_duration(timeout.value),
+            units::show_duration(interval.value)
+        ));
+        let (place, other) = if timeout.is_given { (&timeout.place, "interval") } else { (&interval.place, "timeout") };
+        let fault = if interval.is_given && timeout.is_given { fault } else { fault.hint(format!("set `{other}` too")) };
+        section.reader.error(place, fault);
+    }
+    let count = |key: &str, default: u32| {
+        let value = section.integer(key, u64::from(default), 1..=100).value;
+        u32::try_from(value).unwrap_or(default)
+    };
+    Policy {
+        interval: interval.value,
+        timeout: timeout.value,
+        unhealthy: count("unhealthy", preset.unhealthy),
+        healthy: count("healthy", preset.healthy),
+    }
+}
+
+fn read_probe(section: &Section<'_>) -> Probe {
+    let given: Vec<Item<'_>> = ["tcp", "http", "https"].iter().filter_map(|key| section.item(key)).collect();
+    if let [_, second, ..] = given.as_slice() {
+        second.error(Fault::new("one of `tcp`, `http` and `https`, not several"));
+    }
+    if let Some(item) = section.item("tcp")
+        && item.flag() == Some(false)
+    {
+        item.error(Fault::new("`tcp` can only be true").hint("health = \"off\" turns checks off"));
+    }
+    let path = |key: &str| section.item(key).map(|item| item.parsed(words::target));
+    let (path, tls) = match (path("http"), path("https")) {
+        (Some(path), _) => (path, false),
+        (None, Some(path)) => (path, true),
+        (None, None) => {
+            for item in ["host", "expect"].iter().filter_map(|key| section.item(key)) {
+                item.error(Fault::new("this has no effect on a TCP check").hint("name a path: http = \"/health\""));
+            }
+            return Probe::Tcp;
+        }
+    };
+    let host = section.field("host", None, |item| item.parsed(host_header).map(Some));
+    let expect = section.field("expect", vec![EXPECT], read_expect);
+    Probe::Http { path: path.unwrap_or_default(), host: host.value, expect: expect.value, tls }
+}
+
+/// A `Host` header: a host, and perhaps a port.
+fn host_header(text: &str) -> Result<String, Fault> {
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    if text.is_empty() || text.len() > 255 || !text.bytes().all(is_host) {
+        return Err(Fault::new("a host name is needed here, with a port if it is not the usual one"));
+    }
+    Ok(text.to_owned())
+}
+
+fn read_expect(item: &Item<'_>) -> Option<Vec<(u16, u16)>> {
+    let one = |item: &Item<'_>| match item.number() {
+        Some(number) => words::statuses(number).map_err(|fault| item.error(fault)).ok(),
+        None => item.parsed(words::statuses),
+    };
+    let items = item.list_or_one();
+    if items.is_empty() {
+        item.error(Fault::new("no status would ever pass").hint("write \"200-299\""));
+    }
+    let ranges: Vec<(u16, u16)> = items.iter().filter_map(one).collect();
+    (!ranges.is_empty() && ranges.len() == items.len()).then_some(ranges)
+}

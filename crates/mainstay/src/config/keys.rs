@@ -1,0 +1,104 @@
+//! Every key that a configuration may hold. `docs/config.md` is tested against these lists.
+
+use super::problem::near;
+
+/// The keys of one kind of table.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// Where such a table stands, for people.
+    pub(super) section: &'static str,
+    /// Its keys.
+    pub(super) names: &'static [&'static str],
+}
+
+macro_rules! sections {
+    ($($(#[$doc:meta])* $name:ident = $section:literal: $($key:literal),+;)+) => {
+        $($(#[$doc])* pub(super) const $name: Keys = Keys { section: $section, names: &[$($key),+] };)+
+        /// All kinds of tables.
+        pub(super) const ALL: &[&Keys] = &[$(&$name),+];
+    };
+}
+
+sections! {
+    /// The document.
+    ROOT = "the top of the file": "node", "listener", "route", "service";
+    /// The process.
+    NODE = "node": "name", "workers", "admin", "admin_socket", "access_log", "shutdown";
+    /// The phases of a shutdown.
+    SHUTDOWN = "node.shutdown": "lead", "deadline";
+    /// Where connections come in.
+    LISTENER = "listener": "name", "bind", "protocol", "service", "idle_timeout", "tls", "trusted_proxies", "head_timeout",
+        "keep_alive_timeout", "body_timeout", "max_head", "max_headers", "max_connections", "redirect_https";
+    /// TLS towards clients.
+    LISTENER_TLS = "listener.tls": "cert", "key", "certificates", "client_auth", "client_ca";
+    /// A certificate and its key.
+    CERTIFICATE = "listener.tls.certificates": "cert", "key";
+    /// Which requests go where.
+    ROUTE = "route": "name", "listener", "match", "service", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
+        "rewrite_prefix", "request_headers", "response_headers";
+    /// Which requests.
+    MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
+    /// When to try again.
+    RETRY = "route.retry": "attempts", "on", "backoff", "backoff_cap";
+    /// Changes to headers.
+    HEADERS = "route.request_headers and route.response_headers": "set", "remove";
+    /// A group of endpoints.
+    SERVICE = "service": "name", "balance", "hash", "health", "outlier", "retry_budget", "when_empty", "tls",
+        "connect_timeout", "idle_timeout", "max_idle", "max_age", "endpoint", "endpoints";
+    /// What consistent hashing goes by.
+    HASH = "service.hash": "header", "cookie";
+    /// Active checks.
+    HEALTH = "service.health": "preset", "tcp", "http", "https", "host", "port", "expect", "interval", "timeout",
+        "unhealthy", "healthy";
+    /// Passive ejection.
+    OUTLIER = "service.outlier": "consecutive", "base", "cap", "max_ejected";
+    /// How many retries a service may cause.
+    RETRY_BUDGET = "service.retry_budget": "ratio", "floor";
+    /// TLS towards endpoints.
+    SERVICE_TLS = "service.tls": "verify", "ca", "server_name", "cert", "key";
+    /// One server.
+    ENDPOINT = "service.endpoint": "address", "weight", "drain";
+}
+
+/// Words of other products for what is here, first theirs, then ours.
+const OTHER_WORDS: &[(&str, &str)] = &[
+    ("listen", "bind"),
+    ("address", "bind"),
+    ("backend", "service"),
+    ("upstream", "service"),
+    ("cluster", "service"),
+    ("frontend", "listener"),
+    ("servers", "endpoints"),
+    ("server", "endpoint"),
+    ("targets", "endpoints"),
+    ("certificate", "cert"),
+    ("cert_file", "cert"),
+    ("key_file", "key"),
+    ("private_key", "key"),
+    ("hosts", "host"),
+    ("prefix", "path"),
+    ("path_prefix", "path"),
+    ("methods", "method"),
+    ("sni", "server_name"),
+    ("ssl", "tls"),
+    ("threads", "workers"),
+    ("health_check", "health"),
+    ("healthcheck", "health"),
+    ("lb", "balance"),
+    ("algorithm", "balance"),
+    ("retries", "retry"),
+    ("threshold", "unhealthy"),
+];
+
+/// The key of this table that an unknown one was probably meant to be.
+pub(super) fn meant(key: &str, keys: &Keys) -> Option<&'static str> {
+    let other = OTHER_WORDS.iter().find(|(theirs, ours)| theirs.eq_ignore_ascii_case(key) && keys.names.contains(ours));
+    other.map(|(_theirs, ours)| *ours).or_else(|| near(key, keys.names.iter().copied()))
+}
+
+/// Another kind of table that has this key, one inside the present one before all others.
+pub(super) fn home_of(key: &str, keys: &Keys) -> Option<&'static str> {
+    let mut homes: Vec<&Keys> = ALL.iter().copied().filter(|other| other.names.contains(&key)).collect();
+    homes.sort_by_key(|other| !other.section.starts_with(keys.section));
+    homes.first().map(|home| home.section)
+}

@@ -1,0 +1,131 @@
+//! `[node]`: the process.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mainstay_gateway::spec::{AccessLog, Node, Shutdown};
+
+use super::problem::Fault;
+use super::reader::{Field, Item, Section};
+use super::{defaults, keys, units, words};
+
+/// Worker threads, at most.
+pub(super) const WORKERS_MAX: u64 = 256;
+
+/// The longest path of a unix socket that Linux takes.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+const NO_TIME: Duration = Duration::ZERO;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What `[node]` says.
+pub(super) struct Settings {
+    pub(super) node: Node,
+    pub(super) admin: Field<Option<SocketAddr>>,
+    pub(super) admin_socket: Option<PathBuf>,
+}
+
+/// Reads `[node]`, all of which is optional.
+pub(super) fn read(root: &Section<'_>) -> Settings {
+    let mut node = Node {
+        name: String::new(),
+        workers: defaults::workers(),
+        access_log: AccessLog::Stdout,
+        shutdown: Shutdown { lead: NO_TIME, deadline: Duration::from_secs(30) },
+    };
+    let mut admin = Field {
+        value: Some(defaults::ADMIN),
+        place: root.place.below("node", 0..0),
+        is_given: false,
+        is_good: true,
+    };
+    let mut admin_socket = None;
+    if let Some(section) = root.item("node").and_then(|item| item.section(&keys::NODE)) {
+        node.name = section.field("name", String::new(), |item| item.parsed(node_name)).value;
+        let workers = section.integer("workers", node.workers as u64, 1..=WORKERS_MAX).value;
+        node.workers = usize::try_from(workers).unwrap_or(1);
+        node.access_log = section.field("access_log", AccessLog::Stdout, read_access_log).value;
+        node.shutdown = read_shutdown(&section);
+        admin = section.field("admin", Some(defaults::ADMIN), |item| item.parsed(parse_admin));
+        let socket = section.field("admin_socket", None, |item| {
+            item.parsed(|text| parse_socket(text, |path| item.reader.resolve(path))).map(Some)
+        });
+        admin_socket = socket.value;
+    }
+    if node.name.is_empty() {
+        node.name = defaults::node_name();
+    }
+    let admin_socket = admin_socket.unwrap_or_else(|| Some(defaults::admin_socket()));
+    Settings { node, admin, admin_socket }
+}
+
+fn node_name(text: &str) -> Result<String, Fault> {
+    words::name(text)
+}
+
+fn read_access_log(item: &Item<'_>) -> Option<AccessLog> {
+    item.parsed(|text| parse_access_log(text, |path| item.reader.resolve(path)))
+}
+
+/// `stdout`, `off` or a file.
+pub(super) fn parse_access_log(text: &str, resolve: impl FnOnce(&str) -> PathBuf) -> Result<AccessLog, Fault> {
+    match text {
+        "stdout" => Ok(AccessLog::Stdout),
+        "off" => Ok(AccessLog::Off),
+        "stderr" => Err(Fault::new("the access log cannot go to stderr").hint("that is where the operational log goes")),
+        "" => Err(Fault::new("\"stdout\", \"off\" or a file's path is needed here")),
+        path if path.contains('\0') => Err(Fault::new("this is not a path")),
+        path => Ok(AccessLog::File(resolve(path))),
+    }
+}
+
+/// `off` or an address on loopback.
+pub(super) fn parse_admin(text: &str) -> Result<Option<SocketAddr>, Fault> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let address = words::bind(text)?;
+    if !address.ip().is_loopback() {
+        let fault = Fault::new("the admin interface is only served on loopback: it has no TLS and no tokens yet");
+        return Err(fault.hint(format!("write \"127.0.0.1:{}\", or \"off\"", address.port())));
+    }
+    Ok(Some(address))
+}
+
+/// `off` or the path of a unix socket.
+pub(super) fn parse_socket(text: &str, resolve: impl FnOnce(&str) -> PathBuf) -> Result<Option<PathBuf>, Fault> {
+    if text == "off" {
+        return Ok(None);
+    }
+    if text.is_empty() || text.contains('\0') {
+        return Err(Fault::new("a path is needed here, or \"off\""));
+    }
+    let path = resolve(text);
+    if byte_length(&path) > SOCKET_PATH_BYTES_MAX {
+        let message = format!("the path of a socket is at most {SOCKET_PATH_BYTES_MAX} bytes long");
+        return Err(Fault::new(message).hint("choose a shorter folder, such as /run/mainstay"));
+    }
+    Ok(Some(path))
+}
+
+fn byte_length(path: &Path) -> usize {
+    path.as_os_str().len()
+}
+
+fn read_shutdown(node: &Section<'_>) -> Shutdown {
+    let default = Shutdown { lead: NO_TIME, deadline: Duration::from_secs(30) };
+    let Some(section) = node.item("shutdown").and_then(|item| item.section(&keys::SHUTDOWN)) else { return default };
+    let lead = section.duration("lead", default.lead, NO_TIME..=DAY);
+    let deadline = section.duration("deadline", default.deadline, NO_TIME..=DAY);
+    if lead.is_good && deadline.is_good && lead.value >= deadline.value && lead.value > NO_TIME {
+        let place = if lead.is_given { &lead.place } else { &deadline.place };
+        let fault = Fault::new(format!(
+            "`lead` ({}) must be shorter than `deadline` ({}), which counts from the signal too",
+            units::show_duration(lead.value),
+            units::show_duration(deadline.value)
+        ));
+        section.reader.error(place, fault);
+    }
+    Shutdown { lead: lead.value, deadline: deadline.value }
+}

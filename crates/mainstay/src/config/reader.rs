@@ -1,0 +1,417 @@
+//! Reading a parsed document by hand rather than by derive, so that one pass finds every problem and not only the first.
+//!
+//! A [`Section`] is a table, an [`Item`] a value, a [`Field`] what came of reading one key. Whoever reads gets a usable
+//! value in any case and goes on; what was wrong is with the [`Reader`].
+
+use std::cell::RefCell;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{self, Keys};
+use super::problem::{Fault, Problem, Severity, near};
+use super::source::Source;
+use super::units;
+
+/// Collects what is wrong.
+#[derive(Debug)]
+pub(super) struct Reader<'t> {
+    file: &'t str,
+    base_dir: &'t Path,
+    source: Source<'t>,
+    problems: RefCell<Vec<Problem>>,
+    /// The text did not parse as a whole: what seems to be missing may only not have been understood.
+    is_recovered: bool,
+}
+
+/// Where something stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) path: String,
+    pub(super) span: Range<usize>,
+}
+
+impl Place {
+    /// The place of something inside.
+    pub(super) fn below(&self, key: &str, span: Range<usize>) -> Self {
+        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        Self { path, span }
+    }
+}
+
+impl<'t> Reader<'t> {
+    pub(super) fn new(file: &'t str, base_dir: &'t Path, source: Source<'t>, is_recovered: bool) -> Self {
+        Self { file, base_dir, source, problems: RefCell::default(), is_recovered }
+    }
+
+    pub(super) fn error(&self, place: &Place, fault: Fault) {
+        self.report(Severity::Error, place, fault);
+    }
+
+    /// An error that would be no news in a document that was not understood as a whole.
+    pub(super) fn error_if_whole(&self, place: &Place, fault: Fault) {
+        if !self.is_recovered {
+            self.error(place, fault);
+        }
+    }
+
+    pub(super) fn warn(&self, place: &Place, fault: Fault) {
+        if !self.is_recovered {
+            self.report(Severity::Warning, place, fault);
+        }
+    }
+
+    fn report(&self, severity: Severity, place: &Place, fault: Fault) {
+        let position = self.source.position(place.span.start);
+        self.problems.borrow_mut().push(Problem {
+            severity,
+            file: self.file.to_owned(),
+            line: position.line,
+            column: position.column,
+            path: place.path.clone(),
+            message: fault.message,
+            hint: fault.hint,
+            excerpt: self.source.excerpt(&place.span),
+        });
+    }
+
+    /// A path, taken from the configuration's folder if it is relative.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        self.base_dir.join(path)
+    }
+
+    /// The line of a place, for messages that name another one.
+    pub(super) fn line(&self, place: &Place) -> usize {
+        self.source.position(place.span.start).line
+    }
+
+    /// What was found, in the order of the file.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        problems
+    }
+}
+
+/// A table whose keys are known.
+#[derive(Clone, Debug)]
+pub(super) struct Section<'r> {
+    pub(super) reader: &'r Reader<'r>,
+    pub(super) place: Place,
+    table: &'r DeTable<'r>,
+}
+
+/// What came of a key.
+#[derive(Clone, Debug)]
+pub(super) struct Field<T> {
+    /// What was read, or the default.
+    pub(super) value: T,
+    /// Where it stands, or where it would.
+    pub(super) place: Place,
+    /// Whether the key is there.
+    pub(super) is_given: bool,
+    /// Whether it could be read, if it is there. Relations to a value that could not are not worth a word.
+    pub(super) is_good: bool,
+}
+
+impl<'r> Section<'r> {
+    /// The document.
+    pub(super) fn root(reader: &'r Reader<'r>, table: &'r DeTable<'r>) -> Self {
+        Self::checked(reader, table, Place { path: String::new(), span: 0..0 }, &keys::ROOT)
+    }
+
+    fn checked(reader: &'r Reader<'r>, table: &'r DeTable<'r>, place: Place, keys: &Keys) -> Self {
+        for key in table.keys() {
+            if !keys.names.contains(&key.get_ref().as_ref()) {
+                reader.error(&place.below(key.get_ref(), key.span()), unknown(key.get_ref(), keys));
+            }
+        }
+        Self { reader, place, table }
+    }
+
+    /// The value of a key.
+    pub(super) fn item(&self, key: &str) -> Option<Item<'r>> {
+        let value = self.table.get(key)?;
+        Some(Item { reader: self.reader, place: self.place.below(key, value.span()), value })
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn required(&self, key: &str, hint: &str) -> Option<Item<'r>> {
+        let item = self.item(key);
+        if item.is_none() {
+            let fault = Fault::new(format!("`{key}` is missing"));
+            self.reader.error_if_whole(&self.place, if hint.is_empty() { fault } else { fault.hint(hint) });
+        }
+        item
+    }
+
+    /// Whether the key is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Reads a key by `read`, which reports what is wrong.
+    pub(super) fn field<T>(&self, key: &str, default: T, read: impl FnOnce(&Item<'r>) -> Option<T>) -> Field<T> {
+        let Some(item) = self.item(key) else {
+            return Field { value: default, place: self.place.clone(), is_given: false, is_good: true };
+        };
+        let value = read(&item);
+        Field { is_good: value.is_some(), value: value.unwrap_or(default), place: item.place, is_given: true }
+    }
+
+    pub(super) fn duration(&self, key: &str, default: Duration, bounds: RangeInclusive<Duration>) -> Field<Duration> {
+        self.field(key, default, |item| item.duration(&bounds))
+    }
+
+    pub(super) fn integer(&self, key: &str, default: u64, bounds: RangeInclusive<u64>) -> Field<u64> {
+        self.field(key, default, |item| item.integer(&bounds))
+    }
+
+    pub(super) fn flag(&self, key: &str, default: bool) -> Field<bool> {
+        self.field(key, default, Item::flag)
+    }
+
+    /// The tables under a key that may be there many times: `[[key]]`, or an array of inline tables.
+    pub(super) fn sections(&self, key: &str, keys: &Keys) -> Vec<Section<'r>> {
+        let Some(item) = self.item(key) else { return Vec::new() };
+        match item.value.get_ref() {
+            DeValue::Array(_) => item.list().iter().filter_map(|entry| entry.section(keys)).collect(),
+            DeValue::Table(table) => {
+                let last = item.place.path.rsplit('.').next().unwrap_or(key);
+                let hint = format!("write [[{last}]] with two brackets: there may be several");
+                self.reader.error(&item.place, Fault::new("one table where a list of tables belongs").hint(hint));
+                vec![Self::checked(self.reader, table, item.place, keys)]
+            }
+            _scalar => {
+                item.wrong_type("a list of tables", &format!("write [[{key}]] and its keys below it"));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The entries of a table whose keys are free, in the order of the file.
+    pub(super) fn free_entries(item: &Item<'r>) -> Vec<(&'r str, Range<usize>, Item<'r>)> {
+        let DeValue::Table(table) = item.value.get_ref() else {
+            item.wrong_type("a table", "write { name = \"value\" }");
+            return Vec::new();
+        };
+        let mut entries: Vec<_> = table
+            .iter()
+            .map(|(key, value)| {
+                let place = item.place.below(key.get_ref(), value.span());
+                (key.get_ref().as_ref(), key.span(), Item { reader: item.reader, place, value })
+            })
+            .collect();
+        entries.sort_by_key(|(_key, span, _item)| span.start);
+        entries
+    }
+}
+
+/// A value somewhere in the document.
+#[derive(Clone, Debug)]
+pub(super) struct Item<'r> {
+    pub(super) reader: &'r Reader<'r>,
+    pub(super) place: Place,
+    pub(super) value: &'r Spanned<DeValue<'r>>,
+}
+
+impl<'r> Item<'r> {
+    pub(super) fn error(&self, fault: Fault) {
+        self.reader.error(&self.place, fault);
+    }
+
+    pub(super) fn wrong_type(&self, wanted: &str, hint: &str) {
+        let fault = Fault::new(format!("{wanted} is needed here, not {}", article(self.value.get_ref())));
+        self.error(if hint.is_empty() { fault } else { fault.hint(hint) });
+    }
+
+    /// The number as it is written, if it is one.
+    pub(super) fn number(&self) -> Option<&str> {
+        match self.value.get_ref() {
+            DeValue::Integer(integer) => Some(integer.as_str()),
+            DeValue::Float(float) => Some(float.as_str()),
+            _other => None,
+        }
+    }
+
+    /// The text, if it is one; reports nothing.
+    pub(super) fn word(&self) -> Option<&'r str> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Some(text),
+            _other => None,
+        }
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        self.value.get_ref().is_array()
+    }
+
+    /// The flag, if it is one; reports nothing.
+    pub(super) fn as_flag(&self) -> Option<bool> {
+        self.value.get_ref().as_bool()
+    }
+
+    pub(super) fn text(&self) -> Option<&'r str> {
+        let word = self.word();
+        if word.is_none() {
+            self.wrong_type("a string", "");
+        }
+        word
+    }
+
+    /// A text that `parse` understands.
+    pub(super) fn parsed<T>(&self, parse: impl FnOnce(&str) -> Result<T, Fault>) -> Option<T> {
+        parse(self.text()?).map_err(|fault| self.error(fault)).ok()
+    }
+
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.parsed(|text| {
+            let is_path = !text.is_empty() && !text.contains('\0');
+            is_path.then(|| self.reader.resolve(text)).ok_or_else(|| Fault::new("a file's path is needed here"))
+        })
+    }
+
+    pub(super) fn flag(&self) -> Option<bool> {
+        let flag = self.as_flag();
+        if flag.is_none() {
+            self.wrong_type("true or false", "");
+        }
+        flag
+    }
+
+    pub(super) fn integer(&self, bounds: &RangeInclusive<u64>) -> Option<u64> {
+        let DeValue::Integer(integer) = self.value.get_ref() else {
+            self.wrong_type("a whole number", "");
+            return None;
+        };
+        match i128::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|value| u64::try_from(value).ok()) {
+            Some(value) if bounds.contains(&value) => Some(value),
+            Some(_) | None => {
+                self.error(out_of_bounds(integer.as_str(), &bounds.start().to_string(), &bounds.end().to_string()));
+                None
+            }
+        }
+    }
+
+    pub(super) fn duration(&self, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
+        if let Some(number) = self.number() {
+            self.error(units::duration_without_unit(number));
+            return None;
+        }
+        self.parsed(|text| {
+            let value = units::duration(text)?;
+            let (low, high) = (units::show_duration(*bounds.start()), units::show_duration(*bounds.end()));
+            bounds.contains(&value).then_some(value).ok_or_else(|| out_of_bounds(text, &low, &high))
+        })
+    }
+
+    pub(super) fn size(&self, bounds: &RangeInclusive<u64>) -> Option<u64> {
+        if let Some(number) = self.number() {
+            self.error(units::size_without_unit(number));
+            return None;
+        }
+        self.parsed(|text| {
+            let value = units::size(text)?;
+            let (low, high) = (units::show_size(*bounds.start()), units::show_size(*bounds.end()));
+            bounds.contains(&value).then_some(value).ok_or_else(|| out_of_bounds(text, &low, &high))
+        })
+    }
+
+    pub(super) fn share(&self, bounds: &RangeInclusive<f64>) -> Option<f64> {
+        if let Some(number) = self.number() {
+            self.error(units::share_without_unit(number));
+            return None;
+        }
+        self.parsed(|text| {
+            let value = units::share(text)?;
+            let (low, high) = (units::show_share(*bounds.start()), units::show_share(*bounds.end()));
+            bounds.contains(&value).then_some(value).ok_or_else(|| out_of_bounds(text, &low, &high))
+        })
+    }
+
+    /// One of a few words.
+    pub(super) fn one_of<T: Clone>(&self, words: &[(&str, T)]) -> Option<T> {
+        self.parsed(|text| word_of(text, words))
+    }
+
+    pub(super) fn list(&self) -> Vec<Item<'r>> {
+        let DeValue::Array(entries) = self.value.get_ref() else {
+            self.wrong_type("a list", "write [ ... ]");
+            return Vec::new();
+        };
+        let entry = |(index, value): (usize, &'r Spanned<DeValue<'r>>)| Item {
+            reader: self.reader,
+            place: Place { path: format!("{}[{index}]", self.place.path), span: value.span() },
+            value,
+        };
+        entries.iter().enumerate().map(entry).collect()
+    }
+
+    /// The entries of a list, or the value itself as the only one.
+    pub(super) fn list_or_one(&self) -> Vec<Item<'r>> {
+        if self.is_list() { self.list() } else { vec![self.clone()] }
+    }
+
+    pub(super) fn section(&self, keys: &Keys) -> Option<Section<'r>> {
+        let DeValue::Table(table) = self.value.get_ref() else {
+            self.wrong_type("a table", "");
+            return None;
+        };
+        Some(Section::checked(self.reader, table, self.place.clone(), keys))
+    }
+}
+
+/// Reads one of a few words.
+pub(super) fn word_of<T: Clone>(text: &str, words: &[(&str, T)]) -> Result<T, Fault> {
+    if let Some((_word, value)) = words.iter().find(|(word, _value)| *word == text) {
+        return Ok(value.clone());
+    }
+    let names = || words.iter().map(|(word, _value)| *word);
+    let fault = Fault::new(format!("`{}` is not known here", clip(text)));
+    Err(match near(text, names()) {
+        Some(word) => fault.hint(format!("did you mean \"{word}\"?")),
+        None => {
+            let quoted: Vec<String> = names().map(|word| format!("\"{word}\"")).collect();
+            fault.hint(format!("it is one of {}", quoted.join(", ")))
+        }
+    })
+}
+
+/// A text from the file for use in a message: one line, not long.
+pub(super) fn clip(text: &str) -> String {
+    let shown: String = text.chars().take(80).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if shown.len() < text.len() { format!("{shown}...") } else { shown }
+}
+
+fn out_of_bounds(value: &str, low: &str, high: &str) -> Fault {
+    Fault::new(format!("{} is out of bounds", clip(value))).hint(format!("it must be between {low} and {high}"))
+}
+
+fn unknown(key: &str, keys: &Keys) -> Fault {
+    let fault = Fault::new("unknown key");
+    if let Some(meant) = keys::meant(key, keys) {
+        return fault.hint(format!("did you mean `{meant}`?"));
+    }
+    match keys::home_of(key, keys) {
+        Some(section) => fault.hint(format!("`{key}` belongs to `{section}`")),
+        None => fault.hint(format!("known here: {}", keys.names.join(", "))),
+    }
+}
+
+fn article(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,264 @@
+//! `[[route]]`: which requests go to which service, and how.
+
+use std::time::Duration;
+
+use mainstay_core::route::{Header, Host, Match, Path};
+use mainstay_core::{backoff, retry};
+use mainstay_gateway::spec::{HeaderOps, Route};
+
+use super::problem::Fault;
+use super::reader::{Item, Place, Section};
+use super::{WEEK, keys, units, words};
+
+const MILLI: Duration = Duration::from_millis(1);
+const TIMEOUT: Duration = Duration::from_secs(30);
+const TUNNEL_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// Headers that belong to one connection, or to the framing of a message: changing them would break it.
+const UNTOUCHABLE: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A route, and where it stands.
+pub(super) struct Read {
+    pub(super) route: Route,
+    pub(super) place: Place,
+    pub(super) name: Place,
+    /// Where it names its listeners; empty if it leaves them out and serves all.
+    pub(super) listeners: Vec<(String, Place)>,
+    pub(super) names_listeners: bool,
+    pub(super) service: Option<Place>,
+    /// Where it says which requests it takes.
+    pub(super) matches: Place,
+}
+
+impl Read {
+    /// A route that stands nowhere in the file.
+    pub(super) fn implied(route: Route) -> Self {
+        let nowhere = Place { path: String::new(), span: 0..0 };
+        Self {
+            route,
+            place: nowhere.clone(),
+            name: nowhere.clone(),
+            listeners: Vec::new(),
+            names_listeners: false,
+            service: None,
+            matches: nowhere,
+        }
+    }
+}
+
+/// A route for everything, as an only service has it.
+pub(super) fn default_route(service: &str, listeners: Vec<String>) -> Route {
+    Route {
+        name: "default".to_owned(),
+        listeners,
+        matches: match_all(),
+        service: service.to_owned(),
+        timeout: TIMEOUT,
+        attempt_timeout: None,
+        tunnel_timeout: TUNNEL_TIMEOUT,
+        retry: retry::Policy::default(),
+        rewrite_prefix: None,
+        request_headers: HeaderOps::default(),
+        response_headers: HeaderOps::default(),
+    }
+}
+
+fn match_all() -> Match {
+    Match { host: Host::Any, path: Path::Prefix("/".to_owned()), methods: Vec::new(), headers: Vec::new() }
+}
+
+pub(super) fn read(section: &Section<'_>) -> Read {
+    let name = super::read_name(section);
+    let listeners: Vec<(String, Place)> = section.item("listener").map(|item| read_listeners(&item)).unwrap_or_default();
+    let service = section.required("service", "name the [[service]] that answers");
+    let matching = section.item("match");
+    let timeout = section.duration("timeout", TIMEOUT, MILLI..=WEEK);
+    let attempt_timeout = section.field("attempt_timeout", None, |item| item.duration(&(MILLI..=WEEK)).map(Some));
+    if let Some(attempt) = attempt_timeout.value
+        && timeout.is_good
+        && attempt >= timeout.value
+    {
+        let message = format!(
+            "`attempt_timeout` ({}) must be shorter than `timeout` ({}), which bounds all attempts together",
+            units::show_duration(attempt),
+            units::show_duration(timeout.value)
+        );
+        section.reader.error(&attempt_timeout.place, Fault::new(message));
+    }
+    let matches = matching.as_ref().and_then(read_match).unwrap_or_else(match_all);
+    let rewrite = section.field("rewrite_prefix", None, |item| item.parsed(words::prefix).map(Some));
+    if rewrite.is_given && matches!(matches.path, Path::Exact(_)) {
+        let fault = Fault::new("`rewrite_prefix` replaces a matched prefix, but this route matches by `path_exact`");
+        section.reader.error(&rewrite.place, fault.hint("match by `path`"));
+    }
+    let headers = |key: &str| section.item(key).map(|item| read_header_ops(&item)).unwrap_or_default();
+    Read {
+        place: section.place.clone(),
+        name: name.place,
+        names_listeners: section.has("listener"),
+        service: service.as_ref().map(|item| item.place.clone()),
+        matches: matching.as_ref().map_or_else(|| section.place.clone(), |item| item.place.clone()),
+        route: Route {
+            name: name.value,
+            listeners: listeners.iter().map(|(name, _place)| name.clone()).collect(),
+            matches,
+            service: service.and_then(|item| item.text()).unwrap_or_default().to_owned(),
+            timeout: timeout.value,
+            attempt_timeout: attempt_timeout.value,
+            tunnel_timeout: section.duration("tunnel_timeout", TUNNEL_TIMEOUT, MILLI..=WEEK).value,
+            retry: section.item("retry").map(|item| read_retry(&item)).unwrap_or_default(),
+            rewrite_prefix: rewrite.value,
+            request_headers: headers("request_headers"),
+            response_headers: headers("response_headers"),
+        },
+        listeners,
+    }
+}
+
+fn read_listeners(item: &Item<'_>) -> Vec<(String, Place)> {
+    let items = item.list_or_one();
+    if items.is_empty() && item.is_list() {
+        item.error(Fault::new("the list is empty").hint("leave `listener` out to serve every HTTP listener"));
+    }
+    let mut names: Vec<(String, Place)> = Vec::new();
+    for item in &items {
+        let Some(name) = item.text() else { continue };
+        if names.iter().any(|(known, _place)| known == name) {
+            item.error(Fault::new("this listener is named twice"));
+        } else {
+            names.push((name.to_owned(), item.place.clone()));
+        }
+    }
+    names
+}
+
+fn read_match(item: &Item<'_>) -> Option<Match> {
+    let section = item.section(&keys::MATCH)?;
+    let host = section.field("host", Host::Any, |item| item.parsed(words::host)).value;
+    let prefix = section.field("path", "/".to_owned(), |item| item.parsed(words::prefix));
+    let exact = section.field("path_exact", None, |item| item.parsed(words::path).map(Some));
+    if prefix.is_given && exact.is_given {
+        let fault = Fault::new("either `path` or `path_exact`, not both");
+        section.reader.error(&exact.place, fault.hint("`path` takes everything below it too"));
+    }
+    let path = exact.value.map_or(Path::Prefix(prefix.value), Path::Exact);
+    let methods = section.item("method").map(|item| read_methods(&item)).unwrap_or_default();
+    let headers = section.item("headers").map(|item| read_header_matches(&item)).unwrap_or_default();
+    Some(Match { host, path, methods, headers })
+}
+
+fn read_methods(item: &Item<'_>) -> Vec<String> {
+    let mut methods: Vec<String> = item.list_or_one().iter().filter_map(|item| item.parsed(words::method)).collect();
+    methods.sort();
+    methods.dedup();
+    methods
+}
+
+fn read_header_matches(item: &Item<'_>) -> Vec<Header> {
+    let mut headers: Vec<Header> = Vec::new();
+    for (name, span, item) in Section::free_entries(item) {
+        let place = Place { path: item.place.path.clone(), span };
+        let parsed = words::header_name(name).map_err(|fault| item.reader.error(&place, fault));
+        let value = item.parsed(words::header_value);
+        let (Ok(name), Some(value)) = (parsed, value) else { continue };
+        if name == "host" {
+            item.reader.error(&place, Fault::new("the host is matched by `match.host`"));
+        } else if headers.iter().any(|known| known.name == name) {
+            item.reader.error(&place, Fault::new(format!("`{name}` is there twice: case does not count")));
+        } else {
+            headers.push(Header { name, value: (value != "*").then_some(value) });
+        }
+    }
+    headers
+}
+
+fn read_retry(item: &Item<'_>) -> retry::Policy {
+    let default = retry::Policy::default();
+    if item.word() == Some("off") {
+        return retry::Policy { attempts: 1, ..default };
+    }
+    if !item.is_table() {
+        item.wrong_type("a table or \"off\"", "write retry = { attempts = 3 } or retry = \"off\"");
+        return default;
+    }
+    let Some(section) = item.section(&keys::RETRY) else { return default };
+    let attempts = section.integer("attempts", u64::from(default.attempts), 1..=10);
+    let on = section.field("on", Vec::new(), |item| {
+        Some(item.list_or_one().iter().filter_map(|item| item.one_of(&[("5xx", On::Status), ("timeout", On::Timeout)])).collect())
+    });
+    let base = section.duration("backoff", default.backoff.base, MILLI..=WEEK);
+    let cap = section.duration("backoff_cap", default.backoff.cap, MILLI..=WEEK);
+    if base.is_good && cap.is_good && base.value > cap.value {
+        let message = format!(
+            "`backoff` ({}) must not be longer than `backoff_cap` ({})",
+            units::show_duration(base.value),
+            units::show_duration(cap.value)
+        );
+        section.reader.error(if base.is_given { &base.place } else { &cap.place }, Fault::new(message));
+    }
+    if attempts.value == 1 && (on.is_given || base.is_given || cap.is_given) {
+        section.reader.warn(&attempts.place, Fault::new("one attempt means no retry: the other keys have no effect"));
+    }
+    retry::Policy {
+        attempts: u32::try_from(attempts.value).unwrap_or(1),
+        backoff: backoff::Policy { base: base.value, cap: cap.value },
+        on_5xx: on.value.contains(&On::Status),
+        on_timeout: on.value.contains(&On::Timeout),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Status,
+    Timeout,
+}
+
+fn read_header_ops(item: &Item<'_>) -> HeaderOps {
+    let Some(section) = item.section(&keys::HEADERS) else { return HeaderOps::default() };
+    let mut ops = HeaderOps::default();
+    for (name, span, item) in section.item("set").map(|item| Section::free_entries(&item)).unwrap_or_default() {
+        let place = Place { path: item.place.path.clone(), span };
+        let name = changeable(name).map_err(|fault| item.reader.error(&place, fault));
+        let (Ok(name), Some(value)) = (name, item.parsed(words::header_value)) else { continue };
+        if ops.set.iter().any(|(known, _value)| *known == name) {
+            item.reader.error(&place, Fault::new(format!("`{name}` is set twice: case does not count")));
+        } else {
+            ops.set.push((name, value));
+        }
+    }
+    for item in section.item("remove").map(|item| item.list_or_one()).unwrap_or_default() {
+        let Some(name) = item.parsed(changeable) else { continue };
+        if ops.set.iter().any(|(known, _value)| *known == name) {
+            let fault = Fault::new(format!("`{name}` is both set and removed"));
+            item.error(fault.hint("`set` alone replaces whatever was there"));
+        } else if !ops.remove.contains(&name) {
+            ops.remove.push(name);
+        }
+    }
+    ops
+}
+
+/// The name of a header that may be set or removed.
+fn changeable(text: &str) -> Result<String, Fault> {
+    let name = words::header_name(text)?;
+    if UNTOUCHABLE.contains(&name.as_str()) {
+        return Err(Fault::new(format!("`{name}` cannot be changed: it belongs to the connection or the framing")));
+    }
+    if name.starts_with("x-mainstay-") {
+        return Err(Fault::new(format!("`{name}` cannot be changed: Mainstay speaks through it")));
+    }
+    Ok(name)
+}

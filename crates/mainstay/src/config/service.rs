@@ -1,0 +1,238 @@
+//! `[[service]]`: groups of endpoints that are interchangeable.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use mainstay_core::{balance, budget, outlier};
+use mainstay_gateway::spec::{
+    Balance, CertificateFiles, Connections, Endpoint, HashKey, Service, UpstreamTls, WhenEmpty,
+};
+
+use super::problem::Fault;
+use super::reader::{Item, Place, Section};
+use super::{WEEK, health, keys, units, words};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// The ways to balance, by their names.
+pub(super) const BALANCE: &[(&str, balance::Policy)] = &[
+    ("least-request", balance::Policy::LeastRequest),
+    ("round-robin", balance::Policy::RoundRobin),
+    ("random", balance::Policy::Random),
+    ("hash", balance::Policy::Hash),
+];
+
+/// A service, and where it stands.
+pub(super) struct Read {
+    pub(super) service: Service,
+    pub(super) place: Place,
+    pub(super) name: Place,
+}
+
+/// A service with nothing but a name.
+pub(super) fn default_service(name: &str) -> Service {
+    Service {
+        name: name.to_owned(),
+        balance: Balance { policy: balance::Policy::LeastRequest, key: HashKey::Source },
+        endpoints: Vec::new(),
+        health: Some(health::default_check()),
+        outlier: Some(outlier::Policy::default()),
+        retry_budget: budget::Policy::default(),
+        tls: None,
+        when_empty: WhenEmpty::Refuse,
+        connections: Connections {
+            connect_timeout: Duration::from_secs(1),
+            max_idle: 256,
+            idle_timeout: Duration::from_secs(30),
+            max_age: Duration::from_secs(600),
+        },
+    }
+}
+
+pub(super) fn read(section: &Section<'_>) -> Read {
+    let name = super::read_name(section);
+    let default = default_service("");
+    let tls = section.item("tls").and_then(|item| read_tls(&item));
+    let health = match section.item("health") {
+        Some(item) => health::read(&item, tls.is_some()),
+        None => default.health,
+    };
+    let words = [("refuse", WhenEmpty::Refuse), ("fail-open", WhenEmpty::FailOpen)];
+    let service = Service {
+        name: name.value,
+        balance: read_balance(section),
+        endpoints: read_endpoints(section),
+        health,
+        outlier: section.field("outlier", default.outlier, |item| Some(read_outlier(item))).value,
+        retry_budget: section.item("retry_budget").map(|item| read_budget(&item)).unwrap_or_default(),
+        tls,
+        when_empty: section.field("when_empty", WhenEmpty::Refuse, |item| item.one_of(&words)).value,
+        connections: read_connections(section, default.connections),
+    };
+    Read { service, place: section.place.clone(), name: name.place }
+}
+
+fn read_connections(section: &Section<'_>, default: Connections) -> Connections {
+    let max_idle = section.integer("max_idle", default.max_idle as u64, 0..=65_536).value;
+    Connections {
+        connect_timeout: section.duration("connect_timeout", default.connect_timeout, MILLI..=WEEK).value,
+        max_idle: usize::try_from(max_idle).unwrap_or(default.max_idle),
+        idle_timeout: section.duration("idle_timeout", default.idle_timeout, MILLI..=WEEK).value,
+        max_age: section.duration("max_age", default.max_age, MILLI..=WEEK).value,
+    }
+}
+
+fn read_balance(section: &Section<'_>) -> Balance {
+    let policy = section.field("balance", balance::Policy::LeastRequest, |item| item.one_of(BALANCE));
+    let hash = section.item("hash");
+    if let Some(hash) = &hash
+        && policy.is_good
+        && policy.value != balance::Policy::Hash
+    {
+        hash.error(Fault::new("`hash` has no effect without balance = \"hash\""));
+    }
+    let key = hash.and_then(|item| read_hash(&item)).unwrap_or(HashKey::Source);
+    Balance { policy: policy.value, key }
+}
+
+fn read_hash(item: &Item<'_>) -> Option<HashKey> {
+    if !item.is_table() {
+        return match item.word() {
+            Some("source") => Some(HashKey::Source),
+            Some(_) | None => {
+                let hint = "write \"source\", { header = \"x-user\" } or { cookie = \"sid\" }";
+                item.error(Fault::new("this is nothing to hash by").hint(hint));
+                None
+            }
+        };
+    }
+    let section = item.section(&keys::HASH)?;
+    let header = section.field("header", None, |item| item.parsed(words::header_name).map(Some));
+    // The name of a cookie is a token, as that of a header is, but case counts.
+    let cookie = section.field("cookie", None, |item| {
+        item.parsed(|text| words::header_name(text).map(|_lower| text.to_owned()))
+            .map(Some)
+    });
+    if header.is_given == cookie.is_given {
+        section.reader.error_if_whole(&section.place, Fault::new("one of `header` and `cookie` is needed here"));
+    }
+    header.value.map(HashKey::Header).or(cookie.value.map(HashKey::Cookie))
+}
+
+fn read_outlier(item: &Item<'_>) -> Option<outlier::Policy> {
+    let default = outlier::Policy::default();
+    if item.word() == Some("off") {
+        return None;
+    }
+    if !item.is_table() {
+        item.wrong_type("a table or \"off\"", "write outlier = { consecutive = 5 } or outlier = \"off\"");
+        return Some(default);
+    }
+    let section = item.section(&keys::OUTLIER)?;
+    let consecutive = section.integer("consecutive", u64::from(default.consecutive), 1..=10_000).value;
+    let base = section.duration("base", default.base, MILLI..=WEEK);
+    let cap = section.duration("cap", default.cap, MILLI..=WEEK);
+    if base.is_good && cap.is_good && base.value > cap.value {
+        let message = format!(
+            "`base` ({}) must not be longer than `cap` ({})",
+            units::show_duration(base.value),
+            units::show_duration(cap.value)
+        );
+        section.reader.error(if base.is_given { &base.place } else { &cap.place }, Fault::new(message));
+    }
+    let max_ejected = section.field("max_ejected", default.max_ejected, |item| {
+        if item.word() == Some("0%") {
+            item.error(Fault::new("nothing could ever be ejected").hint("write outlier = \"off\""));
+            return None;
+        }
+        item.share(&(0.001..=1.0))
+    });
+    Some(outlier::Policy {
+        consecutive: u32::try_from(consecutive).unwrap_or(default.consecutive),
+        base: base.value,
+        cap: cap.value,
+        max_ejected: max_ejected.value,
+    })
+}
+
+fn read_budget(item: &Item<'_>) -> budget::Policy {
+    let default = budget::Policy::default();
+    if !item.is_table() {
+        item.wrong_type("a table", "write retry_budget = { ratio = \"20%\", floor = 3 }");
+        return default;
+    }
+    let Some(section) = item.section(&keys::RETRY_BUDGET) else { return default };
+    let ratio = section.field("ratio", default.ratio, |item| item.share(&(0.0..=1.0))).value;
+    let floor = section.integer("floor", default.floor_per_second as u64, 0..=1_000_000).value;
+    budget::Policy { ratio, floor_per_second: floor as f64, window: default.window }
+}
+
+fn read_tls(item: &Item<'_>) -> Option<UpstreamTls> {
+    let plain = UpstreamTls { verify: true, ca: None, server_name: None, client: None };
+    if let Some(flag) = item.as_flag() {
+        return flag.then_some(plain);
+    }
+    if !item.is_table() {
+        item.wrong_type("true or a table", "write tls = true to verify by the system's authorities");
+        return Some(plain);
+    }
+    let section = item.section(&keys::SERVICE_TLS)?;
+    let verify = section.flag("verify", true);
+    let ca = section.field("ca", None, |item| item.path().map(Some));
+    let server_name = section.field("server_name", None, |item| {
+        item.parsed(|text| {
+            let lower = text.to_ascii_lowercase();
+            words::domain(&lower).map(|()| lower)
+        })
+        .map(Some)
+    });
+    if !verify.value {
+        if ca.is_given {
+            section.reader.error(&ca.place, Fault::new("`ca` has no effect while `verify` is false"));
+        }
+        let fault = Fault::new("certificates of endpoints are not verified: anyone in between can read and change traffic");
+        section.reader.warn(&verify.place, fault.hint("name the endpoints' authority with `ca` instead"));
+    }
+    let client = (section.has("cert") || section.has("key")).then(|| read_client(&section)).flatten();
+    Some(UpstreamTls { verify: verify.value, ca: ca.value, server_name: server_name.value, client })
+}
+
+fn read_client(section: &Section<'_>) -> Option<CertificateFiles> {
+    let cert = section.required("cert", "`cert` and `key` go together").and_then(|item| item.path());
+    let key = section.required("key", "`cert` and `key` go together").and_then(|item| item.path());
+    Some(CertificateFiles { cert: cert?, key: key? })
+}
+
+fn read_endpoints(section: &Section<'_>) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    let mut known = HashSet::new();
+    let mut add = |item: &Item<'_>, weight: u32, drain: bool| {
+        let Some(address) = item.parsed(words::endpoint) else { return };
+        if known.insert(address.clone()) {
+            endpoints.push(Endpoint { address, weight, drain });
+        } else {
+            item.error(Fault::new(format!("endpoint `{address}` is there twice")).hint("give one of them a larger `weight`"));
+        }
+    };
+    let short = section.item("endpoints");
+    for item in short.iter().flat_map(Item::list) {
+        add(&item, 1, false);
+    }
+    for entry in section.sections("endpoint", &keys::ENDPOINT) {
+        let address = entry.required("address", "write address = \"10.0.1.10:8080\"");
+        let weight = entry.integer("weight", 1, 1..=1_000).value;
+        let drain = entry.flag("drain", false).value;
+        if let Some(item) = address {
+            add(&item, u32::try_from(weight).unwrap_or(1), drain);
+        }
+    }
+    let names_none = short.as_ref().is_none_or(|item| item.is_list() && item.list().is_empty());
+    if names_none && section.item("endpoint").is_none_or(|item| item.is_list() && item.list().is_empty()) {
+        let fault = Fault::new("a service needs at least one endpoint");
+        section.reader.error_if_whole(&section.place, fault.hint("write endpoints = [\"10.0.1.10:8080\", \"10.0.1.11:8080\"]"));
+    }
+    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.drain) {
+        section.reader.warn(&section.place, Fault::new("every endpoint is drained: requests are answered 503"));
+    }
+    endpoints
+}
