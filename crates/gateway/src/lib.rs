@@ -4,6 +4,7 @@
 //! What the gateway observes (health, counters) is read from [`state`].
 
 mod gateway;
+mod health;
 pub mod spec;
 pub mod state;
 

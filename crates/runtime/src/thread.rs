@@ -18,7 +18,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { event_interval: 61, blocking_threads: 4 }
+        Self { event_interval: 61, blocking_threads: 8 }
     }
 }
 

@@ -1,0 +1,114 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mainstay_runtime::clock::Clock;
+use rustls::ClientConfig;
+use tokio::sync::{mpsc, watch};
+
+use super::names::Names;
+use super::roster::Roster;
+use crate::state::{Endpoint, Service, State};
+
+/// Reports of failing endpoints that may wait; further ones are dropped, since the next failure reports again.
+const TRIPS_MAX: usize = 1024;
+
+/// The way to the thread that minds health. Every copy may be used from any thread and none ever waits.
+#[derive(Clone)]
+pub(crate) struct Driver {
+    assign: watch::Sender<Option<Assignment>>,
+    trips: mpsc::Sender<Trip>,
+    settled: Arc<AtomicBool>,
+}
+
+/// What is to be minded.
+#[derive(Clone)]
+pub(super) struct Assignment {
+    pub(super) state: Arc<State>,
+    pub(super) tls: Arc<HashMap<String, Arc<ClientConfig>>>,
+}
+
+/// An endpoint that fails real requests.
+pub(super) struct Trip {
+    pub(super) service: Arc<Service>,
+    pub(super) endpoint: Arc<Endpoint>,
+}
+
+impl Driver {
+    /// The way to the driver, and the driver itself, to be run on the control thread.
+    pub(crate) fn start(clock: Clock) -> (Self, Runner) {
+        Self::start_with(clock, Names::default())
+    }
+
+    pub(super) fn start_with(clock: Clock, names: Names) -> (Self, Runner) {
+        let (assign, assigned) = watch::channel(None);
+        let (trips, tripped) = mpsc::channel(TRIPS_MAX);
+        let settled = Arc::new(AtomicBool::new(false));
+        let gate = Arc::new(Gate(Arc::clone(&settled)));
+        (Self { assign, trips, settled }, Runner { clock, names, assigned, tripped, gate })
+    }
+
+    /// Minds the endpoints of `state` from now on. An endpoint that was there before (the same `Arc`) under an equal check
+    /// keeps its state and its running check. `tls` holds the settings of services that speak TLS, by name.
+    pub(crate) fn apply(&self, state: Arc<State>, tls: HashMap<String, Arc<ClientConfig>>) {
+        // If two come in quick succession, the earlier one is of no interest any more.
+        self.assign.send_replace(Some(Assignment { state, tls: Arc::new(tls) }));
+    }
+
+    /// Reports that an endpoint's `failures_in_a_row` has reached the service's limit. Report again at every further
+    /// failure: the driver sets the count back once it has dealt with it, and drops reports when it cannot keep up.
+    pub(crate) fn tripped(&self, service: &Arc<Service>, endpoint_index: usize) {
+        if let Some(endpoint) = service.endpoints.get(endpoint_index) {
+            let trip = Trip { service: Arc::clone(service), endpoint: Arc::clone(endpoint) };
+            let _dropped_if_full = self.trips.try_send(trip);
+        }
+    }
+
+    /// Whether every endpoint of the first state has had its first verdict. Once it is so, it stays so: a reload that adds
+    /// endpoints does not make the node unready.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+}
+
+/// The driver, before it runs.
+pub(crate) struct Runner {
+    clock: Clock,
+    names: Names,
+    assigned: watch::Receiver<Option<Assignment>>,
+    tripped: mpsc::Receiver<Trip>,
+    gate: Arc<Gate>,
+}
+
+impl Runner {
+    /// Runs until every [`Driver`] is gone.
+    pub(crate) async fn run(self) {
+        let Self { clock, names, mut assigned, mut tripped, gate } = self;
+        let mut roster = Roster::new(clock, names, gate);
+        loop {
+            let deadline = roster.deadline();
+            tokio::select! {
+                changed = assigned.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let assignment = assigned.borrow_and_update().clone();
+                    if let Some(assignment) = assignment {
+                        roster.apply(&assignment);
+                    }
+                }
+                Some(trip) = tripped.recv() => roster.trip(&trip),
+                () = clock.sleep_until(deadline) => roster.restore_due(),
+            }
+        }
+    }
+}
+
+/// Held by each endpoint that has had no verdict yet; when nobody holds it any more, the first verdicts are complete.
+pub(super) struct Gate(Arc<AtomicBool>);
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,89 @@
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use mainstay_core::health::Policy;
+use mainstay_probe::{Expected, Failed, Get, Target, Tls};
+use mainstay_runtime::tls::{ClientSettings, ClientTls};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use crate::spec::{Address, HealthCheck, Probe};
+use crate::state::{Endpoint, Service};
+
+/// What an endpoint is minded by. A reload that keeps the endpoint replaces it under the running task.
+pub(super) struct Plan {
+    pub(super) service: Arc<Service>,
+    pub(super) check: Option<Check>,
+}
+
+/// An endpoint's check, ready to be performed.
+pub(super) struct Check {
+    pub(super) policy: Policy,
+    port: Option<u16>,
+    /// Or why there can be no probe, which is then the verdict.
+    target: Result<Target, String>,
+}
+
+impl Plan {
+    pub(super) fn new(service: &Arc<Service>, endpoint: &Endpoint, tls: Option<&Arc<ClientConfig>>) -> Self {
+        let check = service.spec.health.as_ref().map(|check| Check {
+            policy: check.policy,
+            port: check.port,
+            target: target(service, endpoint, check, tls),
+        });
+        Self { service: Arc::clone(service), check }
+    }
+
+    /// Whether a running check may go on under `other`.
+    pub(super) fn continues_as(&self, other: &Self) -> bool {
+        self.service.spec.health == other.service.spec.health
+    }
+}
+
+impl Check {
+    /// Asks once; the reason if it fails.
+    pub(super) async fn ask(&self, address: SocketAddr, timeout: Duration) -> Result<(), String> {
+        let target = self.target.as_ref().map_err(Clone::clone)?;
+        let address = self.port.map_or(address, |port| SocketAddr::new(address.ip(), port));
+        let result = mainstay_probe::probe(target, address, timeout).await;
+        result.map(|_passed| ()).map_err(|failed: Failed| failed.to_string())
+    }
+}
+
+fn target(
+    service: &Service,
+    endpoint: &Endpoint,
+    check: &HealthCheck,
+    config: Option<&Arc<ClientConfig>>,
+) -> Result<Target, String> {
+    let Probe::Http { path, host, expect, tls } = &check.probe else { return Ok(Target::Tcp) };
+    let get = Get {
+        path: path.clone(),
+        host: host.clone().unwrap_or_else(|| endpoint.name.clone()),
+        expect: Expected(expect.clone()),
+    };
+    if !tls {
+        return Ok(Target::Http { get, tls: None });
+    }
+    let config = config.map_or_else(verified_by_the_system, |config| Ok(Arc::clone(config)))?;
+    let server_name = server_name(service, endpoint)?;
+    Ok(Target::Http { get, tls: Some(Tls { config, server_name }) })
+}
+
+fn server_name(service: &Service, endpoint: &Endpoint) -> Result<ServerName<'static>, String> {
+    let configured = service.spec.tls.as_ref().and_then(|tls| tls.server_name.clone());
+    let name = match (configured, &endpoint.address) {
+        (Some(name), _address) => name,
+        (None, Address::Socket(address)) => return Ok(ServerName::from(address.ip())),
+        (None, Address::Name { host, .. }) => host.clone(),
+    };
+    ServerName::try_from(name.clone()).map_err(|_invalid| format!("`{name}` is no name that TLS can verify"))
+}
+
+/// For services that have no TLS settings of their own. Loaded once: the system's authorities are many.
+fn verified_by_the_system() -> Result<Arc<ClientConfig>, String> {
+    static LOADED: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
+    let load = || ClientTls::load(&ClientSettings::default(), &[]).map_err(|error| error.to_string());
+    LOADED.get_or_init(load).clone()
+}

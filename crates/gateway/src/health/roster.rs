@@ -1,0 +1,108 @@
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+
+use mainstay_core::time::Moment;
+use mainstay_runtime::clock::Clock;
+use mainstay_runtime::task::{AbortOnDrop, Kind, spawn_local};
+use tokio::sync::Semaphore;
+
+use super::driver::{Assignment, Gate, Trip};
+use super::eject::Ejector;
+use super::member::{Member, PROBES_MAX, Surroundings};
+use super::names::Names;
+use super::plan::Plan;
+use crate::state::{Endpoint, Service};
+
+/// All endpoints that are minded, and the ejectors of their services.
+pub(super) struct Roster {
+    surroundings: Rc<Surroundings>,
+    entries: Entries,
+    /// By the service's name.
+    ejectors: HashMap<String, Ejector>,
+    /// Until the first assignment.
+    unhanded: Option<Arc<Gate>>,
+    gate: Weak<Gate>,
+}
+
+/// By the address of the endpoint in memory, which the entry's member keeps alive.
+type Entries = HashMap<*const Endpoint, Entry>;
+
+struct Entry {
+    member: Rc<Member>,
+    _task: AbortOnDrop,
+}
+
+impl Roster {
+    pub(super) fn new(clock: Clock, names: Names, gate: Arc<Gate>) -> Self {
+        Self {
+            surroundings: Rc::new(Surroundings { clock, names, turns: Semaphore::new(PROBES_MAX) }),
+            entries: HashMap::new(),
+            ejectors: HashMap::new(),
+            gate: Arc::downgrade(&gate),
+            unhanded: Some(gate),
+        }
+    }
+
+    /// Stops what is gone, starts what is new, keeps the rest.
+    pub(super) fn apply(&mut self, assignment: &Assignment) {
+        let now = self.surroundings.clock.now();
+        let gate = self.unhanded.take().or_else(|| self.gate.upgrade());
+        let mut entries = Entries::new();
+        let mut ejectors = HashMap::new();
+        for service in &assignment.state.services {
+            let name = &service.spec.name;
+            let tls = assignment.tls.get(name);
+            let mut members = Vec::with_capacity(service.endpoints.len());
+            for endpoint in &service.endpoints {
+                let plan = Plan::new(service, endpoint, tls);
+                let entry = match self.entries.remove(&Arc::as_ptr(endpoint)) {
+                    Some(entry) => self.carry_over(entry, plan, gate.as_ref()),
+                    None => self.start(Member::new(endpoint, plan, &self.surroundings, gate.clone())),
+                };
+                members.push(Rc::clone(&entry.member));
+                entries.insert(Arc::as_ptr(endpoint), entry);
+            }
+            let before = self.ejectors.remove(name);
+            ejectors.insert(name.clone(), Ejector::new(service, members, before, now));
+        }
+        self.entries = entries;
+        self.ejectors = ejectors;
+    }
+
+    fn carry_over(&self, entry: Entry, plan: Plan, gate: Option<&Arc<Gate>>) -> Entry {
+        if entry.member.plan().continues_as(&plan) {
+            entry.member.replan(plan);
+            return entry;
+        }
+        let old = &entry.member;
+        let member = Member::new(&old.endpoint, plan, &self.surroundings, gate.cloned());
+        member.take_ejection(old);
+        self.start(member)
+    }
+
+    fn start(&self, member: Member) -> Entry {
+        let member = Rc::new(member);
+        let task = spawn_local(Kind::Probe, Rc::clone(&member).run());
+        Entry { member, _task: task.abort_on_drop() }
+    }
+
+    pub(super) fn trip(&mut self, trip: &Trip) {
+        let service: &Service = &trip.service;
+        if let Some(ejector) = self.ejectors.get_mut(&service.spec.name) {
+            ejector.trip(&trip.endpoint, self.surroundings.clock.now());
+        }
+    }
+
+    /// When to call [`Self::restore_due`].
+    pub(super) fn deadline(&self) -> Moment {
+        self.ejectors.values().filter_map(Ejector::deadline).min().unwrap_or(Moment::NEVER)
+    }
+
+    pub(super) fn restore_due(&mut self) {
+        let now = self.surroundings.clock.now();
+        for ejector in self.ejectors.values_mut() {
+            ejector.restore_due(now);
+        }
+    }
+}
