@@ -88,5 +88,5 @@ fn lookups_allocate_nothing() {
         }
     });
     assert_eq!(count, 0);
-    assert!(found > 100, "{found}");
+    assert!(found >= 100, "{found}");
 }
