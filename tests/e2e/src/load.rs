@@ -32,6 +32,8 @@ pub struct Plan {
     pub path: String,
     /// Further header lines, each with CRLF.
     pub headers: String,
+    /// Comes before the number in `x-id`, so that several loads can share a backend's record.
+    pub tag: &'static str,
 }
 
 impl Plan {
@@ -48,6 +50,7 @@ impl Plan {
             post_every: 0,
             path: "/ok".to_owned(),
             headers: String::new(),
+            tag: "",
         }
     }
 
@@ -71,7 +74,7 @@ impl Plan {
 /// What became of a request.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Its number, which is also its `x-id`.
+    /// Its number, which its `x-id` ends with.
     pub number: u64,
     /// Whether it was a POST.
     pub post: bool,
@@ -91,6 +94,11 @@ impl Outcome {
     /// Whether it was answered as it should be.
     pub fn is_ok(&self) -> bool {
         matches!(&self.result, Ok((200, _)))
+    }
+
+    /// Whether nobody listened, which is how a client learns to go elsewhere. A reset is something else.
+    pub fn is_refused(&self) -> bool {
+        matches!(&self.result, Err(Broken::Connect(error)) if error.contains("refused"))
     }
 }
 
@@ -204,8 +212,8 @@ fn one(plan: &Plan, slot: &mut Option<Wire>, number: u64, post: bool) -> Result<
     let length = if post { "content-length: 12\r\n" } else { "" };
     let close = if plan.short { "connection: close\r\n" } else { "" };
     let head = format!(
-        "{method} {} HTTP/1.1\r\nhost: load.test\r\nx-id: {number}\r\n{length}{close}{}\r\n{body}",
-        plan.path, plan.headers
+        "{method} {} HTTP/1.1\r\nhost: load.test\r\nx-id: {}{number}\r\n{length}{close}{}\r\n{body}",
+        plan.path, plan.tag, plan.headers
     );
     // A write that fails may still have an answer waiting (an early final response); reading tells.
     let sent = wire.send(head);
