@@ -1,13 +1,16 @@
 //! Configuration: TOML text in, a checked [`Spec`] out, or everything that is wrong with the text at once.
 
 pub mod defaults;
+mod files;
 mod health;
 mod keys;
 mod listener;
 mod node;
 mod problem;
+mod proxy;
 mod reader;
 mod relations;
+pub mod report;
 mod route;
 mod service;
 mod source;
@@ -22,6 +25,7 @@ use mainstay_gateway::spec::{Route, Spec};
 use toml::de::{DeTable, DeValue};
 
 pub use problem::{Excerpt, Problem, Severity};
+pub use proxy::{Arguments, proxy};
 use problem::Fault;
 use reader::{Field, Place, Reader, Section};
 use source::Source;
@@ -50,10 +54,29 @@ pub struct Config {
 /// # Errors
 /// Everything that is wrong, warnings included; at least one of them is an error.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+    read_and_examine(path, Files::Trusted)
+}
+
+/// As [`load`], and the files that the configuration names (certificates, keys, authorities) are tried too.
+///
+/// # Errors
+/// As [`load`].
+pub fn check(path: &Path) -> Result<Config, Vec<Problem>> {
+    read_and_examine(path, Files::Tried)
+}
+
+/// Whether the files that a configuration names are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Files {
+    Trusted,
+    Tried,
+}
+
+fn read_and_examine(path: &Path, files: Files) -> Result<Config, Vec<Problem>> {
     let file = path.display().to_string();
     let text = read_file(path).map_err(|fault| vec![problem::of_file(&file, fault)])?;
     let base_dir = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    parse(&text, &file, base_dir)
+    examine(&text, &file, base_dir, files)
 }
 
 fn read_file(path: &Path) -> Result<String, Fault> {
@@ -73,6 +96,10 @@ fn read_file(path: &Path) -> Result<String, Fault> {
 /// # Errors
 /// Everything that is wrong, warnings included; at least one of them is an error.
 pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<Config, Vec<Problem>> {
+    examine(text, file, base_dir, Files::Trusted)
+}
+
+fn examine(text: &str, file: &str, base_dir: &Path, files: Files) -> Result<Config, Vec<Problem>> {
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
     let mut source = Source::new(text);
     hide_secrets(document.get_ref(), false, &mut source);
@@ -81,14 +108,12 @@ pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<Config, Vec<Prob
         let place = Place { path: String::new(), span: error.span().unwrap_or(0..0) };
         reader.error(&place, Fault::new(error.message()));
     }
-    let config = read(&reader, document.get_ref());
+    let config = read(&reader, document.get_ref(), files);
     let problems = reader.into_problems();
-    match config {
-        Some(config) if problems.iter().all(|problem| problem.severity == Severity::Warning) => {
-            Ok(Config { warnings: problems, ..config })
-        }
-        Some(_) | None => Err(problems),
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(problems);
     }
+    Ok(Config { warnings: problems, ..config })
 }
 
 /// Header values may be credentials, so they are kept out of everything that is shown.
@@ -108,7 +133,7 @@ fn hide_secrets(table: &DeTable<'_>, is_secret: bool, source: &mut Source<'_>) {
     }
 }
 
-fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Config> {
+fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
     let root = Section::root(reader, document);
     let settings = node::read(&root);
     let listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
@@ -123,7 +148,10 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Config> {
     let parts =
         &mut relations::Parts { listeners: &listeners, routes: &mut routes, services: &services, admin: &settings.admin };
     relations::check(reader, parts);
-    Some(Config {
+    if files == Files::Tried {
+        files::check(reader, &settings, &listeners, &services);
+    }
+    Config {
         spec: Spec {
             node: settings.node,
             listeners: listeners.into_iter().map(|read| read.listener).collect(),
@@ -133,7 +161,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Config> {
         admin: settings.admin.value,
         admin_socket: settings.admin_socket,
         warnings: Vec::new(),
-    })
+    }
 }
 
 /// With no route at all and one service, that service gets everything: the smallest configuration needs no route.

@@ -30,6 +30,8 @@ pub(super) struct Read {
     pub(super) place: Place,
     pub(super) name: Place,
     pub(super) bind: Field<SocketAddr>,
+    /// Where TLS is set up.
+    pub(super) tls: Option<Place>,
     /// Where a TCP listener names its service.
     pub(super) service: Option<Place>,
 }
@@ -71,7 +73,8 @@ pub(super) fn read(section: &Section<'_>) -> Read {
     if is_tcp.is_good {
         refuse_keys(section, if is_tcp.value { HTTP_ONLY } else { TCP_ONLY }, is_tcp.value);
     }
-    let tls = section.item("tls").and_then(|item| read_tls(&item));
+    let tls_item = section.item("tls");
+    let tls = tls_item.as_ref().and_then(read_tls);
     let (protocol, service) = if is_tcp.value { read_tcp(section) } else { (Protocol::Http(read_http(section)), None) };
     let listener = Listener {
         name: name.value,
@@ -80,7 +83,8 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         max_connections: usize::try_from(max_connections).unwrap_or(MAX_CONNECTIONS),
         protocol,
     };
-    Read { listener, place: section.place.clone(), name: name.place, bind, service }
+    let tls = tls_item.map(|item| item.place);
+    Read { listener, place: section.place.clone(), name: name.place, bind, tls, service }
 }
 
 fn refuse_keys(section: &Section<'_>, keys: &[&str], is_tcp: bool) {

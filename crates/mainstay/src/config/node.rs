@@ -7,7 +7,7 @@ use std::time::Duration;
 use mainstay_gateway::spec::{AccessLog, Node, Shutdown};
 
 use super::problem::Fault;
-use super::reader::{Field, Item, Section};
+use super::reader::{Field, Item, Place, Section};
 use super::{defaults, keys, units, words};
 
 /// Worker threads, at most.
@@ -15,6 +15,9 @@ pub(super) const WORKERS_MAX: u64 = 256;
 
 /// The longest path of a unix socket that Linux takes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// When everything that is still open at a shutdown is closed, unless the configuration says otherwise.
+pub(super) const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
 
 const NO_TIME: Duration = Duration::ZERO;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -24,6 +27,8 @@ pub(super) struct Settings {
     pub(super) node: Node,
     pub(super) admin: Field<Option<SocketAddr>>,
     pub(super) admin_socket: Option<PathBuf>,
+    /// Where the access log is set.
+    pub(super) access_log: Place,
 }
 
 /// Reads `[node]`, all of which is optional.
@@ -32,7 +37,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         name: String::new(),
         workers: defaults::workers(),
         access_log: AccessLog::Stdout,
-        shutdown: Shutdown { lead: NO_TIME, deadline: Duration::from_secs(30) },
+        shutdown: Shutdown { lead: NO_TIME, deadline: SHUTDOWN_DEADLINE },
     };
     let mut admin = Field {
         value: Some(defaults::ADMIN),
@@ -41,11 +46,13 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         is_good: true,
     };
     let mut admin_socket = None;
+    let mut access_log = admin.place.clone();
     if let Some(section) = root.item("node").and_then(|item| item.section(&keys::NODE)) {
-        node.name = section.field("name", String::new(), |item| item.parsed(node_name)).value;
+        node.name = section.field("name", String::new(), |item| item.parsed(words::name)).value;
         let workers = section.integer("workers", node.workers as u64, 1..=WORKERS_MAX).value;
         node.workers = usize::try_from(workers).unwrap_or(1);
-        node.access_log = section.field("access_log", AccessLog::Stdout, read_access_log).value;
+        let log = section.field("access_log", AccessLog::Stdout, read_access_log);
+        (node.access_log, access_log) = (log.value, log.place);
         node.shutdown = read_shutdown(&section);
         admin = section.field("admin", Some(defaults::ADMIN), |item| item.parsed(parse_admin));
         let socket = section.field("admin_socket", None, |item| {
@@ -57,11 +64,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         node.name = defaults::node_name();
     }
     let admin_socket = admin_socket.unwrap_or_else(|| Some(defaults::admin_socket()));
-    Settings { node, admin, admin_socket }
-}
-
-fn node_name(text: &str) -> Result<String, Fault> {
-    words::name(text)
+    Settings { node, admin, admin_socket, access_log }
 }
 
 fn read_access_log(item: &Item<'_>) -> Option<AccessLog> {
@@ -114,7 +117,7 @@ fn byte_length(path: &Path) -> usize {
 }
 
 fn read_shutdown(node: &Section<'_>) -> Shutdown {
-    let default = Shutdown { lead: NO_TIME, deadline: Duration::from_secs(30) };
+    let default = Shutdown { lead: NO_TIME, deadline: SHUTDOWN_DEADLINE };
     let Some(section) = node.item("shutdown").and_then(|item| item.section(&keys::SHUTDOWN)) else { return default };
     let lead = section.duration("lead", default.lead, NO_TIME..=DAY);
     let deadline = section.duration("deadline", default.deadline, NO_TIME..=DAY);

@@ -27,6 +27,8 @@ pub(super) struct Read {
     pub(super) service: Service,
     pub(super) place: Place,
     pub(super) name: Place,
+    /// Where TLS is set up.
+    pub(super) tls: Option<Place>,
 }
 
 /// A service with nothing but a name.
@@ -52,7 +54,8 @@ pub(super) fn default_service(name: &str) -> Service {
 pub(super) fn read(section: &Section<'_>) -> Read {
     let name = super::read_name(section);
     let default = default_service("");
-    let tls = section.item("tls").and_then(|item| read_tls(&item));
+    let tls_item = section.item("tls");
+    let tls = tls_item.as_ref().and_then(read_tls);
     let health = match section.item("health") {
         Some(item) => health::read(&item, tls.is_some()),
         None => default.health,
@@ -69,7 +72,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         when_empty: section.field("when_empty", WhenEmpty::Refuse, |item| item.one_of(&words)).value,
         connections: read_connections(section, default.connections),
     };
-    Read { service, place: section.place.clone(), name: name.place }
+    Read { service, place: section.place.clone(), name: name.place, tls: tls_item.map(|item| item.place) }
 }
 
 fn read_connections(section: &Section<'_>, default: Connections) -> Connections {
