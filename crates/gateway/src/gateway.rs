@@ -1,13 +1,52 @@
-//! The handle on a running gateway.
+//! The handle on a running gateway: start, apply, drain, shut down.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::spec::Spec;
+use mainstay_runtime::clock::Clock;
+use mainstay_runtime::thread;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::access_log::Writer;
+use crate::assemble::{self, Sockets};
+use crate::health::Driver;
+use crate::spec::{Shutdown, Spec};
 use crate::state::State;
+use crate::worker::table::Tls;
+use crate::worker::{Command, Parts, Worker};
+
+/// How long a worker may take to carry out a command. It only ever takes this long if it is stuck.
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running gateway. Dropping it does not stop it; [`Gateway::shutdown`] does.
-#[derive(Debug)]
-pub struct Gateway {}
+pub struct Gateway {
+    clock: Clock,
+    workers: Vec<WorkerHandle>,
+    health: Driver,
+    log: Writer,
+    leaving: AtomicBool,
+    /// What is served now, and what a change of it must hold still.
+    current: Mutex<Current>,
+}
+
+struct WorkerHandle {
+    commands: UnboundedSender<Command>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    open: Arc<AtomicUsize>,
+}
+
+struct Current {
+    spec: Spec,
+    state: Arc<State>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("workers", &self.workers.len()).finish_non_exhaustive()
+    }
+}
 
 /// Why a spec could not be served. What was served before goes on.
 #[derive(Debug, thiserror::Error)]
@@ -57,47 +96,175 @@ impl Gateway {
     ///
     /// # Errors
     /// If an address, a certificate or a thread cannot be had; nothing is left running then.
-    pub fn start(_spec: Spec) -> Result<Arc<Self>, StartError> {
-        Err(StartError::Spec("not served yet".to_owned()))
+    pub fn start(spec: Spec) -> Result<Arc<Self>, StartError> {
+        assemble::check(&spec)?;
+        let count = spec.node.workers.max(1);
+        let clock = Clock::new();
+        let tls = assemble::tls(&spec)?;
+        let sockets = assemble::sockets(&spec, count, None)?;
+        let state = Arc::new(assemble::state(&spec, count, None, clock.now()));
+        let log = Writer::start(&spec.node.access_log).map_err(StartError::Worker)?;
+        let (health, runner) = Driver::start(clock);
+        let _runs_until_the_end =
+            thread::spawn_local_runtime("health", move || runner.run()).map_err(StartError::Worker)?;
+        let mut workers = Vec::with_capacity(count);
+        for index in 0..count {
+            workers.push(start_worker(index, count, clock, &log, &health).map_err(StartError::Worker)?);
+        }
+        health.apply(Arc::clone(&state), tls.services.clone());
+        let gateway = Self {
+            clock,
+            workers,
+            health,
+            log,
+            leaving: AtomicBool::new(false),
+            current: Mutex::new(Current { spec, state: Arc::clone(&state) }),
+        };
+        gateway.tell_workers(&state, tls, sockets);
+        Ok(Arc::new(gateway))
     }
 
     /// Swaps in another spec whole, or keeps the present one. Blocks for as long as certificates take to load.
     ///
     /// # Errors
     /// As [`Gateway::start`].
-    pub fn apply(&self, _spec: Spec) -> Result<(), StartError> {
-        Err(StartError::Spec("not served yet".to_owned()))
+    pub fn apply(&self, spec: Spec) -> Result<(), StartError> {
+        assemble::check(&spec)?;
+        let tls = assemble::tls(&spec)?;
+        let mut current = self.current();
+        let sockets = assemble::sockets(&spec, self.workers.len(), Some(&current.state))?;
+        let state = Arc::new(assemble::state(&spec, self.workers.len(), Some(&current.state), self.clock.now()));
+        if spec.node.access_log != current.spec.node.access_log {
+            self.log.open(spec.node.access_log.clone());
+        }
+        self.health.apply(Arc::clone(&state), tls.services.clone());
+        self.tell_workers(&state, tls, sockets);
+        *current = Current { spec, state };
+        Ok(())
+    }
+
+    /// Hands every worker the state and waits until all serve by it.
+    fn tell_workers(&self, state: &Arc<State>, tls: Tls, mut sockets: Sockets) {
+        let tls = Arc::new(tls);
+        let (done, told) = sync_channel(self.workers.len());
+        for worker in &self.workers {
+            let own = sockets.iter_mut().filter_map(|(name, sockets)| Some((name.clone(), sockets.pop()?))).collect();
+            let (state, tls) = (Arc::clone(state), Arc::clone(&tls));
+            let _stopped = worker.commands.send(Command::Apply { state, tls, sockets: own, done: done.clone() });
+        }
+        for _worker in &self.workers {
+            let _told = told.recv_timeout(COMMAND_LIMIT);
+        }
     }
 
     /// The state that is served now.
     pub fn state(&self) -> Arc<State> {
-        unreachable!("no gateway can exist yet")
+        Arc::clone(&self.current().state)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        // Whoever panicked under the lock left a whole value behind: it is only ever replaced as one.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops (or, with `drain` false, resumes) sending new requests to an endpoint. Survives reloads that keep it.
     ///
     /// # Errors
     /// If there is no such service or endpoint.
-    pub fn drain(&self, _service: &str, _endpoint: &str, _drain: bool) -> Result<(), DrainError> {
+    pub fn drain(&self, service: &str, endpoint: &str, drain: bool) -> Result<(), DrainError> {
+        let state = self.state();
+        let Some(found) = state.services.iter().find(|it| it.spec.name == service) else {
+            let known: Vec<&str> = state.services.iter().map(|it| it.spec.name.as_str()).collect();
+            return Err(DrainError::NoService(service.to_owned(), known.join(", ")));
+        };
+        let Some(target) = found.endpoints.iter().find(|it| it.name == endpoint) else {
+            let known: Vec<&str> = found.endpoints.iter().map(|it| it.name.as_str()).collect();
+            return Err(DrainError::NoEndpoint(service.to_owned(), endpoint.to_owned(), known.join(", ")));
+        };
+        target.drained.store(drain, Ordering::Release);
+        found.epoch.fetch_add(1, Ordering::Release);
+        tracing::info!(service, endpoint, drain, "endpoint drain changed");
         Ok(())
     }
 
     /// Whether every endpoint with a check has had its first verdict and no shutdown has begun.
     pub fn is_ready(&self) -> bool {
-        false
+        self.health.is_settled() && !self.leaving.load(Ordering::Acquire)
     }
 
     /// Access-log lines that were dropped because the log could not keep up or could not be written.
     pub fn access_log_dropped(&self) -> u64 {
-        0
+        self.log.dropped()
     }
 
     /// Reopens the access log's file, after rotation.
-    pub fn reopen_access_log(&self) {}
+    pub fn reopen_access_log(&self) {
+        self.log.open(self.current().spec.node.access_log.clone());
+    }
+
+    /// Connections open now, at all workers.
+    pub fn open_connections(&self) -> usize {
+        self.workers.iter().map(|worker| worker.open.load(Ordering::Relaxed)).sum()
+    }
 
     /// Leaves in phases: readiness fails, connections are accepted for `lead` more, then drained until `deadline`; blocks
     /// until it is done. Answers how many connections were still open and had to be cut.
     pub fn shutdown(&self) -> usize {
-        0
+        let began = Instant::now();
+        let Shutdown { lead, deadline } = self.current().spec.node.shutdown;
+        self.leaving.store(true, Ordering::Release);
+        // From here on every response says that its connection closes, also while new ones are still accepted.
+        let spread = deadline.saturating_sub(lead).div_f64(4.0).min(Duration::from_secs(2));
+        tracing::info!(phase = "readiness", ?lead, ?deadline, "shutting down: not ready any more");
+        if !lead.is_zero() {
+            std::thread::sleep(lead.min(deadline));
+        }
+        for worker in &self.workers {
+            let _stopped = worker.commands.send(Command::Drain { spread });
+        }
+        tracing::info!(phase = "listeners", "shutting down: no new connections");
+        let (done, closed) = sync_channel(self.workers.len());
+        for worker in &self.workers {
+            let _stopped = worker.commands.send(Command::CloseListeners { done: done.clone() });
+        }
+        for _worker in &self.workers {
+            let _closed = closed.recv_timeout(COMMAND_LIMIT.min(deadline));
+        }
+        tracing::info!(phase = "drain", connections = self.open_connections(), "shutting down: draining");
+        while self.open_connections() > 0 && began.elapsed() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let cut = self.open_connections();
+        for worker in &self.workers {
+            let _stopped = worker.commands.send(Command::Stop);
+        }
+        for worker in &self.workers {
+            let thread = worker.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let _ended = thread.map(std::thread::JoinHandle::join);
+        }
+        self.log.flush();
+        tracing::info!(phase = "done", cut, took = ?began.elapsed(), "shut down");
+        cut
     }
+}
+
+fn start_worker(
+    index: usize,
+    workers: usize,
+    clock: Clock,
+    log: &Writer,
+    health: &Driver,
+) -> std::io::Result<WorkerHandle> {
+    let (commands, receiver) = unbounded_channel();
+    let open = Arc::new(AtomicUsize::new(0));
+    let parts =
+        Parts { index, workers, clock, seed: seed(), log: log.log(), health: health.clone(), open: Arc::clone(&open) };
+    let thread = thread::spawn_local_runtime(&format!("worker-{index}"), move || Worker::run(parts, receiver))?;
+    Ok(WorkerHandle { commands, thread: Mutex::new(Some(thread)), open })
+}
+
+/// A seed from the system's randomness, by way of the keys that the standard library draws for its hash maps.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }

@@ -3,9 +3,20 @@
 //! [`Gateway::start`] takes a checked [`spec::Spec`]; [`Gateway::apply`] swaps in another one without losing a connection.
 //! What the gateway observes (health, counters) is read from [`state`].
 
+mod access_log;
+mod assemble;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod gateway;
 mod health;
+mod http;
+mod http1;
+mod relay;
 pub mod spec;
+mod splice;
 pub mod state;
+mod stream;
+mod tcp;
+mod worker;
 
 pub use gateway::{DrainError, Gateway, StartError};

@@ -34,8 +34,8 @@ pub struct State {
 pub struct Listener {
     /// Its settings.
     pub spec: spec::Listener,
-    /// Counters, one a worker.
-    pub shards: Shards<ListenerCounters>,
+    /// Counters, one a worker; kept over reloads by name.
+    pub shards: Arc<Shards<ListenerCounters>>,
 }
 
 /// Counters of a listener.
@@ -56,8 +56,8 @@ pub struct ListenerCounters {
 pub struct Route {
     /// Its settings.
     pub spec: spec::Route,
-    /// Counters, one a worker.
-    pub shards: Shards<RouteCounters>,
+    /// Counters, one a worker; kept over reloads by name.
+    pub shards: Arc<Shards<RouteCounters>>,
 }
 
 /// Counters of a route.
@@ -97,14 +97,18 @@ pub struct Service {
 /// An endpoint: health, load and counters.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Its settings.
-    pub spec: spec::Endpoint,
+    /// Where it is, as configured.
+    pub address: spec::Address,
+    /// Share of traffic; a reload may change it without touching anything else.
+    pub weight: AtomicU32,
+    /// Drained by the configuration; a reload may change it.
+    pub drain_configured: AtomicBool,
     /// Its name in logs, metrics and commands: the address as configured.
     pub name: String,
     health: AtomicU8,
     /// Ejected by passive checks.
     pub ejected: AtomicBool,
-    /// Drained by an operator (the spec's own `drain` comes on top).
+    /// Drained by an operator ([`Self::drain_configured`] comes on top).
     pub drained: AtomicBool,
     /// Why it is down, ejected or unresolved; empty when it is well.
     pub reason: Mutex<String>,
@@ -135,8 +139,10 @@ impl Endpoint {
         };
         Self {
             name: spec.address.to_string(),
+            weight: AtomicU32::new(spec.weight),
+            drain_configured: AtomicBool::new(spec.drain),
             drained: AtomicBool::new(false),
-            spec,
+            address: spec.address,
             health: AtomicU8::new(health as u8),
             ejected: AtomicBool::new(false),
             reason: Mutex::new(String::new()),
@@ -167,7 +173,7 @@ impl Endpoint {
 
     /// Whether it gets no new requests by an operator's or the config's wish.
     pub fn is_draining(&self) -> bool {
-        self.spec.drain || self.drained.load(Ordering::Acquire)
+        self.drain_configured.load(Ordering::Acquire) || self.drained.load(Ordering::Acquire)
     }
 }
 

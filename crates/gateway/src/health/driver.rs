@@ -14,7 +14,7 @@ use crate::state::{Endpoint, Service, State};
 const TRIPS_MAX: usize = 1024;
 
 /// The way to the thread that minds health. Every copy may be used from any thread and none ever waits.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Driver {
     assign: watch::Sender<Option<Assignment>>,
     trips: mpsc::Sender<Trip>,
@@ -22,13 +22,14 @@ pub(crate) struct Driver {
 }
 
 /// What is to be minded.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Assignment {
     pub(super) state: Arc<State>,
     pub(super) tls: Arc<HashMap<String, Arc<ClientConfig>>>,
 }
 
 /// An endpoint that fails real requests.
+#[derive(Debug)]
 pub(super) struct Trip {
     pub(super) service: Arc<Service>,
     pub(super) endpoint: Arc<Endpoint>,

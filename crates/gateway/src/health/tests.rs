@@ -1,1 +1,6 @@
+//! The driver over real sockets.
 
+mod active;
+mod bench;
+mod names;
+mod passive;

@@ -1,0 +1,185 @@
+//! The access log: lines gathered by each worker, written by a thread of its own. A log that cannot keep up, or whose disk
+//! is full, costs lines, which are counted; it never costs a request.
+
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use crate::spec::AccessLog;
+
+/// Bytes that a worker gathers before it hands them over.
+const BATCH: usize = 32 * 1024;
+/// Batches that may wait for the writer.
+const QUEUE: usize = 128;
+
+/// What the writer is told.
+#[derive(Debug)]
+enum Message {
+    Lines(Vec<u8>),
+    Open(AccessLog),
+    End(SyncSender<()>),
+}
+
+/// The gateway's end of the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Writer {
+    sender: SyncSender<Message>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    on: AtomicBool,
+    dropped: AtomicU64,
+}
+
+/// One worker's end of the log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    writer: Writer,
+    lines: RefCell<Vec<u8>>,
+}
+
+impl Writer {
+    /// Starts the writing thread.
+    pub(crate) fn start(target: &AccessLog) -> io::Result<Self> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let shared = Arc::new(Shared::default());
+        let writer = Self { sender, shared: Arc::clone(&shared) };
+        let _runs_until_the_end = mainstay_runtime::thread::spawn_blocking_thread("access-log", move || {
+            write_all(&receiver, &shared);
+        })?;
+        writer.open(target.clone());
+        Ok(writer)
+    }
+
+    /// Writes to `target` from now on; opens a file anew, after rotation.
+    pub(crate) fn open(&self, target: AccessLog) {
+        self.shared.on.store(target != AccessLog::Off, Ordering::Release);
+        // The queue may be full while a disk hangs; the writer opens the file anew at each failure anyway.
+        let _told = self.sender.try_send(Message::Open(target));
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything handed over is written.
+    pub(crate) fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        if self.sender.try_send(Message::End(done)).is_ok() {
+            let _written = written.recv_timeout(std::time::Duration::from_secs(2));
+        }
+    }
+
+    /// A worker's end.
+    pub(crate) fn log(&self) -> Log {
+        Log { writer: self.clone(), lines: RefCell::new(Vec::new()) }
+    }
+}
+
+impl Log {
+    pub(crate) fn is_on(&self) -> bool {
+        self.writer.shared.on.load(Ordering::Relaxed)
+    }
+
+    /// Adds what `write` writes: one line.
+    pub(crate) fn line(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let full = {
+            let mut lines = self.lines.borrow_mut();
+            if lines.capacity() == 0 {
+                lines.reserve(BATCH + BATCH / 4);
+            }
+            write(&mut lines);
+            lines.len() >= BATCH
+        };
+        if full {
+            self.flush();
+        }
+    }
+
+    /// Hands over what was gathered.
+    pub(crate) fn flush(&self) {
+        let lines = self.lines.take();
+        if lines.is_empty() {
+            return;
+        }
+        if let Err(TrySendError::Full(Message::Lines(lines)) | TrySendError::Disconnected(Message::Lines(lines))) =
+            self.writer.sender.try_send(Message::Lines(lines))
+        {
+            drop_lines(&self.writer.shared, &lines);
+            let mut lines = lines;
+            lines.clear();
+            *self.lines.borrow_mut() = lines;
+        }
+    }
+}
+
+fn drop_lines(shared: &Shared, lines: &[u8]) {
+    let count = memchr::memchr_iter(b'\n', lines).count();
+    shared.dropped.fetch_add(count as u64, Ordering::Relaxed);
+}
+
+enum Target {
+    Nowhere,
+    Stdout,
+    File(PathBuf, Option<File>),
+}
+
+fn write_all(receiver: &Receiver<Message>, shared: &Shared) {
+    let mut target = Target::Nowhere;
+    let mut failing = false;
+    for message in receiver {
+        match message {
+            Message::Open(AccessLog::Off) => target = Target::Nowhere,
+            Message::Open(AccessLog::Stdout) => target = Target::Stdout,
+            Message::Open(AccessLog::File(path)) => {
+                let file = open(&path).inspect_err(|error| report(&path, error)).ok();
+                target = Target::File(path, file);
+            }
+            Message::End(done) => {
+                let _nobody_waits = done.try_send(());
+            }
+            Message::Lines(lines) => match target.write(&lines) {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(%error, "access log cannot be written; lines are dropped and counted");
+                    }
+                    drop_lines(shared, &lines);
+                }
+            },
+        }
+    }
+}
+
+impl Target {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Stdout => io::stdout().lock().write_all(lines),
+            Self::File(path, file) => {
+                if file.is_none() {
+                    *file = Some(open(path)?);
+                }
+                let result = file.as_mut().map_or(Ok(()), |file| file.write_all(lines));
+                if result.is_err() {
+                    *file = None;
+                }
+                result
+            }
+        }
+    }
+}
+
+fn open(path: &PathBuf) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn report(path: &std::path::Path, error: &io::Error) {
+    tracing::error!(path = %path.display(), %error, "access log cannot be opened; lines are dropped until it can");
+}

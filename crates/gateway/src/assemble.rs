@@ -1,0 +1,191 @@
+//! From a spec to what is served: the shared state with what survives of the previous one, TLS material, sockets.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use mainstay_core::budget::Budget;
+use mainstay_core::health;
+use mainstay_core::time::Moment;
+use mainstay_runtime::socket;
+use mainstay_runtime::tls::{ClientAuth, ClientSettings, ClientTls, ServerTls};
+
+use crate::gateway::StartError;
+use crate::spec::{self, CertificateFiles, Protocol, Spec};
+use crate::state::{Endpoint, Listener, Route, Service, Shards, State};
+use crate::worker::table::Tls;
+
+/// Connections that the kernel queues for each worker's socket (bounded further by `net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// Refuses a spec whose parts do not fit each other.
+pub(crate) fn check(spec: &Spec) -> Result<(), StartError> {
+    let service = |name: &String| spec.services.iter().any(|service| service.name == *name);
+    for route in &spec.routes {
+        if !service(&route.service) {
+            return Err(StartError::Spec(format!("route `{}`: there is no service `{}`", route.name, route.service)));
+        }
+    }
+    for listener in &spec.listeners {
+        if let Protocol::Tcp { service: name, .. } = &listener.protocol
+            && !service(name)
+        {
+            return Err(StartError::Spec(format!("listener `{}`: there is no service `{name}`", listener.name)));
+        }
+    }
+    if let Some(empty) = spec.services.iter().find(|service| service.endpoints.is_empty()) {
+        return Err(StartError::Spec(format!("service `{}` has no endpoints", empty.name)));
+    }
+    Ok(())
+}
+
+/// The state for `spec`. Endpoints, counters and budgets of `previous` go on where they concern the same thing.
+pub(crate) fn state(spec: &Spec, workers: usize, previous: Option<&State>, now: Moment) -> State {
+    let listeners = spec.listeners.iter().map(|listener| {
+        let known = previous.and_then(|state| state.listeners.iter().find(|it| it.spec.name == listener.name));
+        let shards = known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards));
+        Arc::new(Listener { spec: listener.clone(), shards })
+    });
+    let routes = spec.routes.iter().map(|route| {
+        let known = previous.and_then(|state| state.routes.iter().find(|it| it.spec.name == route.name));
+        let shards = known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards));
+        Arc::new(Route { spec: route.clone(), shards })
+    });
+    let services = spec.services.iter().map(|service| {
+        let known = previous.and_then(|state| state.services.iter().find(|it| it.spec.name == service.name));
+        self::service(service, workers, known, now)
+    });
+    State {
+        generation: previous.map_or(1, |state| state.generation + 1),
+        applied_at: SystemTime::now(),
+        listeners: listeners.collect(),
+        routes: routes.collect(),
+        services: services.collect(),
+    }
+}
+
+fn service(spec: &spec::Service, workers: usize, known: Option<&Arc<Service>>, now: Moment) -> Arc<Service> {
+    if let Some(known) = known.filter(|known| known.spec == *spec) {
+        return Arc::clone(known);
+    }
+    // An endpoint is the same if it is reached the same way; its weight and drain may change under it.
+    let kept = known.filter(|known| known.spec.tls == spec.tls);
+    let endpoints = spec.endpoints.iter().map(|endpoint| {
+        let same = |it: &&Arc<Endpoint>| it.address == endpoint.address;
+        let Some(endpoint_known) = kept.and_then(|known| known.endpoints.iter().find(same)) else {
+            return Arc::new(Endpoint::new(endpoint.clone(), health::State::Unknown, workers));
+        };
+        endpoint_known.weight.store(endpoint.weight, Ordering::Relaxed);
+        endpoint_known.drain_configured.store(endpoint.drain, Ordering::Release);
+        Arc::clone(endpoint_known)
+    });
+    let carried =
+        |read: fn(&Service) -> &AtomicU64| AtomicU64::new(known.map_or(0, |it| read(it).load(Ordering::Relaxed)));
+    let budget = match known.filter(|known| known.spec.retry_budget == spec.retry_budget) {
+        Some(known) => known.retry_budget.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        None => Budget::new(spec.retry_budget, now),
+    };
+    Arc::new(Service {
+        endpoints: endpoints.collect(),
+        spec: spec.clone(),
+        epoch: AtomicU64::new(0),
+        budget_refusals: carried(|it| &it.budget_refusals),
+        empty: carried(|it| &it.empty),
+        retry_budget: Mutex::new(budget),
+    })
+}
+
+/// Loads every certificate, key and authority that `spec` names.
+pub(crate) fn tls(spec: &Spec) -> Result<Tls, StartError> {
+    let mut loaded = Tls::default();
+    for listener in &spec.listeners {
+        let Some(tls) = &listener.tls else { continue };
+        let pairs: Vec<(PathBuf, PathBuf)> = tls.certificates.iter().map(pair).collect();
+        let auth = match &tls.client_auth {
+            spec::ClientAuth::Off => ClientAuth::Off,
+            spec::ClientAuth::Optional { ca } => ClientAuth::Optional(ca.clone()),
+            spec::ClientAuth::Required { ca } => ClientAuth::Required(ca.clone()),
+        };
+        let alpn: &[&[u8]] = match &listener.protocol {
+            Protocol::Http(_) => &[b"http/1.1"],
+            Protocol::Tcp { .. } => &[],
+        };
+        let place = || format!("listener `{}`", listener.name);
+        let server = ServerTls::load(&pairs, &auth, alpn)
+            .map_err(|error| StartError::Tls { place: place(), message: error.to_string() })?;
+        loaded.listeners.insert(listener.name.clone(), server.config);
+    }
+    for service in &spec.services {
+        let Some(tls) = &service.tls else { continue };
+        let settings = ClientSettings { verify: tls.verify, ca: tls.ca.clone(), client: tls.client.as_ref().map(pair) };
+        let client = ClientTls::load(&settings, &[b"http/1.1"]).map_err(|error| StartError::Tls {
+            place: format!("service `{}`", service.name),
+            message: error.to_string(),
+        })?;
+        loaded.services.insert(service.name.clone(), client);
+    }
+    Ok(loaded)
+}
+
+fn pair(files: &CertificateFiles) -> (PathBuf, PathBuf) {
+    (files.cert.clone(), files.key.clone())
+}
+
+/// A socket for each worker, by the names of listeners.
+pub(crate) type Sockets = HashMap<String, Vec<std::net::TcpListener>>;
+
+/// Binds what `spec` listens on and `previous` does not.
+pub(crate) fn sockets(spec: &Spec, workers: usize, previous: Option<&State>) -> Result<Sockets, StartError> {
+    let mut sockets = Sockets::new();
+    for listener in &spec.listeners {
+        let bound = |known: &Arc<Listener>| known.spec.name == listener.name && known.spec.bind == listener.bind;
+        if previous.is_some_and(|state| state.listeners.iter().any(bound)) {
+            continue;
+        }
+        // A listener that was renamed takes over the address from itself, so that the port is rightly in use.
+        let ours = previous.is_some_and(|state| state.listeners.iter().any(|known| known.spec.bind == listener.bind));
+        let made = bind(listener.bind, workers, ours).map_err(|source| StartError::Bind {
+            listener: listener.name.clone(),
+            bind: listener.bind,
+            hint: hint(&source, listener.bind),
+            source,
+        })?;
+        sockets.insert(listener.name.clone(), made);
+    }
+    Ok(sockets)
+}
+
+fn bind(address: SocketAddr, workers: usize, ours: bool) -> std::io::Result<Vec<std::net::TcpListener>> {
+    if !ours {
+        socket::probe_bind(address)?;
+    }
+    let first = socket::listen_tcp(address, BACKLOG, true)?;
+    // With port 0 the system chooses once, and the other workers share its choice.
+    let chosen = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _worker in 1..workers {
+        sockets.push(socket::listen_tcp(chosen, BACKLOG, true)?);
+    }
+    Ok(sockets)
+}
+
+fn hint(error: &std::io::Error, address: SocketAddr) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!(
+                "port {0} is in use; `ss -ltnp 'sport = :{0}'` names the process; stop it or change `bind`",
+                address.port()
+            )
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE".to_owned()
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            format!("this machine has no address {}; `ip address` lists those it has", address.ip())
+        }
+        _other => error.to_string(),
+    }
+}

@@ -1,0 +1,9 @@
+//! HTTP exchanges: a connection's requests one after another, each with its attempts at endpoints.
+
+pub(crate) mod attempt;
+pub(crate) mod connection;
+pub(crate) mod exchange;
+pub(crate) mod identity;
+pub(crate) mod record;
+pub(crate) mod respond;
+pub(crate) mod tunnel;

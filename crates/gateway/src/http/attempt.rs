@@ -1,0 +1,313 @@
+//! One attempt: a connection to the chosen endpoint, the request on it, and the head of its response.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use mainstay_core::retry::Failure;
+use mainstay_core::time::Moment;
+
+use super::exchange::{Exchange, Run, connections};
+use super::respond::{self, OwnError};
+use crate::http1::request::{Limits, Progress};
+use crate::http1::write::{self, Forward, Identity, Respond};
+use crate::http1::{body::Framing, response};
+use crate::relay::{RelayError, Side};
+use crate::stream::{MAX_HEAD_BYTES, Stream};
+use crate::worker::deadline::Expired;
+use crate::worker::pool::{self, Connection, InFlight};
+
+/// Interim responses to one request that are relayed. More than a few are an attack or a bug.
+const MAX_INTERIM: u32 = 16;
+/// Headers that a response may have.
+const MAX_RESPONSE_HEADERS: usize = crate::http1::request::MAX_HEADERS;
+
+/// The endpoint answers: the head of its final response stands in the exchange.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) connection: Connection,
+    pub(crate) in_flight: InFlight,
+    /// The endpoint stopped reading the request, so that the connection cannot be used again.
+    pub(crate) request_broke: bool,
+}
+
+impl Answered {
+    pub(crate) const fn reused(&self) -> bool {
+        self.connection.reused
+    }
+}
+
+/// Whether anything of the request may have reached the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    Nothing,
+    Something,
+}
+
+/// Why there is no response to relay.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The endpoint's fault.
+    Endpoint { failure: Failure, reused: bool, sent: Sent },
+    /// The whole request has run out of time.
+    Deadline,
+    /// The request's own body is at fault.
+    Body(OwnError),
+    /// Nobody waits for the answer any more.
+    ClientGone,
+}
+
+/// Makes one attempt at endpoint `index`.
+pub(crate) async fn run(
+    run: &Run<'_>,
+    index: usize,
+    client: &mut Stream,
+    exchange: &mut Exchange,
+) -> Result<Answered, Failed> {
+    let endpoint = run.route.service.endpoints.get(index).ok_or(Failed::Body(respond::NO_ENDPOINT))?;
+    endpoint.state.shards.of(run.worker.index).attempts.add(1);
+    let in_flight = InFlight::new(endpoint);
+    let now = run.worker.clock.now();
+    let deadline =
+        run.route.state.spec.attempt_timeout.map_or(run.deadline, |limit| now.after(limit).min(run.deadline));
+    let idempotent = exchange.head.is_idempotent(exchange.head_bytes());
+    let connection = match endpoint.pool.take(now, connections(run), !idempotent) {
+        Some(connection) => connection,
+        // Boxed because it is rare: the memory of a connection's task is sized for its largest part.
+        None => Box::pin(connect(run, index, now, deadline)).await?,
+    };
+    prepare(run, exchange, idempotent);
+    let mut sending = Sending {
+        upstream: connection,
+        request_broke: false,
+        watches_client: true,
+        interim: Vec::new(),
+        interim_sent: 0,
+        interims: 0,
+        limits: Limits { bytes: MAX_HEAD_BYTES, headers: MAX_RESPONSE_HEADERS },
+    };
+    match send(run, &mut sending, client, exchange, deadline).await {
+        Ok(result) => result?,
+        Err(Expired) if !exchange.up.has_ended() && exchange.up.waits_for == Side::Source => {
+            return Err(Failed::Body(respond::BODY_TIMEOUT));
+        }
+        Err(Expired) if run.worker.clock.now() >= run.deadline => return Err(Failed::Deadline),
+        Err(Expired) => return Err(sending.failure(exchange, Failure::Timeout)),
+    }
+    Ok(Answered { request_broke: sending.request_broke, connection: sending.upstream, in_flight })
+}
+
+/// Sends until the endpoint answers. While a body moves, each piece gives it `body_timeout` more; `deadline` bounds it all.
+async fn send(
+    run: &Run<'_>,
+    sending: &mut Sending,
+    client: &mut Stream,
+    exchange: &mut Exchange,
+    deadline: Moment,
+) -> Result<Result<(), Failed>, Expired> {
+    let mut ended = exchange.up.has_ended();
+    let mut progress = 0;
+    let body_deadline = || run.worker.clock.now().after(run.http.body_timeout).min(deadline);
+    run.slot.set(if ended { deadline } else { body_deadline() });
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = sending.poll(cx, client, exchange) {
+            return Poll::Ready(Ok(result));
+        }
+        if !ended && exchange.up.has_ended() {
+            ended = true;
+            run.slot.set(deadline);
+        } else if !ended && progress != exchange.up.progress {
+            progress = exchange.up.progress;
+            run.slot.set(body_deadline());
+        } else if run.slot.has_expired() {
+            return Poll::Ready(Err(Expired));
+        }
+        run.slot.register(cx);
+        Poll::Pending
+    })
+    .await
+}
+
+async fn connect(run: &Run<'_>, index: usize, now: Moment, deadline: Moment) -> Result<Connection, Failed> {
+    run.slot.set(now.after(connections(run).connect_timeout).min(deadline));
+    match run.slot.within(pool::connect(&run.route.service, index, run.worker.index, now)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => {
+            tracing::debug!(service = run.route.state.spec.service, endpoint = index, %error, "connect failed");
+            Err(Failed::Endpoint { failure: Failure::Connect, reused: false, sent: Sent::Nothing })
+        }
+        Err(Expired) if run.worker.clock.now() >= run.deadline => Err(Failed::Deadline),
+        Err(Expired) => Err(Failed::Endpoint { failure: Failure::Connect, reused: false, sent: Sent::Nothing }),
+    }
+}
+
+/// Writes the head for the endpoint and starts on the body.
+fn prepare(run: &Run<'_>, exchange: &mut Exchange, idempotent: bool) {
+    let bytes = exchange.input.all().get(..exchange.head.length).unwrap_or_default();
+    let spec = &run.route.state.spec;
+    let prefix = match &spec.matches.path {
+        mainstay_core::route::Path::Prefix(prefix) => prefix.trim_end_matches('/').len(),
+        mainstay_core::route::Path::Exact(path) => path.len(),
+    };
+    exchange.up.pending.clear();
+    let forward = Forward {
+        identity: Identity {
+            peer: &exchange.peer,
+            is_trusted: run.is_trusted,
+            scheme: if run.listener.tls.is_some() { "https" } else { "http" },
+            request_id: &exchange.request_id,
+        },
+        rewrite: spec.rewrite_prefix.as_deref().map(|replacement| (prefix, replacement)),
+        ops: &run.route.request_ops,
+        attempt: exchange.attempts.len() as u32,
+    };
+    write::request(&mut exchange.up.pending, &exchange.head, bytes, &forward);
+    let chunked = exchange.head.framing == Framing::Chunked;
+    exchange.up.start(exchange.head.framing, chunked, exchange.head.length, idempotent);
+}
+
+/// The time between the first byte to the endpoint and its final head.
+struct Sending {
+    upstream: Connection,
+    request_broke: bool,
+    /// The client is watched for leaving, until it sends something or closes its half.
+    watches_client: bool,
+    interim: Vec<u8>,
+    interim_sent: usize,
+    interims: u32,
+    limits: Limits,
+}
+
+impl Sending {
+    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Stream, exchange: &mut Exchange) -> Poll<Result<(), Failed>> {
+        if !exchange.up.is_done() && !self.request_broke {
+            self.poll_request(cx, client, exchange)?;
+        } else if self.watches_client {
+            self.poll_client(cx, client, exchange)?;
+        }
+        loop {
+            while self.interim_sent < self.interim.len() {
+                match client.poll_write(cx, &self.interim[self.interim_sent..]) {
+                    Poll::Ready(Ok(written)) if written > 0 => self.interim_sent += written,
+                    Poll::Ready(_gone) => return Poll::Ready(Err(Failed::ClientGone)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if !self.interim.is_empty() {
+                let Poll::Ready(_flushed) = client.poll_flush(cx) else { return Poll::Pending };
+                self.interim.clear();
+                self.interim_sent = 0;
+            }
+            if self.parse(exchange)? {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.interim.is_empty() {
+                continue;
+            }
+            match std::task::ready!(exchange.output.poll_fill(cx, &mut self.upstream.stream)) {
+                Ok(read) if read > 0 => {}
+                _closed => return Poll::Ready(Err(self.closed(exchange))),
+            }
+        }
+    }
+
+    /// Sends what there is of the request.
+    fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+        exchange: &mut Exchange,
+    ) -> Result<(), Failed> {
+        match exchange.up.poll(cx, client, &mut exchange.input, &mut self.upstream.stream) {
+            Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(RelayError::SourceMalformed(_))) => Err(Failed::Body(respond::BAD_BODY)),
+            Poll::Ready(Err(RelayError::Source(_) | RelayError::SourceClosed)) => Err(Failed::ClientGone),
+            Poll::Ready(Err(RelayError::Sink(_))) if exchange.up.has_sent() => {
+                // The endpoint may have answered before it stopped reading; that answer is still to be had.
+                self.request_broke = true;
+                Ok(())
+            }
+            Poll::Ready(Err(RelayError::Sink(_))) => Err(self.failure(exchange, Failure::Connect)),
+        }
+    }
+
+    /// Notices a client that leaves while the endpoint works. What it sends meanwhile is the next request.
+    fn poll_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+        exchange: &mut Exchange,
+    ) -> Result<(), Failed> {
+        if !exchange.input.has_room() || exchange.input.data().len() > crate::stream::MAX_HEAD_BYTES / 4 {
+            self.watches_client = false;
+            return Ok(());
+        }
+        match exchange.input.poll_fill(cx, client) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(_closed_half_or_pipelined)) => {
+                self.watches_client = false;
+                Ok(())
+            }
+            Poll::Ready(Err(_reset)) => Err(Failed::ClientGone),
+        }
+    }
+
+    /// Looks at what the endpoint has sent. `true` if the final head is there.
+    fn parse(&mut self, exchange: &mut Exchange) -> Result<bool, Failed> {
+        loop {
+            if exchange.output.is_empty() {
+                return Ok(false);
+            }
+            let to_head = exchange.head.is_head_method(exchange.head_bytes());
+            match response::parse(exchange.output.data(), self.limits, to_head, &mut exchange.response) {
+                Ok(Progress::Partial) => return Ok(false),
+                Err(response::Malformed) => return Err(self.failure(exchange, Failure::Malformed)),
+                Ok(Progress::Complete) => {}
+            }
+            let status = exchange.response.status;
+            if status == 101 {
+                let expected = exchange.head.wants_upgrade && exchange.response.upgrades;
+                return if expected { Ok(true) } else { Err(self.failure(exchange, Failure::Malformed)) };
+            }
+            if status >= 200 {
+                return Ok(true);
+            }
+            self.interims += 1;
+            if self.interims > MAX_INTERIM {
+                return Err(self.failure(exchange, Failure::Malformed));
+            }
+            let wanted = !exchange.head.is_http10 && (status != 100 || exchange.head.expects_continue);
+            if wanted {
+                let respond = Respond {
+                    framing: Framing::None,
+                    connection: write::Connection::Open,
+                    ops: &crate::http1::write::Ops::default(),
+                    request_id: &exchange.request_id,
+                    keep_length: false,
+                };
+                write::response(&mut self.interim, &exchange.response, exchange.output.data(), &respond);
+            }
+            exchange.output.consume(exchange.response.length);
+            exchange.output.compact(0);
+            if wanted {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// The endpoint closed before its final head.
+    fn closed(&self, exchange: &Exchange) -> Failed {
+        let failure = if !exchange.output.is_empty() {
+            Failure::Malformed
+        } else if self.upstream.reused && self.interims == 0 {
+            Failure::StaleConnection
+        } else {
+            Failure::Reset
+        };
+        self.failure(exchange, failure)
+    }
+
+    fn failure(&self, exchange: &Exchange, failure: Failure) -> Failed {
+        let sent = if exchange.up.has_sent() { Sent::Something } else { Sent::Nothing };
+        Failed::Endpoint { failure, reused: self.upstream.reused, sent }
+    }
+}

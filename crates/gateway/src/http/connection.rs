@@ -1,0 +1,209 @@
+//! A client's connection: its requests one after another, and the waits between them.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::exchange::{self, Exchange};
+use super::respond;
+use crate::http1::request::{self, Limits, Progress, Reject};
+use crate::spec::{Http, Protocol};
+use crate::stream::{MAX_HEAD_BYTES, Stream};
+use crate::worker::Worker;
+use crate::worker::deadline::Slot;
+use crate::worker::listen::Cell;
+use crate::worker::table::Listener;
+
+/// What becomes of a connection after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The next request may come.
+    KeepAlive,
+    /// Everything was said: close.
+    Close,
+    /// The client may still be sending: read on for a while, so that the close does not reset what it has yet to read.
+    Linger,
+    /// The response broke off: the client must not take it for complete.
+    Reset,
+}
+
+/// How long a client that is still sending is listened to after the last response.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much of it.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Serves a connection until it closes.
+pub(crate) async fn serve(worker: Rc<Worker>, cell: Rc<Cell>, mut stream: Stream, peer: SocketAddr, slot: Rc<Slot>) {
+    let mut first = true;
+    loop {
+        let Some(http) = http(&cell) else { return };
+        if !idle(&worker, &stream, &slot, first, &http).await {
+            return stream.shutdown_now();
+        }
+        first = false;
+        let mut exchange = worker.take_exchange();
+        let next = busy(&worker, &cell, &mut stream, peer, &slot, &mut exchange).await;
+        worker.give_exchange(exchange);
+        match next {
+            Next::KeepAlive => {}
+            Next::Close => return close(&mut stream, &slot, &worker).await,
+            Next::Linger => return Box::pin(linger(stream, &slot, &worker)).await,
+            Next::Reset => return stream.reset_on_close(),
+        }
+    }
+}
+
+/// Settings of the listener, as they are now.
+struct Settings {
+    listener: Rc<Listener>,
+}
+
+impl Settings {
+    fn http(&self) -> Option<&Http> {
+        match &self.listener.state.spec.protocol {
+            Protocol::Http(http) => Some(http),
+            Protocol::Tcp { .. } => None,
+        }
+    }
+}
+
+fn http(cell: &Cell) -> Option<Settings> {
+    let settings = Settings { listener: cell.current() };
+    settings.http().is_some().then_some(settings)
+}
+
+/// Waits for the first byte of a request, without holding a buffer. `false` if the connection should close.
+async fn idle(worker: &Worker, stream: &Stream, slot: &Slot, first: bool, settings: &Settings) -> bool {
+    let Some(http) = settings.http() else { return false };
+    let limit = if first { http.head_timeout } else { http.keep_alive_timeout };
+    let now = worker.clock.now();
+    slot.set(now.after(limit));
+    slot.idle.set(true);
+    if worker.is_draining() {
+        slot.hasten(worker.idle_close_at(now));
+    }
+    let readable = slot.within(poll_fn(|cx| stream.poll_readable(cx))).await;
+    slot.idle.set(false);
+    matches!(readable, Ok(Ok(())))
+}
+
+/// Serves requests for as long as their bytes keep coming, pipelined ones included.
+async fn busy(
+    worker: &Rc<Worker>,
+    cell: &Cell,
+    stream: &mut Stream,
+    peer: SocketAddr,
+    slot: &Rc<Slot>,
+    exchange: &mut Exchange,
+) -> Next {
+    exchange.input.clear();
+    exchange.set_peer(peer);
+    loop {
+        // Each request is served by the configuration of its moment.
+        let listener = cell.current();
+        let Protocol::Http(http) = &listener.state.spec.protocol else { return Next::Close };
+        exchange.begin(worker.clock.now());
+        slot.set(exchange.started.after(http.head_timeout));
+        match read_head(stream, slot, exchange, http).await {
+            Head::Complete => {}
+            Head::Nothing => return Next::Close,
+            Head::Quiet => return Next::KeepAlive,
+            Head::Rejected(status, reason) => {
+                return respond::reject(worker, &listener, stream, slot, exchange, status, reason).await;
+            }
+        }
+        let next = exchange::run(worker, &listener, http, stream, slot, exchange).await;
+        if next != Next::KeepAlive {
+            return next;
+        }
+        exchange.input.compact(0);
+        if exchange.input.is_empty() {
+            return Next::KeepAlive;
+        }
+    }
+}
+
+enum Head {
+    Complete,
+    /// The connection closed before a request began, or inside one that cannot be answered.
+    Nothing,
+    /// What woke the connection was not a request.
+    Quiet,
+    Rejected(u16, &'static str),
+}
+
+/// Reads until a head is complete.
+async fn read_head(stream: &mut Stream, slot: &Slot, exchange: &mut Exchange, http: &Http) -> Head {
+    let limits = Limits { bytes: http.max_head_bytes.min(MAX_HEAD_BYTES), headers: http.max_headers };
+    let mut parsed_at = usize::MAX;
+    let result = slot
+        .within(poll_fn(|cx| {
+            loop {
+                skip_empty_line(exchange);
+                if !matches!(exchange.input.data(), [] | b"\r") && exchange.input.data().len() != parsed_at {
+                    parsed_at = exchange.input.data().len();
+                    match request::parse(exchange.input.data(), limits, &mut exchange.head) {
+                        Ok(Progress::Complete) => return Poll::Ready(Head::Complete),
+                        Ok(Progress::Partial) => {}
+                        Err(reject) => return Poll::Ready(rejected(exchange, reject)),
+                    }
+                }
+                match exchange.input.poll_fill(cx, stream) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Nothing),
+                    Poll::Ready(Ok(_read)) => {}
+                    // A wake-up without a byte (a TLS record of another kind): give the buffer back and wait on.
+                    Poll::Pending if exchange.input.is_empty() => return Poll::Ready(Head::Quiet),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        }))
+        .await;
+    match result {
+        Ok(Head::Complete) => {
+            // Spans count from the start of the head, which stands at the front of the input.
+            exchange.input.consume(exchange.head.length);
+            Head::Complete
+        }
+        Ok(other) => other,
+        Err(_expired) => {
+            exchange.head.length = 0;
+            Head::Rejected(408, "head-timeout")
+        }
+    }
+}
+
+fn rejected(exchange: &mut Exchange, reject: Reject) -> Head {
+    // The spans of a head that was refused half-way are not to be used.
+    exchange.head.length = 0;
+    Head::Rejected(reject.status(), reject.reason())
+}
+
+/// A server ignores an empty line before a request (RFC 9112, section 2.2): one, from clients that end bodies with one.
+fn skip_empty_line(exchange: &mut Exchange) {
+    if exchange.input.start() == 0 && exchange.input.data().starts_with(b"\r\n") {
+        exchange.input.consume(2);
+        exchange.input.compact(0);
+    }
+}
+
+/// Ends the connection in good order.
+async fn close(stream: &mut Stream, slot: &Slot, worker: &Worker) {
+    slot.set(worker.clock.now().after(LINGER));
+    let _gone = slot.within(poll_fn(|cx| stream.poll_shutdown(cx))).await;
+}
+
+/// Says that nothing more will come, then reads what the client is still sending, within bounds.
+async fn linger(mut stream: Stream, slot: &Slot, worker: &Worker) {
+    close(&mut stream, slot, worker).await;
+    let mut scrap = [0u8; 4096];
+    let mut left = LINGER_BYTES;
+    slot.set(worker.clock.now().after(LINGER));
+    while let Ok(Ok(read)) = slot.within(poll_fn(|cx| stream.poll_read(cx, &mut scrap))).await {
+        left = left.saturating_sub(read);
+        if read == 0 || left == 0 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! One request: its route, its attempts one after another, its answer.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mainstay_core::retry::{self, Failure, Situation, Verdict};
+use mainstay_core::time::Moment;
+use mainstay_core::{backoff, random, route};
+
+use super::attempt::{self, Failed, Sent};
+use super::connection::Next;
+use super::identity;
+use super::record::{self, Attempt, Ending, Outcome};
+use super::respond;
+use crate::http1::field::Name;
+use crate::http1::{request, response};
+use crate::relay::Relay;
+use crate::spec::{HashKey, Http};
+use crate::stream::{Buffer, Stream};
+use crate::worker::deadline::Slot;
+use crate::worker::table::{Listener, Route, raise};
+use crate::worker::{Worker, pool};
+
+/// Everything that a request in progress needs, taken from the worker's store while the connection is busy and given back
+/// when it is idle. All allocations are used again.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// From the client: the head stands at the front for as long as the exchange lasts.
+    pub(crate) input: Buffer,
+    pub(crate) head: request::Head,
+    /// From the endpoint.
+    pub(crate) output: Buffer,
+    pub(crate) response: response::Head,
+    /// Body and head on their way to the endpoint.
+    pub(crate) up: Relay,
+    /// Body and head on their way to the client.
+    pub(crate) down: Relay,
+    pub(crate) request_id: Vec<u8>,
+    /// The peer's address as text; stays the same for the connection.
+    pub(crate) peer: String,
+    /// The client's address as text: the peer's, or what trusted proxies say.
+    pub(crate) client: String,
+    peer_address: Option<SocketAddr>,
+    pub(crate) attempts: Vec<Attempt>,
+    tried: Vec<usize>,
+    pub(crate) started: Moment,
+}
+
+impl Exchange {
+    pub(crate) fn new() -> Self {
+        Self {
+            input: Buffer::new(),
+            head: request::Head::default(),
+            output: Buffer::new(),
+            response: response::Head::default(),
+            up: Relay::default(),
+            down: Relay::default(),
+            request_id: Vec::new(),
+            peer: String::new(),
+            client: String::new(),
+            peer_address: None,
+            attempts: Vec::new(),
+            tried: Vec::new(),
+            started: Moment::ZERO,
+        }
+    }
+
+    /// The bytes of the request head.
+    pub(crate) fn head_bytes(&self) -> &[u8] {
+        self.input.all().get(..self.head.length).unwrap_or_default()
+    }
+
+    /// Called when a connection becomes busy.
+    pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
+        if self.peer_address != Some(peer) {
+            self.peer_address = Some(peer);
+            self.peer.clear();
+            // Writing to a string cannot fail.
+            let _written = std::fmt::Write::write_fmt(&mut self.peer, format_args!("{}", peer.ip().to_canonical()));
+        }
+    }
+
+    /// Called before each request.
+    pub(crate) fn begin(&mut self, now: Moment) {
+        self.started = now;
+        self.output.clear();
+        self.attempts.clear();
+        self.tried.clear();
+        self.request_id.clear();
+        self.client.clear();
+        self.client.push_str(&self.peer);
+        self.head.length = 0;
+        self.up.bytes = 0;
+        self.down.bytes = 0;
+    }
+
+    /// Decides the request id and the client's address.
+    fn identify(&mut self, worker: &Worker, http: &Http) -> IpAddr {
+        let head = self.input.all().get(..self.head.length).unwrap_or_default();
+        let peer = self.peer_address.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
+        let trusted = !http.trusted_proxies.is_empty() && identity::is_trusted(peer, &http.trusted_proxies);
+        let given = self.head.find(Name::RequestId).map(|field| field.value.get(head));
+        match given.filter(|id| trusted && identity::is_request_id(id)) {
+            Some(id) => self.request_id.extend_from_slice(id),
+            None => worker.write_request_id(&mut self.request_id),
+        }
+        let Some(address) = self.peer_address.filter(|_| trusted) else { return peer };
+        let client = identity::client(address, &http.trusted_proxies, &self.head, head);
+        self.client.clear();
+        let _written = std::fmt::Write::write_fmt(&mut self.client, format_args!("{client}"));
+        client
+    }
+}
+
+/// What one request carries through its attempts.
+pub(crate) struct Run<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) listener: &'a Rc<Listener>,
+    pub(crate) route: &'a Route,
+    pub(crate) http: &'a Http,
+    pub(crate) slot: &'a Rc<Slot>,
+    /// When the whole request must be over.
+    pub(crate) deadline: Moment,
+    pub(crate) is_trusted: bool,
+}
+
+/// Serves the request whose head stands in `exchange`.
+pub(crate) async fn run(
+    worker: &Rc<Worker>,
+    listener: &Rc<Listener>,
+    http: &Http,
+    client: &mut Stream,
+    slot: &Rc<Slot>,
+    exchange: &mut Exchange,
+) -> Next {
+    let client_address = exchange.identify(worker, http);
+    if let Some(port) = http.redirect_https {
+        return respond::redirect(worker, listener, client, slot, exchange, port).await;
+    }
+    let Some(route) = find_route(listener, exchange) else {
+        return respond::own(worker, listener, None, client, slot, exchange, respond::NO_ROUTE).await;
+    };
+    let route = Rc::clone(route);
+    route.state.shards.of(worker.index).started.add(1);
+    worker.deposit(&route.service);
+    let peer = exchange.peer_address.map_or(client_address, |peer| peer.ip());
+    let run = Run {
+        worker,
+        listener,
+        route: &route,
+        http,
+        slot,
+        deadline: exchange.started.after(route.state.spec.timeout),
+        is_trusted: identity::is_trusted(peer, &http.trusted_proxies),
+    };
+    let key = hash_key(&route, exchange, client_address);
+    attempts(&run, client, exchange, key).await
+}
+
+fn find_route<'a>(listener: &'a Listener, exchange: &Exchange) -> Option<&'a Rc<Route>> {
+    let bytes = exchange.head_bytes();
+    let head = &exchange.head;
+    let host = head.host.text(bytes);
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let mut lower = [0u8; 256];
+    let host = match lower.get_mut(..host.len()) {
+        Some(room) if host.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            room.copy_from_slice(host.as_bytes());
+            room.make_ascii_lowercase();
+            std::str::from_utf8(room).unwrap_or_default()
+        }
+        _lower_already_or_too_long => host,
+    };
+    let wanted = route::Request { host, path: head.routed_path(bytes), method: head.method.text(bytes) };
+    let index = listener.routes.lookup(wanted, |header| identity::has_header(head, bytes, header))?;
+    listener.targets.get(index)
+}
+
+fn hash_key(route: &Route, exchange: &Exchange, client: IpAddr) -> Option<u64> {
+    let balance = &route.service.state.spec.balance;
+    if balance.policy != mainstay_core::balance::Policy::Hash {
+        return None;
+    }
+    let bytes = exchange.head_bytes();
+    match &balance.key {
+        HashKey::Source => Some(match client {
+            IpAddr::V4(address) => random::hash(&address.octets()),
+            IpAddr::V6(address) => random::hash(&address.octets()),
+        }),
+        HashKey::Header(name) => identity::header(&exchange.head, bytes, name).map(random::hash),
+        HashKey::Cookie(name) => identity::cookie(&exchange.head, bytes, name).map(random::hash),
+    }
+}
+
+/// Attempts until one is answered or none is left.
+async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, key: Option<u64>) -> Next {
+    let mut last = respond::NO_ENDPOINT;
+    loop {
+        let Some(index) = choose(run, exchange, key) else {
+            if last.reason == respond::NO_ENDPOINT.reason {
+                raise(&run.route.service.state.empty);
+            }
+            return give_up(run, client, exchange, last).await;
+        };
+        let started = run.worker.clock.now();
+        let result = attempt::run(run, index, client, exchange).await;
+        let duration = run.worker.clock.now().since(started);
+        let failed = match result {
+            Ok(answered) => {
+                let outcome = Outcome::Answered(exchange.response.status);
+                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: answered.reused() });
+                run.worker.endpoint_answered(&run.route.service, index, exchange);
+                if retry_answer(run, index, exchange).await {
+                    continue;
+                }
+                return respond::relay(run, index, answered, client, exchange).await;
+            }
+            Err(failed) => failed,
+        };
+        match failed {
+            Failed::Endpoint { failure, reused, sent } => {
+                let outcome = Outcome::Failed(failure);
+                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused });
+                run.worker.endpoint_failed(&run.route.service, index, failure);
+                last = respond::after(failure);
+                let again = failure == Failure::StaleConnection;
+                if !again {
+                    exchange.tried.push(index);
+                }
+                if !retry(run, exchange, failure, sent).await {
+                    return give_up(run, client, exchange, last).await;
+                }
+            }
+            Failed::Deadline => {
+                let outcome = Outcome::Failed(Failure::Timeout);
+                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false });
+                run.worker.endpoint_failed(&run.route.service, index, Failure::Timeout);
+                return give_up(run, client, exchange, respond::TIMEOUT).await;
+            }
+            Failed::Body(error) => {
+                exchange.attempts.push(Attempt {
+                    endpoint: index,
+                    outcome: Outcome::Abandoned,
+                    duration,
+                    reused: false,
+                });
+                return give_up(run, client, exchange, error).await;
+            }
+            Failed::ClientGone => {
+                exchange.attempts.push(Attempt {
+                    endpoint: index,
+                    outcome: Outcome::Abandoned,
+                    duration,
+                    reused: false,
+                });
+                let ending = Ending { status: 0, error: None, client_gone: true };
+                record::finish(run.worker, run.listener, Some(run.route), exchange, ending, (exchange.up.bytes, 0));
+                return Next::Reset;
+            }
+        }
+    }
+}
+
+fn choose(run: &Run<'_>, exchange: &Exchange, key: Option<u64>) -> Option<usize> {
+    run.worker.with_rng(|rng| run.route.service.pick(key, &exchange.tried, rng))
+}
+
+async fn give_up(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, error: respond::OwnError) -> Next {
+    respond::own(run.worker, run.listener, Some(run.route), client, run.slot, exchange, error).await
+}
+
+/// Whether a response that says that the endpoint cannot serve is dropped for another attempt. If not, the client gets it.
+async fn retry_answer(run: &Run<'_>, index: usize, exchange: &mut Exchange) -> bool {
+    let status = exchange.response.status;
+    if !matches!(status, 502..=504) || !run.route.state.spec.retry.on_5xx {
+        return false;
+    }
+    let again = retry(run, exchange, Failure::Status(status), Sent::Something).await;
+    if again {
+        exchange.tried.push(index);
+        if let Some(attempt) = exchange.attempts.last_mut() {
+            attempt.outcome = Outcome::Failed(Failure::Status(status));
+        }
+    }
+    again
+}
+
+/// Decides whether another attempt follows, charges the budget for it and waits for as long as the backoff says.
+async fn retry(run: &Run<'_>, exchange: &mut Exchange, failure: Failure, sent: Sent) -> bool {
+    let policy = &run.route.state.spec.retry;
+    let bytes = exchange.head_bytes();
+    let made = exchange.attempts.len() as u32;
+    let situation = Situation {
+        failure,
+        made,
+        idempotent: exchange.head.is_idempotent(bytes),
+        replayable: sent == Sent::Nothing || exchange.up.retains || !exchange.head.framing.has_body(),
+        answered: false,
+        retried_upstream: run.is_trusted && exchange.head.find(Name::Attempt).is_some(),
+    };
+    let wait = match retry::decide(policy, &situation) {
+        Verdict::GiveUp => return false,
+        Verdict::RetryNow => Duration::ZERO,
+        Verdict::RetryAfterBackoff => {
+            run.worker.with_rng(|rng| backoff::delay(&policy.backoff, made.saturating_sub(1), rng))
+        }
+    };
+    let now = run.worker.clock.now();
+    if now.after(wait) >= run.deadline || !run.worker.may_retry(&run.route.service) {
+        return false;
+    }
+    if !wait.is_zero() {
+        run.slot.set(now.after(wait));
+        let _waited = run.slot.within(std::future::pending::<()>()).await;
+    }
+    run.route.state.shards.of(run.worker.index).retries.add(1);
+    exchange.input.rewind(exchange.head.length);
+    exchange.output.clear();
+    true
+}
+
+/// The settings by which connections of the route's service are kept.
+pub(crate) fn connections<'a>(run: &Run<'a>) -> &'a crate::spec::Connections {
+    &run.route.service.state.spec.connections
+}
+
+/// Gives a connection back to its endpoint's pool.
+pub(crate) fn keep(run: &Run<'_>, index: usize, connection: pool::Connection) {
+    if let Some(endpoint) = run.route.service.endpoints.get(index) {
+        endpoint.pool.give(connection, run.worker.clock.now(), connections(run));
+    }
+}

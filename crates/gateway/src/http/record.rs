@@ -1,0 +1,205 @@
+//! The record of one request: what was tried, how it ended, and the line that it leaves in the access log.
+
+use std::time::Duration;
+
+use mainstay_core::retry::Failure;
+
+use super::exchange::Exchange;
+use crate::http1::write::decimal;
+use crate::worker::Worker;
+use crate::worker::table::{Listener, Route};
+
+/// One attempt at an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    /// Index in the service.
+    pub(crate) endpoint: usize,
+    pub(crate) outcome: Outcome,
+    pub(crate) duration: Duration,
+    /// On a connection that had carried a request before.
+    pub(crate) reused: bool,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was answered with this status.
+    Answered(u16),
+    /// It failed.
+    Failed(Failure),
+    /// The client left or the deadline of the whole request came first.
+    Abandoned,
+}
+
+impl Outcome {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Answered(_) => "ok",
+            Self::Abandoned => "abandoned",
+            Self::Failed(failure) => match failure {
+                Failure::Connect => "connect-failed",
+                Failure::StaleConnection => "stale-connection",
+                Failure::Reset => "reset",
+                Failure::Timeout => "timeout",
+                Failure::Status(_) => "status",
+                Failure::Malformed => "malformed",
+            },
+        }
+    }
+
+    const fn status(self) -> Option<u16> {
+        match self {
+            Self::Answered(status) | Self::Failed(Failure::Status(status)) => Some(status),
+            Self::Failed(_) | Self::Abandoned => None,
+        }
+    }
+}
+
+/// How the request ended, as far as the record tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ending {
+    /// The status that the client got; 0 if none.
+    pub(crate) status: u16,
+    /// Why the gateway answered itself, or why the response broke off.
+    pub(crate) error: Option<&'static str>,
+    /// The client left before the end.
+    pub(crate) client_gone: bool,
+}
+
+/// Counts the request and writes its line.
+pub(crate) fn finish(
+    worker: &Worker,
+    listener: &Listener,
+    route: Option<&Route>,
+    exchange: &Exchange,
+    ending: Ending,
+    bytes: (u64, u64),
+) {
+    let duration = worker.clock.now().since(exchange.started);
+    match route {
+        Some(route) => count(worker, route, ending, duration),
+        None => listener.state.shards.of(worker.index).rejected.add(1),
+    }
+    if worker.log.is_on() {
+        worker.log.line(|line| write(line, worker, listener, route, exchange, ending, bytes, duration));
+    }
+}
+
+fn count(worker: &Worker, route: &Route, ending: Ending, duration: Duration) {
+    let counters = route.state.shards.of(worker.index);
+    if let Some(class) = counters.by_class.get(usize::from(ending.status / 100).wrapping_sub(1)) {
+        class.add(1);
+    }
+    if ending.client_gone {
+        counters.client_gone.add(1);
+    }
+    if ending.error.is_some() && !ending.client_gone {
+        counters.own_errors.add(1);
+    }
+    counters.duration.record(duration);
+}
+
+#[expect(clippy::too_many_arguments, reason = "one line tells everything about a request")]
+fn write(
+    line: &mut Vec<u8>,
+    worker: &Worker,
+    listener: &Listener,
+    route: Option<&Route>,
+    exchange: &Exchange,
+    ending: Ending,
+    (bytes_in, bytes_out): (u64, u64),
+    duration: Duration,
+) {
+    let head = exchange.head_bytes();
+    line.extend_from_slice(b"{\"time\":\"");
+    worker.write_time(line);
+    line.extend_from_slice(b"\",\"id\":\"");
+    escape(line, &exchange.request_id);
+    text(line, "client", exchange.client.as_bytes());
+    text(line, "listener", listener.state.spec.name.as_bytes());
+    if let Some(route) = route {
+        text(line, "route", route.state.spec.name.as_bytes());
+        text(line, "service", route.state.spec.service.as_bytes());
+    }
+    if exchange.head.length > 0 {
+        text(line, "method", exchange.head.method.get(head));
+        text(line, "host", exchange.head.authority.get(head));
+        text(line, "path", exchange.head.path.get(head));
+        text(line, "protocol", if exchange.head.is_http10 { b"HTTP/1.0" } else { b"HTTP/1.1" });
+    }
+    line.extend_from_slice(b"\",\"status\":");
+    decimal(line, u64::from(ending.status));
+    number(line, "bytes_in", bytes_in);
+    number(line, "bytes_out", bytes_out);
+    millis(line, duration);
+    let error = if ending.client_gone { Some("client-gone") } else { ending.error };
+    if let Some(error) = error {
+        line.extend_from_slice(b",\"error\":\"");
+        line.extend_from_slice(error.as_bytes());
+        line.push(b'"');
+    }
+    line.extend_from_slice(b",\"attempts\":[");
+    for (index, attempt) in exchange.attempts.iter().enumerate() {
+        if index > 0 {
+            line.push(b',');
+        }
+        write_attempt(line, route, attempt);
+    }
+    line.extend_from_slice(b"]}\n");
+}
+
+fn write_attempt(line: &mut Vec<u8>, route: Option<&Route>, attempt: &Attempt) {
+    line.extend_from_slice(b"{\"endpoint\":\"");
+    let endpoint = route.and_then(|route| route.service.endpoints.get(attempt.endpoint));
+    escape(line, endpoint.map_or(&b""[..], |endpoint| endpoint.state.name.as_bytes()));
+    text(line, "outcome", attempt.outcome.word().as_bytes());
+    line.push(b'"');
+    if let Some(status) = attempt.outcome.status() {
+        number(line, "status", u64::from(status));
+    }
+    millis(line, attempt.duration);
+    line.extend_from_slice(if attempt.reused { b",\"reused\":true}" } else { b",\"reused\":false}" });
+}
+
+/// Closes the string before it and opens the next one, so that a line is written in one pass.
+fn text(line: &mut Vec<u8>, key: &str, value: &[u8]) {
+    line.extend_from_slice(b"\",\"");
+    line.extend_from_slice(key.as_bytes());
+    line.extend_from_slice(b"\":\"");
+    escape(line, value);
+}
+
+fn number(line: &mut Vec<u8>, key: &str, value: u64) {
+    line.extend_from_slice(b",\"");
+    line.extend_from_slice(key.as_bytes());
+    line.extend_from_slice(b"\":");
+    decimal(line, value);
+}
+
+/// Milliseconds with three decimals.
+fn millis(line: &mut Vec<u8>, duration: Duration) {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    number(line, "duration_ms", micros / 1000);
+    let rest = micros % 1000;
+    line.push(b'.');
+    line.extend_from_slice(&[b'0' + (rest / 100) as u8, b'0' + (rest / 10 % 10) as u8, b'0' + (rest % 10) as u8]);
+}
+
+/// Writes `value` so that it stands safely between quotes. Bytes beyond ASCII come from clients in any encoding; they are
+/// written as the characters of Latin-1, so that the line is valid JSON whatever they were.
+pub(crate) fn escape(line: &mut Vec<u8>, value: &[u8]) {
+    if value.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        return line.extend_from_slice(value);
+    }
+    for byte in value {
+        match byte {
+            b'"' | b'\\' => line.extend_from_slice(&[b'\\', *byte]),
+            b' '..=b'~' => line.push(*byte),
+            _control_or_high => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                line.extend_from_slice(b"\\u00");
+                line.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What the client gets: the endpoint's response, or one that the gateway makes itself and marks as its own.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use mainstay_core::retry::Failure;
+
+use super::attempt::Answered;
+use super::connection::Next;
+use super::exchange::{self, Exchange, Run};
+use super::record::{self, Ending};
+use super::tunnel;
+use crate::http1::body::Framing;
+use crate::http1::write::{self, Respond};
+use crate::relay::{RelayError, Side};
+use crate::stream::Stream;
+use crate::worker::Worker;
+use crate::worker::deadline::Slot;
+use crate::worker::pool::Connection;
+use crate::worker::table::{Listener, Route};
+
+/// An answer of the gateway's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnError {
+    pub(crate) status: u16,
+    pub(crate) reason: &'static str,
+}
+
+pub(crate) const NO_ROUTE: OwnError = OwnError { status: 404, reason: "no-route" };
+pub(crate) const NO_ENDPOINT: OwnError = OwnError { status: 503, reason: "no-healthy-endpoint" };
+pub(crate) const TIMEOUT: OwnError = OwnError { status: 504, reason: "timeout" };
+pub(crate) const BODY_TIMEOUT: OwnError = OwnError { status: 408, reason: "body-timeout" };
+pub(crate) const BAD_BODY: OwnError = OwnError { status: 400, reason: "bad-framing" };
+
+/// Seconds after which a client may try again when no endpoint is eligible: about the time of two health checks.
+const RETRY_AFTER: &[u8] = b"retry-after: 5\r\n";
+
+/// What the client is told when the last attempt failed this way.
+pub(crate) const fn after(failure: Failure) -> OwnError {
+    match failure {
+        Failure::Connect => OwnError { status: 502, reason: "connect-failed" },
+        Failure::StaleConnection | Failure::Reset => OwnError { status: 502, reason: "upstream-reset" },
+        Failure::Timeout => TIMEOUT,
+        Failure::Malformed => OwnError { status: 502, reason: "upstream-malformed" },
+        Failure::Status(status) => OwnError { status, reason: "upstream-status" },
+    }
+}
+
+const fn phrase(status: u16) -> &'static str {
+    match status {
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _other => "Error",
+    }
+}
+
+/// Refuses a request that never became one.
+pub(crate) async fn reject(
+    worker: &Rc<Worker>,
+    listener: &Rc<Listener>,
+    client: &mut Stream,
+    slot: &Rc<Slot>,
+    exchange: &mut Exchange,
+    status: u16,
+    reason: &'static str,
+) -> Next {
+    worker.write_request_id(&mut exchange.request_id);
+    send_own(worker, client, slot, exchange, OwnError { status, reason }, b"", false).await;
+    let ending = Ending { status, error: Some(reason), client_gone: false };
+    record::finish(worker, listener, None, exchange, ending, (0, 0));
+    Next::Linger
+}
+
+/// Answers with an error of the gateway's own.
+pub(crate) async fn own(
+    worker: &Rc<Worker>,
+    listener: &Rc<Listener>,
+    route: Option<&Route>,
+    client: &mut Stream,
+    slot: &Rc<Slot>,
+    exchange: &mut Exchange,
+    error: OwnError,
+) -> Next {
+    let extra = if error == NO_ENDPOINT { RETRY_AFTER } else { b"" };
+    // After a body that was not read the next request cannot be found.
+    let keep = exchange.head.keep_alive && !exchange.head.framing.has_body() && !worker.is_draining();
+    let sent = send_own(worker, client, slot, exchange, error, extra, keep).await;
+    let ending = Ending { status: error.status, error: Some(error.reason), client_gone: !sent };
+    record::finish(worker, listener, route, exchange, ending, (exchange.up.bytes, 0));
+    match (sent, keep) {
+        (false, _) => Next::Close,
+        (true, true) => Next::KeepAlive,
+        (true, false) => Next::Linger,
+    }
+}
+
+/// Sends the client to the same place over TLS.
+pub(crate) async fn redirect(
+    worker: &Rc<Worker>,
+    listener: &Rc<Listener>,
+    client: &mut Stream,
+    slot: &Rc<Slot>,
+    exchange: &mut Exchange,
+    port: u16,
+) -> Next {
+    let bytes = exchange.head_bytes();
+    let mut location = b"location: https://".to_vec();
+    location.extend_from_slice(exchange.head.host.get(bytes));
+    if port != 443 {
+        location.push(b':');
+        write::decimal(&mut location, u64::from(port));
+    }
+    location.extend_from_slice(exchange.head.target_prefix(bytes));
+    location.extend_from_slice(exchange.head.target.get(bytes));
+    location.extend_from_slice(b"\r\n");
+    let keep = exchange.head.keep_alive && !exchange.head.framing.has_body() && !worker.is_draining();
+    let error = OwnError { status: 308, reason: "https-required" };
+    let sent = send_own(worker, client, slot, exchange, error, &location, keep).await;
+    let ending = Ending { status: 308, error: Some(error.reason), client_gone: !sent };
+    record::finish(worker, listener, None, exchange, ending, (0, 0));
+    if sent && keep { Next::KeepAlive } else { Next::Linger }
+}
+
+/// Writes an own response. Answers whether the client took it.
+async fn send_own(
+    worker: &Worker,
+    client: &mut Stream,
+    slot: &Slot,
+    exchange: &mut Exchange,
+    error: OwnError,
+    extra: &[u8],
+    keep: bool,
+) -> bool {
+    let out = &mut exchange.down.pending;
+    out.clear();
+    out.extend_from_slice(b"HTTP/1.1 ");
+    write::decimal(out, u64::from(error.status));
+    out.push(b' ');
+    out.extend_from_slice(phrase(error.status).as_bytes());
+    out.extend_from_slice(b"\r\ncontent-type: text/plain\r\ncontent-length: ");
+    write::decimal(out, error.reason.len() as u64 + 1);
+    out.extend_from_slice(b"\r\n");
+    write::connection(out, connection(exchange.head.is_http10, keep));
+    write::field(out, b"x-mainstay-error", error.reason.as_bytes());
+    write::field(out, b"x-request-id", &exchange.request_id);
+    if error.status == 405 {
+        out.extend_from_slice(b"allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n");
+    }
+    out.extend_from_slice(extra);
+    out.extend_from_slice(b"\r\n");
+    let to_head =
+        exchange.head.length > 0 && exchange.input.all().get(exchange.head.method.range()) == Some(b"HEAD".as_slice());
+    if !to_head {
+        out.extend_from_slice(error.reason.as_bytes());
+        out.push(b'\n');
+    }
+    slot.set(worker.clock.now().after(std::time::Duration::from_secs(10)));
+    let mut sent = 0;
+    let written = slot.within(poll_fn(|cx| {
+        while sent < exchange.down.pending.len() {
+            match std::task::ready!(client.poll_write(cx, &exchange.down.pending[sent..])) {
+                Ok(written) if written > 0 => sent += written,
+                _gone => return Poll::Ready(false),
+            }
+        }
+        client.poll_flush(cx).map(|flushed| flushed.is_ok())
+    }));
+    written.await == Ok(true)
+}
+
+const fn connection(is_http10: bool, keep: bool) -> write::Connection {
+    match (keep, is_http10) {
+        (false, _) => write::Connection::Close,
+        (true, true) => write::Connection::KeepAlive,
+        (true, false) => write::Connection::Open,
+    }
+}
+
+/// Relays the response whose head stands in the exchange.
+pub(crate) async fn relay(
+    run: &Run<'_>,
+    index: usize,
+    answered: Answered,
+    client: &mut Stream,
+    exchange: &mut Exchange,
+) -> Next {
+    let Answered { mut connection, in_flight, request_broke } = answered;
+    let response = &exchange.response;
+    let is_tunnel = response.status == 101;
+    let from = response.framing;
+    // HTTP/1.0 knows no chunks; what has no length there ends with the connection.
+    let to = match from {
+        Framing::Chunked | Framing::UntilClose if exchange.head.is_http10 => Framing::UntilClose,
+        Framing::UntilClose => Framing::Chunked,
+        framing => framing,
+    };
+    // A request body that is still coming is not waited for: the connection closes after the response.
+    let keep = exchange.head.keep_alive
+        && exchange.up.has_ended()
+        && to != Framing::UntilClose
+        && !run.worker.is_draining()
+        && !is_tunnel;
+    let respond = Respond {
+        framing: to,
+        connection: if is_tunnel {
+            write::Connection::Upgrade
+        } else {
+            self::connection(exchange.head.is_http10, keep)
+        },
+        ops: &run.route.response_ops,
+        request_id: &exchange.request_id,
+        keep_length: from == Framing::None && !is_tunnel,
+    };
+    exchange.down.pending.clear();
+    write::response(&mut exchange.down.pending, response, exchange.output.data(), &respond);
+    exchange.down.start(from, to == Framing::Chunked, 0, false);
+    let keep_upstream = response.keep_alive && !request_broke;
+    exchange.output.consume(response.length);
+    let result = both(run, client, &mut connection, exchange, request_broke).await;
+    let ending = match &result {
+        Ok(()) => Ending { status: exchange.response.status, error: None, client_gone: false },
+        Err(broken) => broken.ending(exchange.response.status),
+    };
+    if is_tunnel && result.is_ok() {
+        let upgraded = (connection, in_flight);
+        return Box::pin(tunnel::run(run, client, upgraded, exchange)).await;
+    }
+    record::finish(
+        run.worker,
+        run.listener,
+        Some(run.route),
+        exchange,
+        ending,
+        (exchange.up.bytes, exchange.down.bytes),
+    );
+    if result.is_err() {
+        return Next::Reset;
+    }
+    if keep_upstream && exchange.up.is_done() && exchange.output.is_empty() {
+        exchange::keep(run, index, connection);
+    }
+    match (keep, exchange.up.has_ended()) {
+        (true, _) => Next::KeepAlive,
+        (false, true) => Next::Close,
+        (false, false) => Next::Linger,
+    }
+}
+
+/// Why a response broke off after its head was chosen.
+#[derive(Clone, Copy, Debug)]
+enum Broken {
+    Client,
+    Upstream,
+    Timeout,
+}
+
+impl Broken {
+    const fn ending(self, status: u16) -> Ending {
+        match self {
+            Self::Client => Ending { status, error: None, client_gone: true },
+            Self::Upstream => Ending { status, error: Some("upstream-broke-off"), client_gone: false },
+            Self::Timeout => Ending { status, error: Some("timeout"), client_gone: false },
+        }
+    }
+}
+
+/// Moves the response and what is left of the request, until the response is through. Each piece that moves gives both
+/// `body_timeout` more; the request's deadline bounds it all.
+async fn both(
+    run: &Run<'_>,
+    client: &mut Stream,
+    upstream: &mut Connection,
+    exchange: &mut Exchange,
+    request_broke: bool,
+) -> Result<(), Broken> {
+    let mut progress = 0;
+    let mut request_over = request_broke;
+    let poll = poll_fn(|cx: &mut Context<'_>| {
+        if !request_over && !exchange.up.is_done() {
+            match exchange.up.poll(cx, client, &mut exchange.input, &mut upstream.stream) {
+                Poll::Pending | Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(RelayError::Source(_))) => return Poll::Ready(Err(Broken::Client)),
+                // The response stands whatever becomes of the rest of the request.
+                Poll::Ready(Err(_)) => request_over = true,
+            }
+        }
+        match exchange.down.poll(cx, &mut upstream.stream, &mut exchange.output, client) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(RelayError::Sink(_))) => return Poll::Ready(Err(Broken::Client)),
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Upstream)),
+            Poll::Pending => {}
+        }
+        let moved = exchange.up.progress + exchange.down.progress;
+        if moved != progress || progress == 0 {
+            progress = moved.max(1);
+            run.slot.set(run.worker.clock.now().after(run.http.body_timeout).min(run.deadline));
+        } else if run.slot.has_expired() {
+            let stuck_at_client = exchange.down.waits_for == Side::Sink && run.worker.clock.now() < run.deadline;
+            return Poll::Ready(Err(if stuck_at_client { Broken::Client } else { Broken::Timeout }));
+        }
+        run.slot.register(cx);
+        Poll::Pending
+    });
+    match poll.await {
+        Err(Broken::Timeout) => {
+            tracing::debug!(route = run.route.state.spec.name, "response ran out of time");
+            Err(Broken::Timeout)
+        }
+        other => other,
+    }
+}

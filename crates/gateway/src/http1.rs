@@ -1,0 +1,7 @@
+//! HTTP/1 on the wire (RFC 9112): heads parsed and checked, bodies framed, heads written anew. No I/O happens here.
+
+pub(crate) mod body;
+pub(crate) mod field;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod write;

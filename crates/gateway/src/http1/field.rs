@@ -1,0 +1,173 @@
+//! Header fields as ranges of the buffer that they arrived in, with the names that matter to a proxy told apart once.
+
+use std::ops::Range;
+
+/// A range of bytes in a head. Heads are far below 4 GiB, so 32 bits do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// The place of `part` inside `whole`, of which it must be a slice; an empty span otherwise.
+    pub(crate) fn of(part: &[u8], whole: &[u8]) -> Self {
+        let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        if start.checked_add(part.len()).is_none_or(|end| end > whole.len()) {
+            return Self::default();
+        }
+        Self { start: start as u32, end: (start + part.len()) as u32 }
+    }
+
+    /// The bytes in `head`, which must be the head that the span was made from.
+    pub(crate) fn get<'a>(&self, head: &'a [u8]) -> &'a [u8] {
+        head.get(self.range()).unwrap_or_default()
+    }
+
+    /// As text. Everything that a span is made of has been checked to be ASCII where text is asked for.
+    pub(crate) fn text<'a>(&self, head: &'a [u8]) -> &'a str {
+        std::str::from_utf8(self.get(head)).unwrap_or_default()
+    }
+
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The span without its first `by` bytes.
+    pub(crate) fn skip(self, by: usize) -> Self {
+        Self { start: self.start.saturating_add(by as u32).min(self.end), end: self.end }
+    }
+
+    /// The first `length` bytes of the span.
+    pub(crate) fn take(self, length: usize) -> Self {
+        Self { start: self.start, end: self.start.saturating_add(length as u32).min(self.end) }
+    }
+}
+
+/// Field names that the gateway acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    Upgrade,
+    Te,
+    Expect,
+    /// `Keep-Alive`, `Trailer`, `Proxy-*`: meant for this hop alone and of no use to us.
+    HopByHop,
+    Forwarded,
+    ForwardedFor,
+    ForwardedProto,
+    ForwardedHost,
+    /// Other `X-Forwarded-*`.
+    ForwardedOther,
+    RequestId,
+    Attempt,
+    /// The header by which the gateway marks its own errors; nobody else may set it.
+    OwnError,
+    IdempotencyKey,
+    Cookie,
+    Authorization,
+    Other,
+}
+
+impl Name {
+    /// Tells a name by its length first, so that most fields cost one comparison.
+    pub(crate) fn of(name: &[u8]) -> Self {
+        let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
+        match name.len() {
+            2 if is("te") => Self::Te,
+            4 if is("host") => Self::Host,
+            6 if is("cookie") => Self::Cookie,
+            6 if is("expect") => Self::Expect,
+            7 if is("upgrade") => Self::Upgrade,
+            7 if is("trailer") => Self::HopByHop,
+            9 if is("forwarded") => Self::Forwarded,
+            10 if is("connection") => Self::Connection,
+            10 if is("keep-alive") => Self::HopByHop,
+            12 if is("x-request-id") => Self::RequestId,
+            13 if is("authorization") => Self::Authorization,
+            14 if is("content-length") => Self::ContentLength,
+            15 if is("x-forwarded-for") => Self::ForwardedFor,
+            15 if is("idempotency-key") => Self::IdempotencyKey,
+            16 if is("x-forwarded-host") => Self::ForwardedHost,
+            16 if is("x-mainstay-error") => Self::OwnError,
+            17 if is("transfer-encoding") => Self::TransferEncoding,
+            17 if is("x-forwarded-proto") => Self::ForwardedProto,
+            18 if is("x-mainstay-attempt") => Self::Attempt,
+            _ if starts_with(name, b"proxy-") => Self::HopByHop,
+            _ if starts_with(name, b"x-forwarded-") => Self::ForwardedOther,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether a client may name the field in `Connection` and so have it removed.
+    pub(crate) fn may_be_nominated(self, name: &[u8]) -> bool {
+        matches!(self, Self::Other | Self::IdempotencyKey) && !starts_with(name, b"content-")
+    }
+}
+
+fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+/// A header field: two spans of the head it came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+    pub(crate) known: Name,
+}
+
+/// The comma-separated members of a list field, trimmed, without empty ones (RFC 9110, section 5.6.1).
+pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// Whether `byte` may stand in a token (RFC 9110, section 5.6.2).
+pub(crate) const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+/// Reads a `Content-Length`: digits only, within 63 bits.
+pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
+}
+
+/// Where a head ends, found without parsing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeadEnd {
+    /// Not there yet.
+    Missing,
+    /// After this many bytes, the empty line included.
+    At(usize),
+    /// A line ended in LF without CR: some servers would take it as a line end and others not.
+    BareLineFeed,
+}
+
+/// Looks for the empty line that ends a head and, on the way, at how lines end.
+pub(crate) fn head_end(bytes: &[u8]) -> HeadEnd {
+    let mut line = 0;
+    for newline in memchr::memchr_iter(b'\n', bytes) {
+        if newline == 0 || bytes[newline - 1] != b'\r' {
+            return HeadEnd::BareLineFeed;
+        }
+        if newline == line + 1 {
+            return HeadEnd::At(newline + 1);
+        }
+        line = newline + 1;
+    }
+    HeadEnd::Missing
+}

@@ -1,0 +1,116 @@
+//! Response heads from endpoints, held to the same strictness as requests: an endpoint that frames its answers ambiguously
+//! could be made to answer the wrong client.
+
+use super::body::Framing;
+use super::field::{self, Field, HeadEnd, Name, Span};
+use super::request::{Limits, MAX_HEADERS, Progress};
+
+/// The head is not valid HTTP/1, or too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("upstream-malformed")]
+pub(crate) struct Malformed;
+
+/// A checked response head; spans lie in the bytes that it was parsed from.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    /// Bytes of the head, the empty line included.
+    pub(crate) length: usize,
+    pub(crate) status: u16,
+    pub(crate) reason: Span,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) nominated: Vec<Span>,
+    /// How the body is framed, if the request lets the response have one.
+    pub(crate) framing: Framing,
+    pub(crate) keep_alive: bool,
+    /// `Connection: upgrade` and `Upgrade` came with it.
+    pub(crate) upgrades: bool,
+}
+
+/// Parses the response head at the start of `bytes`. `to_head` says that the request was HEAD, whose answers have no body.
+pub(crate) fn parse(bytes: &[u8], limits: Limits, to_head: bool, head: &mut Head) -> Result<Progress, Malformed> {
+    // Garbage without line ends must not be waited on until it fills the buffer.
+    if !bytes.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected) {
+        return Err(Malformed);
+    }
+    let length = match field::head_end(bytes) {
+        HeadEnd::BareLineFeed => return Err(Malformed),
+        HeadEnd::Missing if bytes.len() < limits.bytes => return Ok(Progress::Partial),
+        HeadEnd::Missing => return Err(Malformed),
+        HeadEnd::At(length) if length > limits.bytes => return Err(Malformed),
+        HeadEnd::At(length) => length,
+    };
+    let bytes = &bytes[..length];
+    let mut storage = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let status = httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut parsed, bytes, &mut storage)
+        .map_err(|_error| Malformed)?;
+    if status != httparse::Status::Complete(length) {
+        return Err(Malformed);
+    }
+    let (Some(version), Some(code)) = (parsed.version, parsed.code) else { return Err(Malformed) };
+    if !(100..=999).contains(&code) {
+        return Err(Malformed);
+    }
+    head.length = length;
+    head.status = code;
+    head.reason = parsed.reason.map_or_else(Span::default, |reason| Span::of(reason.as_bytes(), bytes));
+    head.fields.clear();
+    for header in parsed.headers.iter() {
+        head.fields.push(Field {
+            name: Span::of(header.name.as_bytes(), bytes),
+            value: Span::of(header.value.trim_ascii(), bytes),
+            known: Name::of(header.name.as_bytes()),
+        });
+    }
+    read_fields(bytes, version == 0, to_head, head)?;
+    Ok(Progress::Complete)
+}
+
+fn read_fields(bytes: &[u8], is_http10: bool, to_head: bool, head: &mut Head) -> Result<(), Malformed> {
+    let mut length = None;
+    let mut coding = None;
+    let (mut close, mut keep_alive, mut upgrade_named, mut has_upgrade) = (false, false, false, false);
+    head.nominated.clear();
+    for field in &head.fields {
+        let value = field.value.get(bytes);
+        match field.known {
+            Name::ContentLength if length.replace(value).is_some() => return Err(Malformed),
+            Name::TransferEncoding if coding.replace(value).is_some() => return Err(Malformed),
+            Name::Upgrade => has_upgrade = true,
+            Name::Connection => {
+                for member in field::members(value) {
+                    if !member.iter().copied().all(field::is_token) {
+                        return Err(Malformed);
+                    } else if member.eq_ignore_ascii_case(b"close") {
+                        close = true;
+                    } else if member.eq_ignore_ascii_case(b"keep-alive") {
+                        keep_alive = true;
+                    } else if member.eq_ignore_ascii_case(b"upgrade") {
+                        upgrade_named = true;
+                    } else {
+                        head.nominated.push(Span::of(member, bytes));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    head.upgrades = head.status == 101 && has_upgrade && upgrade_named;
+    head.framing = match (length, coding) {
+        (Some(_), Some(_)) => return Err(Malformed),
+        (_, Some(_)) if is_http10 => return Err(Malformed),
+        (None, Some(value)) if value.eq_ignore_ascii_case(b"chunked") => Framing::Chunked,
+        (None, Some(_)) => return Err(Malformed),
+        (Some(value), None) => match field::content_length(value).ok_or(Malformed)? {
+            0 => Framing::Empty,
+            length => Framing::Length(length),
+        },
+        (None, None) => Framing::UntilClose,
+    };
+    if to_head || head.status < 200 || matches!(head.status, 204 | 304) {
+        head.framing = Framing::None;
+    }
+    head.keep_alive = !close && (!is_http10 || keep_alive) && head.framing != Framing::UntilClose;
+    Ok(())
+}

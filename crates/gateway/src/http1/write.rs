@@ -1,0 +1,277 @@
+//! Heads written anew, field by field: nothing of a received head is ever forwarded as raw bytes.
+
+use std::io::Write;
+
+use super::body::Framing;
+use super::field::{Field, Name, Span};
+use super::{request, response};
+
+/// A route's changes to headers, laid out for writing.
+#[derive(Debug, Default)]
+pub(crate) struct Ops {
+    removed: Vec<String>,
+    set: Vec<u8>,
+    /// `Host` is the one field that routing and forwarding share, so a change of it is kept apart.
+    pub(crate) is_empty: bool,
+}
+
+impl Ops {
+    pub(crate) fn new(ops: &crate::spec::HeaderOps) -> Self {
+        let mut set = Vec::new();
+        for (name, value) in &ops.set {
+            field(&mut set, name.as_bytes(), value.as_bytes());
+        }
+        let removed: Vec<String> = ops
+            .remove
+            .iter()
+            .chain(ops.set.iter().map(|(name, _value)| name))
+            .map(|name| name.to_ascii_lowercase())
+            .collect();
+        Self { is_empty: removed.is_empty(), removed, set }
+    }
+
+    fn removes(&self, name: &[u8]) -> bool {
+        !self.is_empty && self.removed.iter().any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+/// Who the client is, for the headers that tell the endpoint.
+#[derive(Debug)]
+pub(crate) struct Identity<'a> {
+    /// The peer's address, as text.
+    pub(crate) peer: &'a str,
+    /// The peer is a proxy whose forwarding headers are believed.
+    pub(crate) is_trusted: bool,
+    pub(crate) scheme: &'static str,
+    pub(crate) request_id: &'a [u8],
+}
+
+/// What is written besides the fields themselves.
+#[derive(Debug)]
+pub(crate) struct Forward<'a> {
+    pub(crate) identity: Identity<'a>,
+    /// Length of the path prefix that is replaced, and what replaces it.
+    pub(crate) rewrite: Option<(usize, &'a str)>,
+    pub(crate) ops: &'a Ops,
+    /// 0 for the first attempt, which goes without the header.
+    pub(crate) attempt: u32,
+}
+
+/// Writes `name: value`.
+pub(crate) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes an integer in decimal without going through formatting.
+pub(crate) fn decimal(out: &mut Vec<u8>, value: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut rest = value;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Writes how the body that follows is framed.
+fn framing(out: &mut Vec<u8>, framing: Framing) {
+    match framing {
+        Framing::None | Framing::UntilClose => {}
+        Framing::Empty => out.extend_from_slice(b"content-length: 0\r\n"),
+        Framing::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+}
+
+fn is_nominated(nominated: &[Span], bytes: &[u8], field: &Field) -> bool {
+    !nominated.is_empty() && {
+        let name = field.name.get(bytes);
+        field.known.may_be_nominated(name) && nominated.iter().any(|it| it.get(bytes).eq_ignore_ascii_case(name))
+    }
+}
+
+/// Writes the head that goes to the endpoint.
+pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], forward: &Forward<'_>) {
+    out.extend_from_slice(head.method.get(bytes));
+    out.push(b' ');
+    target(out, head, bytes, forward.rewrite);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    field(out, b"host", head.authority.get(bytes));
+    let trusted = forward.identity.is_trusted;
+    for it in &head.fields {
+        let name = it.name.get(bytes);
+        let keep = match it.known {
+            Name::Host
+            | Name::ContentLength
+            | Name::TransferEncoding
+            | Name::Connection
+            | Name::Upgrade
+            | Name::Te
+            | Name::HopByHop
+            | Name::RequestId
+            | Name::OwnError
+            | Name::ForwardedFor
+            | Name::Forwarded => false,
+            // Only a trusted layer in front of us may say that this is a retry already; the header names the chain's count.
+            Name::Attempt => trusted && forward.attempt == 0,
+            Name::ForwardedProto | Name::ForwardedHost | Name::ForwardedOther => trusted,
+            Name::Expect | Name::IdempotencyKey | Name::Cookie | Name::Authorization | Name::Other => true,
+        };
+        if keep && !is_nominated(&head.nominated, bytes, it) && !forward.ops.removes(name) {
+            field(out, name, it.value.get(bytes));
+        }
+    }
+    framing(out, head.framing);
+    identity(out, head, bytes, &forward.identity);
+    hop(out, head, bytes);
+    if forward.attempt > 0 {
+        out.extend_from_slice(b"x-mainstay-attempt: ");
+        decimal(out, u64::from(forward.attempt));
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(&forward.ops.set);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn target(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], rewrite: Option<(usize, &str)>) {
+    let Some((prefix, replacement)) = rewrite else {
+        out.extend_from_slice(head.target_prefix(bytes));
+        return out.extend_from_slice(head.target.get(bytes));
+    };
+    let rest = head.target.skip(prefix).get(bytes);
+    let start = out.len();
+    out.extend_from_slice(replacement.as_bytes());
+    // `/a` rewritten to `/` leaves `/` and `/rest`, never `//rest` nor an empty path.
+    if replacement.ends_with('/') && rest.first() == Some(&b'/') {
+        out.pop();
+    }
+    if out.len() == start && rest.first() != Some(&b'/') {
+        out.push(b'/');
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Writes who the client is: appended to what a trusted proxy said, in place of what anybody else claimed.
+fn identity(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], identity: &Identity<'_>) {
+    let trusted = |name| head.fields.iter().filter(move |it| identity.is_trusted && it.known == name);
+    out.extend_from_slice(b"x-forwarded-for: ");
+    for it in trusted(Name::ForwardedFor) {
+        out.extend_from_slice(it.value.get(bytes));
+        out.extend_from_slice(b", ");
+    }
+    out.extend_from_slice(identity.peer.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    if trusted(Name::ForwardedProto).next().is_none() {
+        field(out, b"x-forwarded-proto", identity.scheme.as_bytes());
+    }
+    if trusted(Name::ForwardedHost).next().is_none() {
+        field(out, b"x-forwarded-host", head.authority.get(bytes));
+    }
+    if head.find(Name::Forwarded).is_some() {
+        out.extend_from_slice(b"forwarded: ");
+        for it in trusted(Name::Forwarded) {
+            out.extend_from_slice(it.value.get(bytes));
+            out.extend_from_slice(b", ");
+        }
+        // An IPv6 address stands in brackets and quotes (RFC 7239, section 6).
+        let (open, close) = if identity.peer.contains(':') { ("\"[", "]\"") } else { ("", "") };
+        let host = head.authority.text(bytes);
+        // Writing to a vector cannot fail.
+        let _written = write!(out, "for={open}{}{close};proto={};host=\"{host}\"\r\n", identity.peer, identity.scheme);
+    }
+    field(out, b"x-request-id", identity.request_id);
+}
+
+/// Writes what concerns the next hop: an upgrade, or the wish for trailers.
+fn hop(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8]) {
+    if head.wants_upgrade {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+        for it in head.fields.iter().filter(|it| it.known == Name::Upgrade) {
+            field(out, b"upgrade", it.value.get(bytes));
+        }
+    } else if head.accepts_trailers {
+        out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
+    }
+}
+
+/// How a response head is written for the client.
+#[derive(Debug)]
+pub(crate) struct Respond<'a> {
+    pub(crate) framing: Framing,
+    pub(crate) connection: Connection,
+    pub(crate) ops: &'a Ops,
+    pub(crate) request_id: &'a [u8],
+    /// The answer to HEAD and 304 keep the length that a body would have had.
+    pub(crate) keep_length: bool,
+}
+
+/// What the client is told about its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// It stays open, which HTTP/1.1 takes for granted.
+    Open,
+    /// It stays open, which HTTP/1.0 must be told.
+    KeepAlive,
+    /// It closes after this response.
+    Close,
+    /// It becomes a tunnel.
+    Upgrade,
+}
+
+/// Writes a final or interim response head for the client. `informational` heads carry no framing and no connection.
+pub(crate) fn response(out: &mut Vec<u8>, head: &response::Head, bytes: &[u8], respond: &Respond<'_>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(out, u64::from(head.status));
+    out.push(b' ');
+    out.extend_from_slice(head.reason.get(bytes));
+    out.extend_from_slice(b"\r\n");
+    let informational = head.status < 200 && head.status != 101;
+    for it in &head.fields {
+        let name = it.name.get(bytes);
+        let keep = match it.known {
+            Name::TransferEncoding
+            | Name::Connection
+            | Name::Te
+            | Name::HopByHop
+            | Name::RequestId
+            | Name::OwnError => false,
+            Name::Upgrade => respond.connection == Connection::Upgrade,
+            Name::ContentLength => respond.keep_length,
+            _end_to_end => true,
+        };
+        if keep && !is_nominated(&head.nominated, bytes, it) && !respond.ops.removes(name) {
+            field(out, name, it.value.get(bytes));
+        }
+    }
+    if !informational {
+        if !respond.keep_length {
+            framing(out, respond.framing);
+        }
+        connection(out, respond.connection);
+        field(out, b"x-request-id", respond.request_id);
+        out.extend_from_slice(&respond.ops.set);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the `connection` header, if one is due.
+pub(crate) fn connection(out: &mut Vec<u8>, connection: Connection) {
+    out.extend_from_slice(match connection {
+        Connection::Open => b"",
+        Connection::KeepAlive => b"connection: keep-alive\r\n",
+        Connection::Close => b"connection: close\r\n",
+        Connection::Upgrade => b"connection: upgrade\r\n",
+    });
+}

@@ -1,0 +1,175 @@
+//! A connection to either side, plain or TLS, and the buffer that is borrowed while it is busy.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A connection. TLS state is boxed: it is large, and a plain idle connection should not pay for it.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::TlsServer(tls) => tls.get_ref().0,
+            Self::TlsClient(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// Reads into `into`; 0 is the end. A short read clears the readiness, so that the next read does not ask the kernel
+    /// in vain.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(into);
+        ready!(match self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buffer),
+            Self::TlsServer(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
+            Self::TlsClient(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
+        })?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Whether a read would find something. Only for moments when nothing decrypted is waiting (after a short read).
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp().poll_read_ready(cx)
+    }
+
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, from),
+            Self::TlsServer(tls) => Pin::new(tls).poll_write(cx, from),
+            Self::TlsClient(tls) => Pin::new(tls).poll_write(cx, from),
+        }
+    }
+
+    /// Writes two slices as one.
+    pub(crate) fn poll_write_both(&mut self, cx: &mut Context<'_>, a: &[u8], b: &[u8]) -> Poll<io::Result<usize>> {
+        if b.is_empty() {
+            return self.poll_write(cx, a);
+        }
+        if a.is_empty() {
+            return self.poll_write(cx, b);
+        }
+        let slices = [IoSlice::new(a), IoSlice::new(b)];
+        match self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, &slices),
+            Self::TlsServer(tls) => Pin::new(tls).poll_write_vectored(cx, &slices),
+            Self::TlsClient(tls) => Pin::new(tls).poll_write_vectored(cx, &slices),
+        }
+    }
+
+    /// Hands what TLS has buffered to the kernel.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::TlsServer(tls) => Pin::new(tls).poll_flush(cx),
+            Self::TlsClient(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    /// Says that nothing more will be written: close_notify and FIN.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::TlsServer(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::TlsClient(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+
+    /// Makes the close a reset, so that the other side cannot take a cut-off message for a complete one.
+    pub(crate) fn reset_on_close(&self) {
+        // If the socket refuses, the close is an ordinary one, which framing still shows as premature.
+        let _set = socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    /// FIN without waiting, for streams that are about to be dropped.
+    pub(crate) fn shutdown_now(&self) {
+        let _gone_already = socket2::SockRef::from(self.tcp()).shutdown(Shutdown::Write);
+    }
+}
+
+/// Bytes that were read and not yet used.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    storage: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+/// Size of a buffer: room for the largest head allowed, and large enough to move bodies at speed.
+pub(crate) const BUFFER_BYTES: usize = 80 * 1024;
+/// Largest head that a listener may allow: it leaves room for its body in the same buffer.
+pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+impl Buffer {
+    pub(crate) fn new() -> Self {
+        Self { storage: vec![0; BUFFER_BYTES].into_boxed_slice(), start: 0, end: 0 }
+    }
+
+    /// What has been read and not consumed.
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.storage[self.start..self.end]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub(crate) fn consume(&mut self, bytes: usize) {
+        self.start = (self.start + bytes).min(self.end);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+
+    /// Everything from the front, consumed or not. What a head's spans lie in, as long as nothing was moved.
+    pub(crate) fn all(&self) -> &[u8] {
+        &self.storage[..self.end]
+    }
+
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Takes back what was consumed since `start` was asked for. Only valid if nothing was moved in between.
+    pub(crate) fn rewind(&mut self, start: usize) {
+        self.start = start.min(self.end);
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.end < self.storage.len()
+    }
+
+    /// Moves what is not consumed to `to`, keeping the bytes before it.
+    pub(crate) fn compact(&mut self, to: usize) {
+        if self.start > to {
+            self.storage.copy_within(self.start..self.end, to);
+            self.end = to + (self.end - self.start);
+            self.start = to;
+        }
+    }
+
+    /// Makes room after `to` if that costs nothing (nothing is left to move) or is needed (the end is reached).
+    pub(crate) fn compact_if_useful(&mut self, to: usize) {
+        if self.is_empty() || !self.has_room() {
+            self.compact(to);
+        }
+    }
+
+    /// Reads what fits behind the data; `Ok(0)` is the end of the stream (or a full buffer, which callers rule out).
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> Poll<io::Result<usize>> {
+        let read = ready!(from.poll_read(cx, &mut self.storage[self.end..]))?;
+        self.end += read;
+        Poll::Ready(Ok(read))
+    }
+}

@@ -1,0 +1,80 @@
+//! TCP listeners: a connection to the service for each connection of a client, bytes both ways.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use mainstay_core::random;
+use mainstay_core::retry::Failure;
+use mainstay_core::time::Moment;
+
+use crate::spec::Protocol;
+use crate::splice;
+use crate::stream::{Buffer, Stream};
+use crate::worker::deadline::Slot;
+use crate::worker::pool::{self, InFlight};
+use crate::worker::table::{Listener, Service, raise};
+use crate::worker::{Worker, endpoint_works};
+
+/// Endpoints that are tried for one connection. Nothing has been sent to any of them, so that trying is safe.
+const ATTEMPTS: usize = 3;
+
+/// Serves a client's connection until it closes.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    mut client: Stream,
+    peer: SocketAddr,
+    slot: Rc<Slot>,
+) {
+    let Protocol::Tcp { idle_timeout, .. } = &listener.state.spec.protocol else { return };
+    let Some(service) = &listener.service else { return };
+    let Some((mut connection, in_flight)) = connect(&worker, service, peer, &slot).await else {
+        return client.reset_on_close();
+    };
+    let (mut up, mut down) = (Box::new(Buffer::new()), Box::new(Buffer::new()));
+    let buffers = (&mut *up, &mut *down);
+    let upstream = &mut connection.stream;
+    splice::run(&worker, &slot, &mut client, upstream, buffers, *idle_timeout, Moment::NEVER).await;
+    drop(in_flight);
+}
+
+/// Connects to an endpoint, or to another one if that fails.
+async fn connect(
+    worker: &Worker,
+    service: &Rc<Service>,
+    peer: SocketAddr,
+    slot: &Slot,
+) -> Option<(pool::Connection, InFlight)> {
+    let key = match peer.ip().to_canonical() {
+        std::net::IpAddr::V4(address) => random::hash(&address.octets()),
+        std::net::IpAddr::V6(address) => random::hash(&address.octets()),
+    };
+    let mut tried = Vec::new();
+    worker.deposit(service);
+    while tried.len() < ATTEMPTS {
+        if !tried.is_empty() && !worker.may_retry(service) {
+            return None;
+        }
+        let Some(index) = worker.with_rng(|rng| service.pick(Some(key), &tried, rng)) else {
+            if tried.is_empty() {
+                raise(&service.state.empty);
+            }
+            return None;
+        };
+        let endpoint = service.endpoints.get(index)?;
+        endpoint.state.shards.of(worker.index).attempts.add(1);
+        let in_flight = InFlight::new(endpoint);
+        let now = worker.clock.now();
+        slot.set(now.after(service.state.spec.connections.connect_timeout));
+        match slot.within(Box::pin(pool::connect(service, index, worker.index, now))).await {
+            Ok(Ok(connection)) => {
+                endpoint_works(&endpoint.state);
+                endpoint.state.shards.of(worker.index).duration.record(worker.clock.now().since(now));
+                return Some((connection, in_flight));
+            }
+            Ok(Err(_)) | Err(_) => worker.endpoint_failed(service, index, Failure::Connect),
+        }
+        tried.push(index);
+    }
+    None
+}

@@ -1,0 +1,311 @@
+//! One worker: a thread with its own listeners, connections, pools, balancers and counters. Workers share nothing on a
+//! request's way but the endpoints' state.
+
+pub(crate) mod deadline;
+pub(crate) mod listen;
+pub(crate) mod pool;
+pub(crate) mod table;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use mainstay_core::random::Rng;
+use mainstay_core::retry::Failure;
+use mainstay_core::time::Moment;
+use mainstay_runtime::clock::{Clock, Wall};
+use mainstay_runtime::task::{self, Kind};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use self::deadline::Wheel;
+use self::table::{Service, Table, Tls, raise};
+use crate::access_log::Log;
+use crate::health;
+use crate::http::exchange::Exchange;
+use crate::state::State;
+
+/// Exchanges kept for the next busy connection; beyond them memory goes back.
+const KEPT_EXCHANGES: usize = 256;
+/// Requests after which a worker tells the shared retry budget, at the latest.
+const DEPOSIT_BATCH: u32 = 64;
+/// How often idle connections are looked through, batched deposits made and the log flushed.
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// What the gateway tells its workers.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Serve from this state. `sockets` are this worker's own for listeners that are new.
+    Apply { state: Arc<State>, tls: Arc<Tls>, sockets: Vec<(String, std::net::TcpListener)>, done: Done },
+    /// Answer with `Connection: close`, close idle connections within `spread`.
+    Drain { spread: Duration },
+    /// Stop accepting.
+    CloseListeners { done: Done },
+    /// Let go of everything.
+    Stop,
+}
+
+/// Says that a command was carried out.
+pub(crate) type Done = std::sync::mpsc::SyncSender<()>;
+
+/// What a worker is made of.
+pub(crate) struct Parts {
+    pub(crate) index: usize,
+    pub(crate) workers: usize,
+    pub(crate) clock: Clock,
+    pub(crate) seed: u64,
+    pub(crate) log: Log,
+    pub(crate) health: health::Driver,
+    /// Connections open at this worker.
+    pub(crate) open: Arc<AtomicUsize>,
+}
+
+/// A worker, shared by its connections.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) workers: usize,
+    pub(crate) clock: Clock,
+    pub(crate) wheel: Rc<Wheel>,
+    pub(crate) log: Log,
+    pub(crate) open: Arc<AtomicUsize>,
+    health: health::Driver,
+    rng: RefCell<Rng>,
+    wall: RefCell<Wall>,
+    table: RefCell<Rc<Table>>,
+    exchanges: RefCell<Vec<Box<Exchange>>>,
+    draining: Cell<Option<Draining>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Draining {
+    spread: Duration,
+}
+
+impl Worker {
+    /// Carries out commands until told to stop.
+    pub(crate) async fn run(parts: Parts, mut commands: UnboundedReceiver<Command>) {
+        let worker = Rc::new(Self {
+            index: parts.index,
+            workers: parts.workers,
+            clock: parts.clock,
+            wheel: Wheel::new(parts.clock),
+            log: parts.log,
+            open: parts.open,
+            health: parts.health,
+            rng: RefCell::new(Rng::seeded(parts.seed)),
+            wall: RefCell::new(Wall::new()),
+            table: RefCell::default(),
+            exchanges: RefCell::default(),
+            draining: Cell::new(None),
+        });
+        let _wheel = task::spawn_local(Kind::Control, Rc::clone(&worker.wheel).run()).abort_on_drop();
+        let _sweeper = task::spawn_local(Kind::Control, Rc::clone(&worker).sweep()).abort_on_drop();
+        let mut listening: HashMap<String, listen::Listening> = HashMap::new();
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Apply { state, tls, sockets, done } => {
+                    worker.apply(&state, &tls, sockets, &mut listening);
+                    // Nobody may be waiting any more, which is no reason to stop.
+                    let _told = done.try_send(());
+                }
+                Command::Drain { spread } => worker.drain(spread),
+                Command::CloseListeners { done } => {
+                    for (_name, listening) in listening.drain() {
+                        listening.close(&worker).await;
+                    }
+                    let _told = done.try_send(());
+                }
+                Command::Stop => break,
+            }
+        }
+        worker.log.flush();
+    }
+
+    fn apply(
+        self: &Rc<Self>,
+        state: &State,
+        tls: &Tls,
+        sockets: Vec<(String, std::net::TcpListener)>,
+        listening: &mut HashMap<String, listen::Listening>,
+    ) {
+        let table = Rc::new(Table::new(state, tls, &self.table.borrow()));
+        let gone: Vec<String> = listening
+            .iter()
+            .filter(|(name, known)| table.listeners.get(*name).is_none_or(|now| now.state.spec.bind != known.bind()))
+            .map(|(name, _known)| name.clone())
+            .collect();
+        for name in gone {
+            if let Some(known) = listening.remove(&name) {
+                let worker = Rc::clone(self);
+                task::spawn_local(Kind::Listener, async move { known.close(&worker).await });
+            }
+        }
+        for (name, listener) in &table.listeners {
+            if let Some(known) = listening.get(name) {
+                known.update(Rc::clone(listener));
+            }
+        }
+        for (name, socket) in sockets {
+            if let Some(listener) = table.listeners.get(&name)
+                && let Some(started) = listen::Listening::start(self, Rc::clone(listener), socket)
+            {
+                listening.insert(name, started);
+            }
+        }
+        *self.table.borrow_mut() = table;
+    }
+
+    fn drain(&self, spread: Duration) {
+        self.draining.set(Some(Draining { spread }));
+        let now = self.clock.now();
+        self.wheel.for_each(|slot| {
+            if slot.idle.get() {
+                slot.hasten(self.idle_close_at(now));
+            }
+        });
+        for service in self.table.borrow().services.values() {
+            for endpoint in &service.endpoints {
+                endpoint.pool.clear();
+            }
+        }
+    }
+
+    /// Whether responses say `Connection: close`.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get().is_some()
+    }
+
+    /// When an idle connection closes during a drain: at a random moment, so that clients do not all come back at once,
+    /// and not at once, so that a request that is on its way still finds it open.
+    pub(crate) fn idle_close_at(&self, now: Moment) -> Moment {
+        let spread = self.draining.get().map_or(Duration::ZERO, |draining| draining.spread);
+        now.after(spread.mul_f64(0.25 + 0.75 * self.with_rng(Rng::unit)))
+    }
+
+    /// Looks after what no request waits for.
+    async fn sweep(self: Rc<Self>) {
+        let mut interval = tokio::time::interval(SWEEP);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let now = self.clock.now();
+            let table = Rc::clone(&self.table.borrow());
+            for service in table.services.values() {
+                self.flush_deposit(service);
+                for endpoint in &service.endpoints {
+                    if endpoint.state.is_draining() || self.is_draining() {
+                        endpoint.pool.clear();
+                    } else {
+                        endpoint.pool.sweep(now, &service.state.spec.connections);
+                    }
+                }
+            }
+            self.log.flush();
+        }
+    }
+
+    /// An exchange for a connection that becomes busy.
+    pub(crate) fn take_exchange(&self) -> Box<Exchange> {
+        let kept = self.exchanges.borrow_mut().pop();
+        kept.unwrap_or_else(|| Box::new(Exchange::new()))
+    }
+
+    /// Takes it back.
+    pub(crate) fn give_exchange(&self, exchange: Box<Exchange>) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        if exchanges.len() < KEPT_EXCHANGES {
+            exchanges.push(exchange);
+        }
+    }
+
+    pub(crate) fn with_rng<T>(&self, with: impl FnOnce(&mut Rng) -> T) -> T {
+        with(&mut self.rng.borrow_mut())
+    }
+
+    /// Writes the present in RFC 3339.
+    pub(crate) fn write_time(&self, out: &mut Vec<u8>) {
+        self.wall.borrow_mut().write(SystemTime::now(), out);
+    }
+
+    /// Writes a new request id: 128 random bits in hexadecimal.
+    pub(crate) fn write_request_id(&self, out: &mut Vec<u8>) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        out.clear();
+        for _half in 0..2 {
+            let bits = self.with_rng(Rng::next_u64);
+            out.extend((0..16).rev().map(|digit| HEX[(bits >> (digit * 4)) as usize & 15]));
+        }
+    }
+
+    /// Counts a request towards the service's retry budget.
+    pub(crate) fn deposit(&self, service: &Service) {
+        service.undeposited.set(service.undeposited.get() + 1);
+        if service.undeposited.get() >= DEPOSIT_BATCH {
+            self.flush_deposit(service);
+        }
+    }
+
+    fn flush_deposit(&self, service: &Service) {
+        let requests = service.undeposited.take();
+        if requests > 0 {
+            let mut budget = service.state.retry_budget.lock().unwrap_or_else(PoisonError::into_inner);
+            budget.deposit(self.clock.now(), requests);
+        }
+    }
+
+    /// Charges the service's retry budget.
+    pub(crate) fn may_retry(&self, service: &Service) -> bool {
+        self.flush_deposit(service);
+        let now = self.clock.now();
+        let granted = service.state.retry_budget.lock().unwrap_or_else(PoisonError::into_inner).withdraw(now);
+        if !granted {
+            raise(&service.state.budget_refusals);
+        }
+        granted
+    }
+
+    /// Counts a failed attempt and, if there were enough in a row, reports the endpoint.
+    pub(crate) fn endpoint_failed(&self, service: &Service, index: usize, failure: Failure) {
+        let Some(endpoint) = service.endpoints.get(index) else { return };
+        let counters = endpoint.state.shards.of(self.index);
+        match failure {
+            Failure::Connect => counters.connect_failures.add(1),
+            Failure::StaleConnection => return,
+            Failure::Reset | Failure::Malformed => counters.resets.add(1),
+            Failure::Timeout => counters.timeouts.add(1),
+            Failure::Status(_) => {}
+        }
+        let Some(policy) = &service.state.spec.outlier else { return };
+        let failures = endpoint.state.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures >= policy.consecutive && !endpoint.state.ejected.load(Ordering::Relaxed) {
+            self.health.tripped(&service.state, index);
+        }
+    }
+
+    /// Counts an answered attempt: its status says whether the endpoint works.
+    pub(crate) fn endpoint_answered(&self, service: &Service, index: usize, exchange: &Exchange) {
+        let Some(endpoint) = service.endpoints.get(index) else { return };
+        let status = exchange.response.status;
+        let counters = endpoint.state.shards.of(self.index);
+        if let Some(class) = counters.by_class.get(usize::from(status / 100).wrapping_sub(1)) {
+            class.add(1);
+        }
+        if let Some(attempt) = exchange.attempts.last() {
+            counters.duration.record(attempt.duration);
+        }
+        if status >= 500 {
+            self.endpoint_failed(service, index, Failure::Status(status));
+        } else {
+            endpoint_works(&endpoint.state);
+        }
+    }
+}
+
+/// Ends a row of failures. Writes only if there was one: the line is shared by all workers.
+pub(crate) fn endpoint_works(endpoint: &crate::state::Endpoint) {
+    if endpoint.failures_in_a_row.load(Ordering::Relaxed) != 0 {
+        endpoint.failures_in_a_row.store(0, Ordering::Relaxed);
+    }
+}

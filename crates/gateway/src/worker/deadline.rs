@@ -1,0 +1,201 @@
+//! Deadlines of connections, without a timer operation per request.
+//!
+//! Every wait of a connection has a deadline, and on a busy connection it moves with each request, almost always later.
+//! So a connection's [`Slot`] keeps its deadline in a cell, and the worker's [`Wheel`] holds the slot at some earlier or
+//! equal tick; when that tick comes and the deadline has moved on, the slot is hung up again. Moving a deadline later costs
+//! a store; only moving it earlier costs a push (Varghese and Lauck, 1987, with lazy re-arming).
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use mainstay_core::time::Moment;
+use mainstay_runtime::clock::Clock;
+
+/// Resolution of deadlines.
+const TICK: Duration = Duration::from_millis(10);
+/// Ticks that the wheel spans; deadlines beyond are re-armed once a turn.
+const SLOTS: usize = 1024;
+const UNARMED: u64 = u64::MAX;
+
+/// The deadline came before the awaited thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expired;
+
+/// One connection's place in the wheel.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    wheel: Rc<Wheel>,
+    deadline: Cell<Moment>,
+    armed: Cell<u64>,
+    expired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    me: Weak<Self>,
+    key: Cell<usize>,
+    /// The connection waits for its next request and may be closed without harm.
+    pub(crate) idle: Cell<bool>,
+}
+
+impl Slot {
+    /// Moves the deadline.
+    pub(crate) fn set(&self, deadline: Moment) {
+        self.deadline.set(deadline);
+        self.expired.set(false);
+        let tick = self.wheel.tick_of(deadline);
+        if tick < self.armed.get()
+            && let Some(me) = self.me.upgrade()
+        {
+            self.wheel.arm(me, tick);
+        }
+    }
+
+    /// Moves the deadline to an earlier moment, if it is later.
+    pub(crate) fn hasten(&self, deadline: Moment) {
+        if deadline < self.deadline.get() {
+            self.set(deadline);
+        }
+    }
+
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expired.get()
+    }
+
+    /// Remembers whom to wake at the deadline. A connection is one task, so the waker seldom changes.
+    pub(crate) fn register(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// Awaits `future` until the deadline.
+    pub(crate) async fn within<F: Future>(&self, future: F) -> Result<F::Output, Expired> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if self.expired.get() {
+                return Poll::Ready(Err(Expired));
+            }
+            self.register(cx);
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let _slot = self.wheel.members.borrow_mut().try_remove(self.key.get());
+    }
+}
+
+/// The deadlines of one worker's connections.
+#[derive(Debug)]
+pub(crate) struct Wheel {
+    clock: Clock,
+    origin: Moment,
+    /// The last tick that was handled.
+    now: Cell<u64>,
+    ticks: RefCell<Vec<Vec<Weak<Slot>>>>,
+    members: RefCell<slab::Slab<Weak<Slot>>>,
+}
+
+impl Wheel {
+    pub(crate) fn new(clock: Clock) -> Rc<Self> {
+        Rc::new(Self {
+            clock,
+            origin: clock.now(),
+            now: Cell::new(0),
+            ticks: RefCell::new((0..SLOTS).map(|_tick| Vec::new()).collect()),
+            members: RefCell::new(slab::Slab::new()),
+        })
+    }
+
+    /// A slot without a deadline, for a new connection.
+    pub(crate) fn slot(self: &Rc<Self>) -> Rc<Slot> {
+        let slot = Rc::new_cyclic(|me| Slot {
+            wheel: Rc::clone(self),
+            deadline: Cell::new(Moment::NEVER),
+            armed: Cell::new(UNARMED),
+            expired: Cell::new(false),
+            waker: RefCell::new(None),
+            me: me.clone(),
+            key: Cell::new(usize::MAX),
+            idle: Cell::new(false),
+        });
+        slot.key.set(self.members.borrow_mut().insert(Rc::downgrade(&slot)));
+        slot
+    }
+
+    /// How many slots there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.members.borrow().len()
+    }
+
+    /// Hands every slot to `visit`, which may move its deadline.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Slot)) {
+        let members: Vec<Rc<Slot>> = self.members.borrow().iter().filter_map(|(_key, slot)| slot.upgrade()).collect();
+        for slot in members {
+            visit(&slot);
+        }
+    }
+
+    /// The first tick at or after `moment`.
+    fn tick_of(&self, moment: Moment) -> u64 {
+        let tick = TICK.as_nanos() as u64;
+        (moment.since(self.origin).as_nanos() as u64).div_ceil(tick).min(UNARMED - 1)
+    }
+
+    fn arm(&self, slot: Rc<Slot>, tick: u64) {
+        let now = self.now.get();
+        let tick = tick.clamp(now + 1, now + SLOTS as u64 - 1);
+        slot.armed.set(tick);
+        if let Some(list) = self.ticks.borrow_mut().get_mut(tick as usize % SLOTS) {
+            list.push(Rc::downgrade(&slot));
+        }
+    }
+
+    /// Turns the wheel to the present: wakes what has expired, hangs up again what has moved on.
+    fn turn(&self) {
+        let now = self.clock.now();
+        let target = now.since(self.origin).as_nanos() as u64 / TICK.as_nanos() as u64;
+        while self.now.get() < target {
+            let tick = self.now.get() + 1;
+            self.now.set(tick);
+            let due = self.ticks.borrow_mut().get_mut(tick as usize % SLOTS).map(std::mem::take).unwrap_or_default();
+            for slot in due.iter().filter_map(Weak::upgrade) {
+                // An entry that a move to an earlier tick has left behind is void.
+                if slot.armed.get() != tick {
+                    continue;
+                }
+                slot.armed.set(UNARMED);
+                let deadline = slot.deadline.get();
+                if deadline > now {
+                    let tick = self.tick_of(deadline);
+                    self.arm(slot, tick);
+                } else {
+                    slot.expired.set(true);
+                    if let Some(waker) = slot.waker.borrow_mut().take() {
+                        waker.wake();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Turns the wheel for as long as the worker lives.
+    pub(crate) async fn run(self: Rc<Self>) {
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            self.turn();
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! A worker's listening sockets: accepting, and closing without losing a connection that the kernel has accepted already.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mainstay_runtime::socket;
+use mainstay_runtime::task::{self, Kind, Task};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::Worker;
+use super::table::Listener;
+use crate::http::connection;
+use crate::spec::Protocol;
+use crate::stream::Stream;
+use crate::tcp;
+
+/// The listener as it is now; connections look it up again for each request, so that a reload reaches them.
+#[derive(Debug)]
+pub(crate) struct Cell(RefCell<Rc<Listener>>);
+
+impl Cell {
+    pub(crate) fn current(&self) -> Rc<Listener> {
+        Rc::clone(&self.0.borrow())
+    }
+}
+
+/// A socket that is accepted from.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    cell: Rc<Cell>,
+    socket: Rc<TcpListener>,
+    bind: SocketAddr,
+    accepting: Task,
+}
+
+/// Pause after the system has refused to accept (no descriptors left, say); connections wait in the queue meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Rounds of emptying the queue of a socket that closes.
+const LAST_ROUNDS: u32 = 3;
+
+impl Listening {
+    /// Accepts from `socket` from now on.
+    pub(crate) fn start(worker: &Rc<Worker>, listener: Rc<Listener>, socket: std::net::TcpListener) -> Option<Self> {
+        let bind = listener.state.spec.bind;
+        // Inherited by every accepted socket, which saves each a system call.
+        let _best_effort = socket::set_nodelay(&socket);
+        let socket = match TcpListener::from_std(socket) {
+            Ok(socket) => Rc::new(socket),
+            Err(error) => {
+                tracing::error!(listener = listener.state.spec.name, %error, "cannot listen");
+                return None;
+            }
+        };
+        let cell = Rc::new(Cell(RefCell::new(listener)));
+        let accepting =
+            task::spawn_local(Kind::Listener, accept(Rc::clone(worker), Rc::clone(&cell), Rc::clone(&socket)));
+        Some(Self { cell, socket, bind, accepting })
+    }
+
+    pub(crate) const fn bind(&self) -> SocketAddr {
+        self.bind
+    }
+
+    /// Serves by other settings from the next request on.
+    pub(crate) fn update(&self, listener: Rc<Listener>) {
+        *self.cell.0.borrow_mut() = listener;
+    }
+
+    /// Stops accepting. What the kernel has queued is taken first: closing the socket would reset it.
+    pub(crate) async fn close(self, worker: &Rc<Worker>) {
+        self.accepting.abort();
+        if let Ok(socket) = socket2::SockRef::from(&*self.socket).try_clone() {
+            let _best_effort = socket::stop_listening_softly(&socket.into());
+        }
+        for _round in 0..LAST_ROUNDS {
+            while let Ok(Ok((stream, peer))) =
+                tokio::time::timeout(Duration::from_millis(5), self.socket.accept()).await
+            {
+                admit(worker, &self.cell, stream, peer);
+            }
+        }
+    }
+}
+
+async fn accept(worker: Rc<Worker>, cell: Rc<Cell>, socket: Rc<TcpListener>) {
+    loop {
+        let share = cell.current().state.spec.max_connections.div_ceil(worker.workers);
+        if worker.open.load(Ordering::Relaxed) >= share {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        match socket.accept().await {
+            Ok((stream, peer)) => admit(&worker, &cell, stream, peer),
+            Err(error) => {
+                tracing::warn!(listener = cell.current().state.spec.name, %error, "cannot accept; waiting");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Counts a connection for as long as it lives.
+struct Open {
+    worker: Rc<Worker>,
+    cell: Rc<Cell>,
+}
+
+impl Open {
+    fn new(worker: &Rc<Worker>, cell: &Rc<Cell>) -> Self {
+        worker.open.fetch_add(1, Ordering::Relaxed);
+        cell.current().state.shards.of(worker.index).accepted.add(1);
+        Self { worker: Rc::clone(worker), cell: Rc::clone(cell) }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.worker.open.fetch_sub(1, Ordering::Relaxed);
+        self.cell.current().state.shards.of(self.worker.index).closed.add(1);
+    }
+}
+
+fn admit(worker: &Rc<Worker>, cell: &Rc<Cell>, stream: TcpStream, peer: SocketAddr) {
+    let open = Open::new(worker, cell);
+    let slot = worker.wheel.slot();
+    let listener = cell.current();
+    let (worker, cell) = (Rc::clone(worker), Rc::clone(cell));
+    match (&listener.tls, &listener.state.spec.protocol) {
+        (None, Protocol::Http(_)) => {
+            task::spawn_local(Kind::Connection, async move {
+                connection::serve(worker, cell, Stream::Plain(stream), peer, slot).await;
+                drop(open);
+            });
+        }
+        (None, Protocol::Tcp { .. }) => {
+            task::spawn_local(Kind::Tunnel, async move {
+                tcp::serve(worker, listener, Stream::Plain(stream), peer, slot).await;
+                drop(open);
+            });
+        }
+        (Some(config), protocol) => {
+            let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::clone(config));
+            let (limit, is_http) = match protocol {
+                Protocol::Http(http) => (http.head_timeout, true),
+                Protocol::Tcp { .. } => (Duration::from_secs(10), false),
+            };
+            slot.set(worker.clock.now().after(limit));
+            task::spawn_local(Kind::Connection, async move {
+                // Boxed: a handshake needs much that the connection does not need afterwards.
+                let handshake = Box::pin(acceptor.accept(stream));
+                match slot.within(handshake).await {
+                    Ok(Ok(tls)) if is_http => {
+                        connection::serve(worker, cell, Stream::TlsServer(Box::new(tls)), peer, slot).await;
+                    }
+                    Ok(Ok(tls)) => tcp::serve(worker, listener, Stream::TlsServer(Box::new(tls)), peer, slot).await,
+                    Ok(Err(error)) => {
+                        tracing::debug!(listener = listener.state.spec.name, %peer, %error, "TLS handshake failed");
+                        listener.state.shards.of(worker.index).tls_failures.add(1);
+                    }
+                    Err(_expired) => listener.state.shards.of(worker.index).tls_failures.add(1),
+                }
+                drop(open);
+            });
+        }
+    }
+}

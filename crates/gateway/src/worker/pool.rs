@@ -1,0 +1,149 @@
+//! Idle connections of one worker to one endpoint, and connections while they are used.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use mainstay_core::time::Moment;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+
+use super::table::{Endpoint, Service};
+use crate::spec::{Address, Connections};
+use crate::state::EndpointCounters;
+use crate::stream::Stream;
+
+/// Idle connections, the one used last on top: the others age out when traffic falls.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    idle: RefCell<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Moment,
+}
+
+/// A connection to an endpoint. Dropping it closes it and counts that.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: Stream,
+    opened: Moment,
+    /// It has carried a request before.
+    pub(crate) reused: bool,
+    owner: Rc<Endpoint>,
+    worker: usize,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.counters().connections_closed.add(1);
+    }
+}
+
+impl Connection {
+    fn counters(&self) -> &EndpointCounters {
+        self.owner.state.shards.of(self.worker)
+    }
+
+    /// Whether the endpoint has closed it, or sent something that nobody asked for. Asks the readiness that the runtime
+    /// knows; with `ask_kernel` also the socket itself.
+    fn is_stale(&self, ask_kernel: bool) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(self.stream.poll_readable(&mut cx), Poll::Ready(_))
+            || (ask_kernel && mainstay_runtime::socket::peek_closed(self.stream.tcp()))
+    }
+}
+
+impl Pool {
+    /// Takes an idle connection that is still good. `careful` asks the kernel too: for requests that must not be sent
+    /// twice, a system call is cheaper than an error.
+    pub(crate) fn take(&self, now: Moment, limits: &Connections, careful: bool) -> Option<Connection> {
+        loop {
+            // The borrow ends before the connection is looked at or dropped.
+            let idle = self.idle.borrow_mut().pop()?;
+            if !is_expired(&idle, now, limits) && !idle.connection.is_stale(careful) {
+                let mut connection = idle.connection;
+                connection.reused = true;
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection for later, unless there are enough.
+    pub(crate) fn give(&self, connection: Connection, now: Moment, limits: &Connections) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < limits.max_idle {
+            idle.push(Idle { connection, since: now });
+        }
+    }
+
+    /// Closes what is too old, has idled for too long or was closed by the endpoint.
+    pub(crate) fn sweep(&self, now: Moment, limits: &Connections) {
+        let expired = |idle: &mut Idle| is_expired(idle, now, limits) || idle.connection.is_stale(false);
+        let _closed: Vec<Idle> = self.idle.borrow_mut().extract_if(.., expired).collect();
+    }
+
+    /// Closes all idle connections.
+    pub(crate) fn clear(&self) {
+        let _closed = self.idle.take();
+    }
+}
+
+fn is_expired(idle: &Idle, now: Moment, limits: &Connections) -> bool {
+    now.since(idle.since) >= limits.idle_timeout || now.since(idle.connection.opened) >= limits.max_age
+}
+
+/// Opens a connection to endpoint `index` of `service`, TLS included.
+pub(crate) async fn connect(service: &Service, index: usize, worker: usize, now: Moment) -> io::Result<Connection> {
+    let owner = service.endpoints.get(index).ok_or_else(|| io::Error::other("no such endpoint"))?;
+    let address = resolved(owner).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "name does not resolve"))?;
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    let stream = match &service.tls {
+        None => Stream::Plain(tcp),
+        Some(config) => {
+            let name = server_name(service, owner)?;
+            let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+            Stream::TlsClient(Box::new(connector.connect(name, tcp).await?))
+        }
+    };
+    owner.state.shards.of(worker).connections_opened.add(1);
+    Ok(Connection { stream, opened: now, reused: false, owner: Rc::clone(owner), worker })
+}
+
+fn resolved(endpoint: &Endpoint) -> Option<SocketAddr> {
+    // A poisoned lock holds an address all the same: nothing is half-written under it.
+    *endpoint.state.resolved.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn server_name(service: &Service, endpoint: &Endpoint) -> io::Result<ServerName<'static>> {
+    let configured = service.state.spec.tls.as_ref().and_then(|tls| tls.server_name.clone());
+    let name = configured.unwrap_or_else(|| match &endpoint.state.address {
+        Address::Socket(address) => address.ip().to_string(),
+        Address::Name { host, .. } => host.clone(),
+    });
+    ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+/// Counts a request in flight at an endpoint for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct InFlight(Rc<Endpoint>);
+
+impl InFlight {
+    pub(crate) fn new(endpoint: &Rc<Endpoint>) -> Self {
+        endpoint.state.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Rc::clone(endpoint))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

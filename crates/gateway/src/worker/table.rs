@@ -1,0 +1,189 @@
+//! What one worker serves from: the shared state made ready for lookups, with the worker's own pools and balancers. Built
+//! anew at each reload; endpoints that did not change keep their connections.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mainstay_core::balance::{Balancer, Candidate};
+use mainstay_core::random::{self, Rng};
+use mainstay_core::{health, route};
+
+use super::pool::Pool;
+use crate::http1::write::Ops;
+use crate::spec::{Protocol, WhenEmpty};
+use crate::state::{self, State};
+
+/// TLS settings that belong to a [`State`], by the names of listeners and services.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tls {
+    pub(crate) listeners: HashMap<String, Arc<rustls::ServerConfig>>,
+    pub(crate) services: HashMap<String, Arc<rustls::ClientConfig>>,
+}
+
+/// The table of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) listeners: HashMap<String, Rc<Listener>>,
+    pub(crate) services: HashMap<String, Rc<Service>>,
+}
+
+/// A listener with its routes.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) state: Arc<state::Listener>,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) routes: route::Table,
+    pub(crate) targets: Vec<Rc<Route>>,
+    /// The service of a TCP listener.
+    pub(crate) service: Option<Rc<Service>>,
+}
+
+/// A route and where it leads.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) state: Arc<state::Route>,
+    pub(crate) service: Rc<Service>,
+    pub(crate) request_ops: Ops,
+    pub(crate) response_ops: Ops,
+}
+
+/// A service as this worker sees it.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) state: Arc<state::Service>,
+    pub(crate) endpoints: Vec<Rc<Endpoint>>,
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    balancer: RefCell<Balancer>,
+    seen_epoch: Cell<u64>,
+    /// Requests not yet told to the shared retry budget.
+    pub(crate) undeposited: Cell<u32>,
+}
+
+/// An endpoint with this worker's connections to it.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) state: Arc<state::Endpoint>,
+    pub(crate) pool: Pool,
+}
+
+impl Table {
+    /// The table for `state`, with the connections of `previous` where an endpoint is the same.
+    pub(crate) fn new(state: &State, tls: &Tls, previous: &Self) -> Self {
+        let mut services = HashMap::new();
+        for service in &state.services {
+            let before = previous.services.get(&service.spec.name);
+            let made = Service::new(service, tls.services.get(&service.spec.name).cloned(), before.map(Rc::as_ref));
+            services.insert(service.spec.name.clone(), Rc::new(made));
+        }
+        let routes: Vec<Rc<Route>> = state
+            .routes
+            .iter()
+            .filter_map(|route| {
+                Some(Rc::new(Route {
+                    state: Arc::clone(route),
+                    service: Rc::clone(services.get(&route.spec.service)?),
+                    request_ops: Ops::new(&route.spec.request_headers),
+                    response_ops: Ops::new(&route.spec.response_headers),
+                }))
+            })
+            .collect();
+        let listeners = state
+            .listeners
+            .iter()
+            .map(|listener| {
+                let name = &listener.spec.name;
+                let targets: Vec<Rc<Route>> =
+                    routes.iter().filter(|route| route.state.spec.listeners.contains(name)).cloned().collect();
+                let matches: Vec<route::Match> = targets.iter().map(|route| route.state.spec.matches.clone()).collect();
+                let service = match &listener.spec.protocol {
+                    Protocol::Tcp { service, .. } => services.get(service).cloned(),
+                    Protocol::Http(_) => None,
+                };
+                let made = Listener {
+                    state: Arc::clone(listener),
+                    tls: tls.listeners.get(name).cloned(),
+                    routes: route::Table::new(&matches),
+                    targets,
+                    service,
+                };
+                (name.clone(), Rc::new(made))
+            })
+            .collect();
+        Self { listeners, services }
+    }
+}
+
+impl Service {
+    fn new(state: &Arc<state::Service>, tls: Option<Arc<rustls::ClientConfig>>, previous: Option<&Self>) -> Self {
+        let endpoints: Vec<Rc<Endpoint>> = state
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                let same = |known: &&Rc<Endpoint>| Arc::ptr_eq(&known.state, endpoint);
+                match previous.and_then(|service| service.endpoints.iter().find(same)) {
+                    Some(known) => Rc::clone(known),
+                    None => Rc::new(Endpoint { state: Arc::clone(endpoint), pool: Pool::default() }),
+                }
+            })
+            .collect();
+        let candidates: Vec<Candidate> = state
+            .endpoints
+            .iter()
+            .map(|endpoint| Candidate {
+                weight: endpoint.weight.load(Ordering::Relaxed),
+                identity: random::hash(endpoint.name.as_bytes()),
+            })
+            .collect();
+        Self {
+            balancer: RefCell::new(Balancer::new(state.spec.balance.policy, &candidates)),
+            seen_epoch: Cell::new(u64::MAX),
+            undeposited: Cell::new(0),
+            endpoints,
+            tls,
+            state: Arc::clone(state),
+        }
+    }
+
+    /// Chooses an endpoint that `excluded` does not list. `None` if none is eligible.
+    pub(crate) fn pick(&self, key: Option<u64>, excluded: &[usize], rng: &mut Rng) -> Option<usize> {
+        let epoch = self.state.epoch.load(Ordering::Acquire);
+        let mut balancer = self.balancer.borrow_mut();
+        if epoch != self.seen_epoch.get() {
+            balancer.set_eligible(&eligible(&self.state));
+            self.seen_epoch.set(epoch);
+        }
+        let load = |index: usize| {
+            self.state.endpoints.get(index).map_or(0, |endpoint| endpoint.in_flight.load(Ordering::Relaxed))
+        };
+        balancer.pick(key, load, excluded, rng)
+    }
+}
+
+/// Which endpoints may be chosen: those that are up; if none is, those of which nothing is known yet; if there is none of
+/// these either, all that are not draining, if the service fails open.
+fn eligible(service: &state::Service) -> Vec<bool> {
+    let in_state = |wanted: health::State| -> Vec<bool> {
+        let takes = |endpoint: &Arc<state::Endpoint>| {
+            !endpoint.is_draining() && !endpoint.ejected.load(Ordering::Acquire) && endpoint.health() == wanted
+        };
+        service.endpoints.iter().map(takes).collect()
+    };
+    for wanted in [health::State::Up, health::State::Unknown] {
+        let list = in_state(wanted);
+        if list.contains(&true) {
+            return list;
+        }
+    }
+    match service.spec.when_empty {
+        WhenEmpty::Refuse => vec![false; service.endpoints.len()],
+        WhenEmpty::FailOpen => service.endpoints.iter().map(|endpoint| !endpoint.is_draining()).collect(),
+    }
+}
+
+/// Adds one to a counter that several threads raise.
+pub(crate) fn raise(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
