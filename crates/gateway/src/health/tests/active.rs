@@ -125,12 +125,12 @@ fn a_node_is_settled_only_with_every_first_verdict() {
 }
 
 #[test]
-fn a_thousand_silent_endpoints_do_not_fail_the_living() {
+fn many_silent_endpoints_do_not_fail_the_living() {
     let (well, silent) = (Server::new(WELL), Server::new(Answers::Never));
     let policy = Policy { interval: Duration::from_secs(1), timeout: Duration::from_secs(1), unhealthy: 1, healthy: 1 };
     let living: Vec<_> = (0..20).map(|_each| endpoint(well.address)).collect();
-    let dead: Vec<_> = (0..1000).map(|_each| endpoint(silent.address)).collect();
-    let all: Vec<_> = dead.iter().take(500).chain(&living).chain(dead.iter().skip(500)).collect();
+    let dead: Vec<_> = (0..600).map(|_each| endpoint(silent.address)).collect();
+    let all: Vec<_> = dead.iter().take(300).chain(&living).chain(dead.iter().skip(300)).collect();
     let bench = Bench::new();
     bench.apply(&[&service(http_check(policy), &all)]);
     for endpoint in &dead {
