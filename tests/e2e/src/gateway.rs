@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::process::Process;
 use crate::wire::{self, Response};
-use crate::{address, eventually};
+use crate::{address, eventually, tools};
 
 /// Where a binary of this workspace was built: beside the test that asks. `MAINSTAY_BIN` overrides it for `mainstay`.
 ///
@@ -52,6 +52,15 @@ impl Mainstay {
     /// # Panics
     /// If the files cannot be written or the binary is not built.
     pub fn launch(node: &str, config: &str, files: &[(&str, &str)]) -> Self {
+        Self::launch_after("", node, config, files)
+    }
+
+    /// The same after some lines of shell in a mount namespace of its own; `$DIR` is the gateway's directory. What is mounted
+    /// there disappears with the process.
+    ///
+    /// # Panics
+    /// If the files cannot be written or the binary is not built.
+    pub fn launch_after(shell: &str, node: &str, config: &str, files: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         for (name, content) in files {
             fs::write(dir.path().join(name), content).expect("a file beside the configuration");
@@ -67,7 +76,12 @@ impl Mainstay {
         }
         fs::write(dir.path().join("mainstay.toml"), format!("{node}{config}")).expect("the configuration");
         let mut command = Command::new(built("mainstay"));
-        command.arg("run").arg("-c").arg(dir.path().join("mainstay.toml"));
+        if !shell.is_empty() {
+            command = Command::new(tools::find("unshare", "util-linux"));
+            command.args(if tools::is_root() { &["--mount"][..] } else { &["--mount", "--map-root-user"] });
+            command.args(["sh", "-c", &format!("set -e; {shell}; exec \"$@\""), "sh"]).arg(built("mainstay"));
+        }
+        command.arg("run").arg("-c").arg(dir.path().join("mainstay.toml")).env("DIR", dir.path());
         let stdout = File::create(dir.path().join("stdout")).expect("a file for standard output");
         let process = Process::start("mainstay", dir.path(), &mut command, Some(stdout));
         Self { dir, admin, node, process }

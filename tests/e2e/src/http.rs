@@ -139,6 +139,11 @@ impl<S: Read> Reader<S> {
         &self.buffer[self.start..]
     }
 
+    /// Forgets what was read and not taken.
+    pub fn discard(&mut self) {
+        self.start = self.buffer.len();
+    }
+
     /// Reads once. Zero means the end.
     ///
     /// # Errors

@@ -135,6 +135,16 @@ impl Exchange {
         while matches!(self.reader.fill(), Ok(count) if count > 0) {}
     }
 
+    /// How many bytes come until the peer finishes its side.
+    pub fn count_to_end(&mut self) -> u64 {
+        let mut total = self.reader.buffered().len() as u64;
+        while let Ok(count @ 1..) = self.reader.fill() {
+            total += count as u64;
+            self.reader.discard();
+        }
+        total
+    }
+
     /// Closes with RST.
     pub fn reset(self) {
         let socket = socket2::SockRef::from(self.reader.stream_ref());
