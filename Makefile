@@ -51,7 +51,10 @@ soak: need-build ## SOAK_SECONDS (600) of load with faults and reloads, counting
 	./target/release/mainstay demo --plain --duration $(SOAK_SECONDS)s
 
 fuzz: need-build ## every fuzz target for FUZZ_SECONDS (20) each
-	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/smoke.sh
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
+	  echo "cargo-fuzz is not installed: building it, which takes a minute once"; \
+	  $(CARGO) install --locked cargo-fuzz; }
+	SECONDS_EACH=$(FUZZ_SECONDS) fuzz/smoke.sh
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -77,20 +77,42 @@ pub fn check_spawn(source: &Source) -> Vec<Finding> {
             findings.push(Finding::new(&source.path, line(&tokens[0]), what));
         }
     });
+    // An import may be found both as a statement and as a path.
+    findings.dedup();
     findings
 }
 
+/// Names in tokio that start something, or hold what was started without an owner.
+const STARTERS: &[&str] = &["spawn", "spawn_local", "spawn_blocking", "JoinSet", "LocalSet"];
+
 fn starts_task(tokens: &[TokenTree]) -> bool {
-    let by_path = ["tokio", "task", "thread"].iter().any(|owner| {
-        is_ident(tokens, 0, owner)
-            && is_punct(tokens, 1, ':')
-            && (is_ident(tokens, 3, "spawn") || (*owner == "thread" && is_ident(tokens, 3, "Builder")))
-    });
-    let by_name = ["spawn_local", "spawn_blocking", "JoinSet", "LocalSet"].iter().any(|it| is_ident(tokens, 0, it));
     // A command's `spawn()` starts a process and takes nothing; those of a runtime or a scope take what is to run.
     let by_method =
         is_punct(tokens, 0, '.') && is_ident(tokens, 1, "spawn") && group_is_empty(tokens, 2) == Some(false);
-    by_path || by_name || by_method
+    let by_thread = path_goes_to(tokens, 0, "thread", &["spawn", "Builder", "scope"]);
+    let by_tokio = path_goes_to(tokens, 0, "tokio", STARTERS)
+        || (is_ident(tokens, 0, "tokio") && path_goes_to(tokens, 3, "task", STARTERS));
+    by_method || by_thread || by_tokio || imports_starter(tokens)
+}
+
+/// `use tokio::...` with one of the starters in it, or with the whole module that has them.
+fn imports_starter(tokens: &[TokenTree]) -> bool {
+    if !is_ident(tokens, 0, "use") || !is_ident(tokens, 1, "tokio") {
+        return false;
+    }
+    let end = tokens.iter().position(|token| matches!(token, TokenTree::Punct(it) if it.as_char() == ';'));
+    let statement: String = tokens[..end.unwrap_or(tokens.len())].iter().map(|token| format!("{token} ")).collect();
+    let words: Vec<&str> = statement.split(|sign: char| !sign.is_alphanumeric() && sign != '_').collect();
+    let whole = statement.split(['{', ',', '}']).map(str::trim).any(|part| part.ends_with("task"));
+    words.iter().any(|word| STARTERS.contains(word)) || whole || statement.replace(' ', "").contains("task::{self")
+}
+
+/// `owner::name` for one of the names.
+fn path_goes_to(tokens: &[TokenTree], at: usize, owner: &str, names: &[&str]) -> bool {
+    is_ident(tokens, at, owner)
+        && is_punct(tokens, at + 1, ':')
+        && is_punct(tokens, at + 2, ':')
+        && names.iter().any(|name| is_ident(tokens, at + 3, name))
 }
 
 /// In `core`: paths that lead to a clock, a file, a socket, a thread or the environment.
@@ -233,13 +255,19 @@ mod tests {
 
     #[test]
     fn tasks_and_threads_are_found_outside_runtime() {
-        let text = "fn a() {\ntokio::spawn(b);\nstd::thread::spawn(c);\ntokio::task::spawn_local(d);\nset.spawn(e);\n\
-                    std::thread::Builder::new();\nspawn_blocking(f); }";
-        assert_eq!(lines(check_spawn(&source("crates/gateway/src/a.rs", text))), [2, 3, 4, 5, 6, 7]);
+        let text = "use tokio::spawn;\nuse tokio::{net, task};\nfn a() {\ntokio::spawn(b);\nstd::thread::spawn(c);\n\
+                    tokio::task::spawn_local(d);\nset.spawn(e);\nstd::thread::Builder::new();\n\
+                    tokio::task::JoinSet::new(); }";
+        assert_eq!(lines(check_spawn(&source("crates/gateway/src/a.rs", text))), [1, 2, 4, 5, 6, 7, 8, 9]);
         assert!(check_spawn(&source("crates/runtime/src/a.rs", text)).is_empty());
         assert!(check_spawn(&source("crates/gateway/tests/a.rs", text)).is_empty());
-        let process = "fn a() { Command::new(\"true\").spawn()?; respawn(x); }";
-        assert!(check_spawn(&source("crates/mainstay/src/a.rs", process)).is_empty());
+    }
+
+    #[test]
+    fn processes_and_tasks_of_the_runtime_pass() {
+        let text = "use tokio::{net::TcpStream, task::yield_now};\nuse mainstay_runtime::task;\n\
+                    fn a() { Command::new(\"true\").spawn()?; respawn(x); task::spawn_local(Kind::Probe, b); }";
+        assert!(check_spawn(&source("crates/mainstay/src/a.rs", text)).is_empty());
     }
 
     #[test]

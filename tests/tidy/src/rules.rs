@@ -62,7 +62,15 @@ pub const LONG_FUNCTIONS: &[(&str, &str, usize, &str)] = &[];
 pub const EMPTY_NAMES: &[&str] = &["common", "util", "utils", "helper", "helpers", "manager", "types", "misc"];
 
 /// Files that may use `unsafe`, and for what.
-pub const UNSAFE: &[(&str, &str)] = &[];
+pub const UNSAFE: &[(&str, &str)] = &[
+    ("bench/src/load.rs", "pins the load generator between fork and exec"),
+    ("bench/src/machine.rs", "asks the system for the number of cores"),
+    ("bench/src/measure.rs", "limits and affinity of processes, for which std has no call"),
+    ("bench/src/process.rs", "pins processes, and stops them with a signal"),
+    ("crates/core/tests/allocations.rs", "an allocator that counts, to show that there is nothing to count"),
+    ("tests/e2e/src/process.rs", "processes that end with the test, and signals"),
+    ("tests/e2e/src/tools.rs", "asks who the user is"),
+];
 
 /// Directories whose Rust files belong to this repository.
 pub const SOURCES: &[&str] = &["crates", "tests", "bench", "fuzz"];
