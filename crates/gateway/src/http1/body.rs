@@ -197,3 +197,6 @@ pub(crate) fn may_trail(name: &[u8]) -> bool {
         _known => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

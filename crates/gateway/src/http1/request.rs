@@ -361,3 +361,6 @@ fn has_encoded_dot_segment(segment: &[u8]) -> bool {
         slash && segment.get(at + 3..).is_some_and(|rest| !rest.is_empty() && has_dot_segment(rest))
     })
 }
+
+#[cfg(test)]
+mod tests;
