@@ -109,6 +109,40 @@ proptest! {
     }
 
     #[test]
+    fn round_robin_is_fair_to_those_that_stay_while_others_come_and_go(
+        stay in (1u32..20, 1u32..20),
+        others in prop::collection::vec(1u32..20, 0..8),
+        equal: bool,
+        seed: u64,
+        stretches in prop::collection::vec((any::<u64>(), 1u32..6), 1..300),
+    ) {
+        // Either all weigh the same or the first two differ, so that one way of taking turns is kept throughout.
+        prop_assume!(equal || stay.0 != stay.1);
+        let mut weights = vec![stay.0, stay.1];
+        weights.extend(others);
+        if equal {
+            weights.fill(stay.0);
+        }
+        // The two that stay are not next to each other.
+        let last = weights.len() - 1;
+        weights.swap(1, last);
+        let mut balancer = Balancer::new(Policy::RoundRobin, &candidates(&weights, seed));
+        let mut rng = Rng::seeded(seed);
+        let mut turns = vec![0u32; weights.len()];
+        for (set, picks) in stretches {
+            balancer.set_eligible(&bits(set | 1 | 1 << last, weights.len()));
+            for _pick in 0..picks {
+                let picked = balancer.pick(None, |_index| 0, &[], &mut rng);
+                turns[picked.ok_or_else(|| TestCaseError::fail("two are eligible"))?] += 1;
+            }
+        }
+        let rounds = |index: usize| f64::from(turns[index]) / f64::from(weights[index]);
+        let within = 1.001 * (1.0 / f64::from(weights[0]) + 1.0 / f64::from(weights[last]));
+        let within = if equal { within / 2.0 } else { within };
+        prop_assert!((rounds(0) - rounds(last)).abs() <= within, "{:?} of {:?}", turns, weights);
+    }
+
+    #[test]
     fn random_choices_keep_weights(
         policy in prop::sample::select(vec![Policy::Random, Policy::LeastRequest]),
         weights in weights(),

@@ -5,7 +5,8 @@ use mainstay_core::time::Moment;
 use proptest::prelude::*;
 
 fn policy() -> impl Strategy<Value = Policy> {
-    (1u64..20_000, 1u64..100_000, 0u32..=100).prop_map(|(base_ms, cap_ms, percent)| Policy {
+    let percent = prop_oneof![3 => 0u32..=100, 1 => Just(100)];
+    (1u64..20_000, 1u64..100_000, percent).prop_map(|(base_ms, cap_ms, percent)| Policy {
         consecutive: 5,
         base: Duration::from_millis(base_ms),
         cap: Duration::from_millis(cap_ms),

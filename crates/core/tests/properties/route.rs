@@ -82,7 +82,14 @@ fn rules() -> impl Strategy<Value = Vec<Match>> {
             rules.into_iter().map(moved).collect()
         },
     );
-    prop_oneof![prop::collection::vec(rule(), 0..9), crowded]
+    let by_method_alone = prop::collection::vec((rule(), prop::sample::select(&PATHS[1..3])), 3..9).prop_map(|rules| {
+        let moved = |(rule, path): (Match, &str)| {
+            let path = Path::Prefix(path.to_owned());
+            Match { host: Host::Any, path, headers: Vec::new(), ..rule }
+        };
+        rules.into_iter().map(moved).collect()
+    });
+    prop_oneof![prop::collection::vec(rule(), 0..9), crowded, by_method_alone]
 }
 
 fn segments(path: &str) -> Vec<&str> {
