@@ -91,7 +91,10 @@ fn certificate_reason(error: &CertificateError) -> String {
         CertificateError::NotValidForNameContext { expected, .. } => {
             format!("the certificate is not for `{}`", expected.to_str())
         }
-        CertificateError::UnknownIssuer => "the certificate's authority is not trusted (set `ca`)".to_owned(),
+        // A bad signature is what an authority of the same name but with another key looks like.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the certificate's authority is not trusted (set `ca`)".to_owned()
+        }
         CertificateError::Revoked => "the certificate is revoked".to_owned(),
         other => format!("the certificate is refused: {other}"),
     }
