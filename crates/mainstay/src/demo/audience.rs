@@ -1,0 +1,144 @@
+//! Who watches: a terminal that shows the live view, a stream of plain lines, or nobody until the report.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::demo::incident::{Change, Incident, whose};
+use crate::demo::report::{grouped, seconds};
+use crate::demo::schedule::{Fault, Kind, NAMES};
+use crate::demo::screen::{Scene, render};
+use crate::demo::terminal::Terminal;
+
+/// How often the live view is drawn.
+const FRAME: Duration = Duration::from_millis(200);
+
+/// Who watches.
+#[derive(Debug)]
+pub(crate) enum Audience {
+    /// Somebody at a terminal.
+    Live {
+        /// It.
+        terminal: Terminal,
+        /// When it is drawn next.
+        next: Duration,
+    },
+    /// Lines to standard output.
+    Plain {
+        /// How far the figures are apart.
+        every: Duration,
+        /// When they come next.
+        next: Duration,
+    },
+    /// Nobody.
+    Nobody,
+}
+
+impl Audience {
+    /// Plain lines, with figures some twelve times.
+    pub(crate) fn plain(duration: Duration) -> Self {
+        let every = (duration / 12).clamp(Duration::from_secs(2), Duration::from_secs(10));
+        Self::Plain { every, next: every }
+    }
+
+    /// The live view.
+    ///
+    /// # Errors
+    /// If the terminal cannot be steered.
+    pub(crate) fn live() -> io::Result<Self> {
+        Ok(Self::Live { terminal: Terminal::take()?, next: Duration::ZERO })
+    }
+
+    /// Whether `show` has something to show now.
+    pub(crate) fn is_due(&self, now: Duration) -> bool {
+        match self {
+            Self::Live { next, .. } | Self::Plain { next, .. } => now >= *next,
+            Self::Nobody => false,
+        }
+    }
+
+    /// Shows how things are.
+    pub(crate) fn show(&mut self, scene: &Scene) {
+        match self {
+            Self::Live { terminal, next } => {
+                let (width, height) = terminal.size();
+                // A terminal that is gone sends a signal or is noticed at the report; the measurement goes on.
+                let _gone = terminal.draw(&render(scene, width, height));
+                *next = scene.elapsed + FRAME;
+            }
+            Self::Plain { every, next } => {
+                let serving: Vec<&str> =
+                    scene.endpoints.iter().zip(NAMES).filter(|(row, _)| row.eligible).map(|(_, name)| name).collect();
+                let serving = if serving.is_empty() { "no endpoint".to_owned() } else { serving.join(", ") };
+                let (requests, failed, rate) = (grouped(scene.requests), grouped(scene.failed), scene.recent.rate);
+                let p99 = scene.recent.p99.unwrap_or_default().as_secs_f64() * 1e3;
+                let text =
+                    format!("{requests} requests, {failed} failed, {rate:.0}/s, p99 {p99:.1} ms; traffic to {serving}");
+                line(scene.elapsed, &text);
+                *next = scene.elapsed + *every;
+            }
+            Self::Nobody => {}
+        }
+    }
+
+    /// Tells that a fault was done.
+    pub(crate) fn begun(&mut self, fault: &Fault, now: Duration) {
+        self.tell(now, &format!("{} {}", whose(fault), fault.kind.label()));
+    }
+
+    /// Tells that it was undone.
+    pub(crate) fn ended(&mut self, fault: &Fault, now: Duration) {
+        let what = match fault.kind {
+            Kind::Kill => "started again",
+            Kind::Hang => "continued (SIGCONT)",
+            Kind::Slow => "no longer slow",
+            Kind::Errors => "no longer answers 503",
+            Kind::Restart => "restarted, drain undone",
+            Kind::Reload => return,
+        };
+        self.tell(now, &format!("{} {what}", whose(fault)));
+    }
+
+    /// Tells what the gateway made of it.
+    pub(crate) fn changed(&mut self, incident: &Incident, change: Change) {
+        let whose = incident.whose();
+        match (change, incident.fault.kind) {
+            (Change::Noticed, Kind::Reload) => {
+                let after = seconds(incident.noticed_after().unwrap_or_default());
+                self.tell(incident.noticed.unwrap_or_default(), &format!("new configuration answers after {after}"));
+            }
+            (Change::Noticed, _) => {
+                let after = seconds(incident.noticed_after().unwrap_or_default());
+                self.tell(
+                    incident.noticed.unwrap_or_default(),
+                    &format!("{whose} gets no traffic any more after {after}"),
+                );
+            }
+            (Change::Back, _) => {
+                let after = seconds(incident.back_after().unwrap_or_default());
+                self.tell(incident.back.unwrap_or_default(), &format!("{whose} gets traffic again after {after}"));
+            }
+        }
+    }
+
+    /// Whether somebody has pressed a key that ends the demo.
+    pub(crate) fn wants_end(&self) -> bool {
+        match self {
+            Self::Live { terminal, .. } => terminal.wants_end(),
+            Self::Plain { .. } | Self::Nobody => false,
+        }
+    }
+
+    fn tell(&self, now: Duration, text: &str) {
+        match self {
+            Self::Plain { .. } => line(now, text),
+            Self::Live { .. } | Self::Nobody => {}
+        }
+    }
+}
+
+/// A line with its time. A reader that is gone is noticed at the report.
+fn line(now: Duration, text: &str) {
+    let mut out = io::stdout().lock();
+    let _gone = writeln!(out, "[{:02}:{:04.1}] {text}", now.as_secs() / 60, now.as_secs_f64() % 60.0);
+    let _gone = out.flush();
+}
