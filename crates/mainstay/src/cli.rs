@@ -1,8 +1,180 @@
-//! The command line.
+//! The command line: what can be asked, and which module answers.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Runs what the arguments of the process ask for.
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::{demo, drain, logging, run, status};
+
+/// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
+#[derive(Debug, Parser)]
+#[command(name = "mainstay", version, arg_required_else_help = true, max_term_width = 100, after_help = FIRST_STEPS)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How log lines on standard error look [default: text on a terminal, else json]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Log")]
+    log_format: Option<logging::Format>,
+    /// What is logged: error, warn, info, debug, trace, off, or `info,mainstay_gateway=debug` [default: info, or $MAINSTAY_LOG]
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Log")]
+    log_level: Option<String>,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  mainstay demo                                                 see it work, and measured
+  mainstay proxy --listen :8080 127.0.0.1:3001 127.0.0.1:3002   no file needed
+  mainstay check -c lb.toml                                     every mistake at once
+  mainstay run -c lb.toml                                       serve it
+  mainstay status                                               what a running node does
+
+Exit codes: 0 done, 1 failed, 2 bad usage or bad configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a configuration file
+    #[command(after_help = RUN_HELP)]
+    Run(RunArgs),
+    /// Check a configuration file without serving it
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
+    /// Balance HTTP over endpoints, without a configuration file
+    #[command(after_help = PROXY_HELP)]
+    Proxy(run::ProxyArgs),
+    /// Show what a running node does: services, endpoints, routes, listeners
+    #[command(after_help = STATUS_HELP)]
+    Status(status::StatusArgs),
+    /// Stop sending new requests to one endpoint of a running node
+    #[command(after_help = DRAIN_HELP)]
+    Drain(drain::DrainArgs),
+    /// Watch a gateway hide killed, hung, slow and broken endpoints, and measure what clients see of it
+    #[command(after_help = DEMO_HELP)]
+    Demo(demo::DemoArgs),
+    /// One of the demo's endpoints.
+    #[command(hide = true)]
+    DemoService(demo::ServiceArgs),
+    /// The demo's gateway.
+    #[command(hide = true)]
+    DemoGateway(demo::GatewayArgs),
+}
+
+const RUN_HELP: &str = "\
+The file is read again when it or a certificate changes, and on SIGHUP. A new configuration is applied whole, or the
+old one is kept and the reason is logged. SIGTERM and SIGINT drain connections and leave; a second one leaves at once.
+
+Examples:
+  mainstay run -c /etc/mainstay/lb.toml
+  mainstay run -c lb.toml --log-format text --log-level debug
+  kill -HUP $(pidof mainstay)        reload, and reopen the access log's file";
+
+const CHECK_HELP: &str = "\
+Reports every problem with its file, line and key, then exits with 2; with 0 if there are only warnings or none.
+
+Examples:
+  mainstay check -c lb.toml
+  mainstay check -c lb.toml --json | jq '.problems[]'";
+
+const PROXY_HELP: &str = "\
+A listen address without a host (`:8080`) means 127.0.0.1. Endpoints are checked over TCP every 2 s.
+
+Examples:
+  mainstay proxy --listen :8080 127.0.0.1:3001 127.0.0.1:3002
+  mainstay proxy --listen 0.0.0.0:80 --balance round-robin app1:3000 app2:3000
+  mainstay proxy --listen :8080 --access-log off --admin off --admin-socket off 127.0.0.1:3001";
+
+const STATUS_HELP: &str = "\
+Without --admin, the default admin socket is asked first, then 127.0.0.1:7900.
+
+Examples:
+  mainstay status
+  mainstay status --watch
+  mainstay status --admin /run/mainstay/admin.sock --json | jq '.services[].endpoints[]'
+  mainstay status --admin 127.0.0.1:7901";
+
+const DRAIN_HELP: &str = "\
+Requests in flight are finished; new ones go to the other endpoints. The drain lasts until --undo or until the node
+restarts; to make it last, set `drain = true` in the configuration. Works only over the node's admin socket.
+
+Examples:
+  mainstay drain checkout/10.0.1.10:8080
+  mainstay drain checkout/10.0.1.10:8080 --undo";
+
+const DEMO_HELP: &str = "\
+Starts a gateway and three small HTTP servers on free ports of 127.0.0.1, sends 200 requests a second through the
+gateway, and kills, hangs, slows, breaks and restarts the servers on a schedule that scales with the duration. Ends with
+a report of what the clients saw. Nothing is left behind; logs are kept if something failed.
+
+Examples:
+  mainstay demo
+  mainstay demo --duration 10s --plain
+  mainstay demo --json | jq '{availability_percent, failures}'";
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs what the arguments of the process ask for, and reports a failure on standard error.
 pub fn main() -> ExitCode {
-    ExitCode::FAILURE
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
+    logging::start(cli.log_format, cli.log_level.as_deref())?;
+    match cli.command {
+        Command::Run(args) => run::run(&args.config),
+        Command::Proxy(args) => run::proxy(&args),
+        Command::Check(args) => run::check(&args.config, args.json),
+        Command::Status(args) => status::status(&args),
+        Command::Drain(args) => drain::drain(&args),
+        Command::Demo(args) => demo::run(args.into()),
+        Command::DemoService(args) => demo::serve(&args).map(|()| ExitCode::SUCCESS),
+        Command::DemoGateway(args) => Err(demo::gateway(&args)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_examples_in_the_help_parse() {
+        for help in [FIRST_STEPS, RUN_HELP, CHECK_HELP, PROXY_HELP, STATUS_HELP, DRAIN_HELP, DEMO_HELP] {
+            for line in help.lines().filter(|line| line.starts_with("  mainstay ")) {
+                let words = line.split('|').next().unwrap_or_default().trim();
+                // A remark stands after at least three spaces.
+                let words = words.split("   ").next().unwrap_or_default();
+                let parsed = Cli::try_parse_from(words.split_whitespace());
+                assert!(parsed.is_ok(), "`{words}`: {}", parsed.err().map(|e| e.to_string()).unwrap_or_default());
+            }
+        }
+    }
 }

@@ -1,4 +1,15 @@
 //! The `mainstay` binary as a library: command line, configuration, assembly of the node, admin interface.
 
+pub mod admin;
 pub mod cli;
+pub mod client;
 pub mod config;
+pub mod demo;
+pub mod drain;
+pub mod failure;
+pub mod limits;
+pub mod logging;
+pub mod output;
+pub mod run;
+pub mod status;
+pub mod timestamp;

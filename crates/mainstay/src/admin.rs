@@ -1,0 +1,179 @@
+//! The admin interface: health, readiness, metrics, status and drains, on a thread of its own, so that an overloaded
+//! gateway can still be looked into.
+//!
+//! Over TCP it only answers questions; whoever can open the unix socket (its owner and root) may also change something.
+
+pub mod api;
+pub mod document;
+pub mod guard;
+pub mod metrics;
+pub mod process;
+#[cfg(test)]
+pub(crate) mod sample_state;
+pub mod sampler;
+pub mod serve;
+pub mod snapshot;
+pub mod socket;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use mainstay_gateway::Gateway;
+
+use crate::admin::document::{Configuration, Reload, ReloadOutcome, Status};
+use crate::admin::sampler::Sampler;
+use crate::admin::socket::OwnedSocket;
+use crate::failure::Failure;
+use crate::timestamp::rfc3339;
+
+/// What the admin interface speaks for.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    file: Option<PathBuf>,
+    started_at: SystemTime,
+    started: Instant,
+    gateway: Arc<Gateway>,
+    leaving: AtomicBool,
+    reload: Mutex<Reload>,
+    sampler: Mutex<Sampler>,
+}
+
+impl Node {
+    /// A node that has just started.
+    pub fn new(name: String, file: Option<PathBuf>, gateway: Arc<Gateway>) -> Self {
+        Self {
+            name,
+            file,
+            started_at: SystemTime::now(),
+            started: Instant::now(),
+            gateway,
+            leaving: AtomicBool::new(false),
+            reload: Mutex::default(),
+            sampler: Mutex::default(),
+        }
+    }
+
+    /// The gateway that it runs.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// From here on the node is not ready.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Records how a reload went; no problems means that it was applied.
+    pub fn reloaded(&self, problems: Vec<String>) {
+        let now = SystemTime::now();
+        *lock(&self.reload) = Reload {
+            outcome: if problems.is_empty() { ReloadOutcome::Applied } else { ReloadOutcome::Refused },
+            at: Some(rfc3339(now)),
+            problems,
+            at_unix_seconds: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        };
+    }
+
+    /// Why the node should not get traffic; empty if it should.
+    pub fn not_ready(&self) -> Vec<String> {
+        if self.leaving.load(Ordering::Acquire) {
+            return vec!["shutting down".to_owned()];
+        }
+        if self.gateway.is_ready() {
+            return Vec::new();
+        }
+        let waiting = snapshot::waiting_for(&self.gateway.state());
+        if waiting.is_empty() { vec!["the gateway is starting or leaving".to_owned()] } else { waiting }
+    }
+
+    fn sample(&self) {
+        lock(&self.sampler).note(Instant::now(), &self.gateway.state());
+    }
+
+    fn status(&self) -> Status {
+        let (state, now, clock) = (self.gateway.state(), Instant::now(), SystemTime::now());
+        let sampler = lock(&self.sampler);
+        let not_ready = self.not_ready();
+        let services = snapshot::services(&state, &sampler, now);
+        let leaving = self.leaving.load(Ordering::Acquire);
+        Status {
+            verdict: snapshot::verdict(not_ready.is_empty(), leaving, &services),
+            node: document::Node {
+                name: self.name.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started_at: rfc3339(self.started_at),
+                uptime_seconds: self.started.elapsed().as_secs(),
+                now: rfc3339(clock),
+                ready: not_ready.is_empty(),
+                not_ready,
+            },
+            configuration: Configuration {
+                file: self.file.as_ref().map(|file| file.display().to_string()),
+                generation: state.generation,
+                applied_at: rfc3339(state.applied_at),
+                last_reload: lock(&self.reload).clone(),
+            },
+            listeners: snapshot::listeners(&state),
+            routes: snapshot::routes(&state, &sampler, now),
+            services,
+        }
+    }
+
+    fn facts(&self) -> metrics::Facts {
+        metrics::Facts {
+            ready: self.not_ready().is_empty(),
+            reload: lock(&self.reload).clone(),
+            access_log_dropped: self.gateway.access_log_dropped(),
+            started_at: Some(self.started_at),
+            usage: process::Usage::read(),
+        }
+    }
+}
+
+/// The sockets of the admin interface, bound before anything else starts, so that a conflict is known at once.
+#[derive(Debug)]
+pub struct Bound {
+    /// Over TCP.
+    pub tcp: Option<TcpListener>,
+    /// Over the unix socket.
+    pub unix: Option<OwnedSocket>,
+}
+
+/// Binds what is asked for.
+///
+/// # Errors
+/// If an address is taken or cannot be had; the failure says which key or flag to change.
+pub fn bind(tcp: Option<SocketAddr>, unix: Option<PathBuf>) -> Result<Bound, Failure> {
+    let tcp = tcp.map(bind_tcp).transpose()?;
+    let unix = unix.map(OwnedSocket::bind).transpose()?;
+    Ok(Bound { tcp, unix })
+}
+
+fn bind_tcp(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listen = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|error: std::io::Error| {
+        let failure = Failure::new(format!("admin interface: cannot listen on {address}: {error}"));
+        if error.kind() == std::io::ErrorKind::AddrInUse {
+            failure.hint(format!(
+                "another process (another mainstay? try `mainstay status --admin {address}`) has this port; choose \
+                 another one with `admin` under [node] (proxy: --admin), or \"off\""
+            ))
+        } else {
+            failure.hint("change `admin` under [node] (proxy: --admin), or turn it \"off\"")
+        }
+    })
+}
+
+// A poisoned lock only says that its holder panicked; samples and reload outcomes are replaced whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

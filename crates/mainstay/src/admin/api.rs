@@ -1,0 +1,197 @@
+//! The endpoints of the admin interface.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State as Shared};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use axum::{Router, body};
+use mainstay_gateway::DrainError;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::admin::guard::{self, Origin};
+use crate::admin::{Node, metrics};
+
+/// Bytes of a request's body, at most.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How a request reached the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Over TCP, where anybody on the machine may ask.
+    Tcp(SocketAddr),
+    /// Over the unix socket, which only its owner and root may open.
+    Unix,
+}
+
+/// What `POST /api/drain` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainRequest {
+    /// The service's name.
+    pub service: String,
+    /// The endpoint's address as configured.
+    pub endpoint: String,
+    /// `false` ends the drain.
+    pub drain: bool,
+}
+
+/// What it answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainAnswer {
+    /// The service's name.
+    pub service: String,
+    /// The endpoint's address as configured.
+    pub endpoint: String,
+    /// Whether it gets no new requests now. Still true after an undo if the configuration says `drain = true`.
+    pub draining: bool,
+    /// Whether that is what the configuration says.
+    pub drained_by_configuration: bool,
+    /// Requests that are still under way at it.
+    pub in_flight: u64,
+    /// Endpoints of the service that get traffic.
+    pub eligible: u64,
+}
+
+/// An error as the interface answers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// What went wrong.
+    pub error: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// The endpoints, as seen through `door`.
+pub fn router(node: Arc<Node>, door: Door) -> Router {
+    let drains = match door {
+        Door::Unix => post(drain),
+        Door::Tcp(_) => post(drain_refused),
+    };
+    Router::new()
+        .route("/", get(index))
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .route("/metrics", get(scrape))
+        .route("/api/status", get(status))
+        .route("/api/drain", drains)
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(move |request: Request, next: Next| admit(door, request, next)))
+        .with_state(node)
+}
+
+async fn admit(door: Door, request: Request, next: Next) -> Response {
+    if let Door::Tcp(bind) = door {
+        let text = |name: &HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let said = |name: &HeaderName| request.headers().contains_key(name).then(|| text(name).unwrap_or("?"));
+        let origin = Origin {
+            host: text(&header::HOST),
+            origin: said(&header::ORIGIN),
+            fetch_site: said(&HeaderName::from_static("sec-fetch-site")),
+        };
+        if let Some(why) = guard::refusal(bind, origin) {
+            return error(StatusCode::FORBIDDEN, why, None);
+        }
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn index() -> &'static str {
+    "mainstay admin interface\n\n\
+     GET  /health      200 while the process lives\n\
+     GET  /ready       200 if the node should get traffic, else 503 and why\n\
+     GET  /metrics     OpenMetrics\n\
+     GET  /api/status  everything as JSON (`mainstay status` prints it)\n\
+     POST /api/drain   over the unix socket only (`mainstay drain SERVICE/ENDPOINT`)\n"
+}
+
+async fn health(Shared(node): Shared<Arc<Node>>) -> Response {
+    let uptime = node.started.elapsed().as_secs();
+    Json(json!({"status": "ok", "node": node.name, "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": uptime}))
+        .into_response()
+}
+
+async fn ready(Shared(node): Shared<Arc<Node>>) -> Response {
+    let reasons = node.not_ready();
+    if reasons.is_empty() {
+        return Json(json!({"status": "ready", "reasons": []})).into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready", "reasons": reasons}))).into_response()
+}
+
+async fn scrape(Shared(node): Shared<Arc<Node>>) -> Response {
+    match metrics::render(node.gateway.state(), node.facts()) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string(), None),
+    }
+}
+
+async fn status(Shared(node): Shared<Arc<Node>>) -> Response {
+    Json(node.status()).into_response()
+}
+
+async fn drain(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+    let bytes = match body::to_bytes(sent, BODY_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(why) => return error(StatusCode::BAD_REQUEST, why.to_string(), None),
+    };
+    let request: DrainRequest = match serde_json::from_slice(&bytes) {
+        Ok(request) => request,
+        Err(why) => {
+            let hint = r#"send {"service": "NAME", "endpoint": "HOST:PORT", "drain": true}"#;
+            return error(StatusCode::BAD_REQUEST, why.to_string(), Some(hint.to_owned()));
+        }
+    };
+    match node.gateway.drain(&request.service, &request.endpoint, request.drain) {
+        Ok(()) => match drained(&node, &request) {
+            Some(answer) => Json(answer).into_response(),
+            // A reload took the endpoint away in this very moment, and with it all its traffic.
+            None => error(StatusCode::CONFLICT, "the configuration changed meanwhile".to_owned(), None),
+        },
+        Err(why @ (DrainError::NoService(..) | DrainError::NoEndpoint(..))) => {
+            error(StatusCode::NOT_FOUND, why.to_string(), None)
+        }
+    }
+}
+
+fn drained(node: &Node, request: &DrainRequest) -> Option<DrainAnswer> {
+    let state = node.gateway.state();
+    let service = state.services.iter().find(|service| service.spec.name == request.service)?;
+    let endpoint = service.endpoints.iter().find(|endpoint| endpoint.name == request.endpoint)?;
+    Some(DrainAnswer {
+        service: request.service.clone(),
+        endpoint: request.endpoint.clone(),
+        draining: endpoint.is_draining(),
+        drained_by_configuration: endpoint.drain_configured.load(std::sync::atomic::Ordering::Acquire),
+        in_flight: u64::from(endpoint.in_flight.load(std::sync::atomic::Ordering::Relaxed)),
+        eligible: crate::admin::snapshot::eligible(service).iter().filter(|eligible| **eligible).count() as u64,
+    })
+}
+
+async fn drain_refused() -> Response {
+    let hint = "use `mainstay drain SERVICE/ENDPOINT` on the node, as the user that runs it, or `curl --unix-socket`";
+    error(StatusCode::FORBIDDEN, "changes are only taken over the admin socket".to_owned(), Some(hint.to_owned()))
+}
+
+async fn not_found(uri: Uri) -> Response {
+    error(StatusCode::NOT_FOUND, format!("nothing at {}", uri.path()), Some("GET / lists what there is".to_owned()))
+}
+
+async fn wrong_method(method: Method, uri: Uri, _headers: HeaderMap) -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()), None)
+}
+
+fn error(status: StatusCode, error: String, hint: Option<String>) -> Response {
+    (status, Json(ErrorAnswer { error, hint })).into_response()
+}

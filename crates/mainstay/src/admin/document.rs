@@ -1,0 +1,198 @@
+//! What `/api/status` answers; `mainstay status` reads the same types.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the process.
+    pub node: Node,
+    /// One line for people: whether everything is served.
+    pub verdict: String,
+    /// Of the configuration.
+    pub configuration: Configuration,
+    /// Where connections come in.
+    pub listeners: Vec<ListenerStatus>,
+    /// Which service a request goes to.
+    pub routes: Vec<RouteStatus>,
+    /// Groups of endpoints.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// The process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// The program's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Since when it runs.
+    pub started_at: String,
+    /// The same in seconds.
+    pub uptime_seconds: u64,
+    /// When this answer was made.
+    pub now: String,
+    /// Whether it should get traffic.
+    pub ready: bool,
+    /// If not, why.
+    pub not_ready: Vec<String>,
+}
+
+/// The configuration that is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// The file, unless the node was started without one.
+    pub file: Option<String>,
+    /// 1 at start, one more at each reload that was applied.
+    pub generation: u64,
+    /// When it was applied.
+    pub applied_at: String,
+    /// What the last reload led to.
+    pub last_reload: Reload,
+}
+
+/// What a reload led to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReloadOutcome {
+    /// There was none yet.
+    #[default]
+    None,
+    /// It is served.
+    Applied,
+    /// The configuration before it is still served.
+    Refused,
+}
+
+/// The last reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// What it led to.
+    pub outcome: ReloadOutcome,
+    /// When.
+    pub at: Option<String>,
+    /// Why it was refused: every problem.
+    pub problems: Vec<String>,
+    /// Seconds since 1970, for the metrics.
+    #[serde(skip)]
+    pub at_unix_seconds: u64,
+}
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub bind: String,
+    /// `http`, `https`, `tcp` or `tls`.
+    pub protocol: String,
+    /// Open connections.
+    pub connections: u64,
+    /// How many may be open.
+    pub max_connections: u64,
+    /// Connections accepted since it exists.
+    pub accepted: u64,
+    /// Handshakes that failed.
+    pub tls_failures: u64,
+    /// Requests that were refused before a route was known.
+    pub rejected: u64,
+}
+
+/// A route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// Its name.
+    pub name: String,
+    /// The listeners it serves.
+    pub listeners: Vec<String>,
+    /// The service it leads to.
+    pub service: String,
+    /// Over the last seconds.
+    pub activity: ActivityStatus,
+    /// Requests since it exists.
+    pub requests: u64,
+    /// Responses of class 5xx since it exists.
+    pub responses_5xx: u64,
+    /// Retries since it exists.
+    pub retries: u64,
+    /// Error responses that the gateway made itself.
+    pub own_errors: u64,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// How well it is.
+    pub state: ServiceState,
+    /// Endpoints that get traffic.
+    pub eligible: u64,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Requests that were answered 503 because no endpoint was eligible.
+    pub empty_responses: u64,
+    /// Retries that the budget refused.
+    pub budget_refusals: u64,
+}
+
+/// How well a service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceState {
+    /// Every endpoint that is not drained on purpose gets traffic.
+    Healthy,
+    /// Some endpoints do.
+    Degraded,
+    /// None does.
+    Down,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// Its address as configured.
+    pub name: String,
+    /// Where that is, if it resolves.
+    pub address: Option<String>,
+    /// What active checks say: `up`, `down` or `unknown`.
+    pub health: String,
+    /// Ejected by passive checks.
+    pub ejected: bool,
+    /// Gets no new requests by wish.
+    pub draining: bool,
+    /// Gets traffic.
+    pub eligible: bool,
+    /// Why it is not well; empty otherwise.
+    pub reason: String,
+    /// Since when its state is what it is.
+    pub since: String,
+    /// The same in seconds before now.
+    pub since_seconds: u64,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// Open connections to it.
+    pub connections: u64,
+    /// Over the last seconds.
+    pub activity: ActivityStatus,
+    /// Attempts since it exists.
+    pub attempts: u64,
+    /// Times it was ejected.
+    pub ejections: u64,
+}
+
+/// What went on during the last ten seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActivityStatus {
+    /// Requests (endpoints: attempts) a second.
+    pub rate: f64,
+    /// Percent that failed; absent if there were none.
+    pub error_percent: Option<f64>,
+    /// Median duration in milliseconds, estimated from the histogram's buckets (none is narrower than 5 ms).
+    pub p50_ms: Option<f64>,
+    /// 99th percentile, likewise.
+    pub p99_ms: Option<f64>,
+}

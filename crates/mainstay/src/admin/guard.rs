@@ -1,0 +1,88 @@
+//! Who may ask over TCP. The port is open to every process of the machine, browsers included, so a web page must not be
+//! able to use it through the browser of someone who works on the machine.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// What a request says about where it comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin<'a> {
+    /// `Host`.
+    pub host: Option<&'a str>,
+    /// `Origin`.
+    pub origin: Option<&'a str>,
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: Option<&'a str>,
+}
+
+/// Why a request is refused; `None` if it is not.
+pub fn refusal(bind: SocketAddr, request: Origin<'_>) -> Option<String> {
+    let Some(host) = request.host else {
+        return Some("the request has no Host header".to_owned());
+    };
+    // A page of evil.example can make that name point to 127.0.0.1; its Host header still says evil.example.
+    if !host_name(host).is_some_and(|name| is_this_machine(bind, name)) {
+        return Some(format!(
+            "Host `{host}` is not a name of this interface; use `{bind}` or `localhost:{}`",
+            bind.port()
+        ));
+    }
+    if let Some(origin) = request.origin
+        && !origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+    {
+        return Some(format!("requests from other origins (`{origin}`) are refused"));
+    }
+    match request.fetch_site {
+        None | Some("same-origin" | "none") => None,
+        Some(site) => Some(format!("`{site}` requests of a browser are refused")),
+    }
+}
+
+/// The host without the port; `None` if it is not a host.
+fn host_name(host: &str) -> Option<&str> {
+    if let Some(bracketed) = host.strip_prefix('[') {
+        let (name, rest) = bracketed.split_once(']')?;
+        return (rest.is_empty() || rest.starts_with(':')).then_some(name);
+    }
+    Some(host.split_once(':').map_or(host, |(name, _port)| name))
+}
+
+fn is_this_machine(bind: SocketAddr, name: &str) -> bool {
+    match name.parse::<IpAddr>() {
+        Ok(address) => address == bind.ip() || address.is_loopback(),
+        Err(_name) => name.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(host: &str, origin: Option<&str>, fetch_site: Option<&str>) -> bool {
+        let bind = ([127, 0, 0, 1], 7900).into();
+        refusal(bind, Origin { host: Some(host), origin, fetch_site }).is_none()
+    }
+
+    #[test]
+    fn only_names_of_this_machine() {
+        for host in ["127.0.0.1:7900", "localhost:7900", "LOCALHOST", "[::1]:7900", "127.0.0.1"] {
+            assert!(asks(host, None, None), "{host}");
+        }
+        for host in
+            ["evil.example", "evil.example:7900", "localhost.evil.example", "[::1", "[::1]x", "", "10.0.0.1:7900"]
+        {
+            assert!(!asks(host, None, None), "{host}");
+        }
+        assert!(refusal(([127, 0, 0, 1], 7900).into(), Origin::default()).is_some());
+    }
+
+    #[test]
+    fn no_page_of_another_origin() {
+        let host = "127.0.0.1:7900";
+        assert!(asks(host, Some("http://127.0.0.1:7900"), Some("same-origin")));
+        assert!(asks(host, None, Some("none")));
+        assert!(!asks(host, Some("http://127.0.0.1:3000"), None));
+        assert!(!asks(host, Some("null"), None));
+        assert!(!asks(host, None, Some("cross-site")));
+        assert!(!asks(host, None, Some("same-site")));
+    }
+}

@@ -1,0 +1,112 @@
+//! The thread of the admin interface: accepts connections, few and not for long, and takes a sample each second.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use mainstay_runtime::task::{self, Kind};
+use mainstay_runtime::thread;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+use crate::admin::api::{Door, router};
+use crate::admin::{Bound, Node, sampler};
+
+/// Connections at once, over each socket; further ones wait.
+const CONNECTIONS_MAX: usize = 64;
+/// Between the start of a connection (or the end of an answer) and the next complete request head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// No connection lives longer, so that a client that reads nothing does not hold its place for ever.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(600);
+/// After a failed accept (no file descriptors, most likely).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Starts the thread, which runs as long as the process. Without any socket there is nothing to do, and no thread.
+///
+/// # Errors
+/// If the system refuses the thread.
+pub fn start(node: &Arc<Node>, bound: &mut Bound) -> io::Result<()> {
+    let tcp = bound.tcp.take();
+    let unix = bound.unix.as_ref().map(|socket| socket.listener()).transpose()?;
+    if tcp.is_none() && unix.is_none() {
+        return Ok(());
+    }
+    let node = node.clone();
+    thread::spawn_local_runtime("admin", move || async move {
+        if let Some(listener) = tcp {
+            task::spawn_local(Kind::Admin, serve_tcp(node.clone(), listener));
+        }
+        if let Some(listener) = unix {
+            task::spawn_local(Kind::Admin, serve_unix(node.clone(), listener));
+        }
+        // Samples are due once a second; missed ones are worth nothing later.
+        let mut ticks = tokio::time::interval(sampler::INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            node.sample();
+        }
+    })?;
+    Ok(())
+}
+
+async fn serve_tcp(node: Arc<Node>, listener: std::net::TcpListener) {
+    let bound = listener.local_addr().and_then(|address| Ok((address, TcpListener::from_std(listener)?)));
+    match bound {
+        Ok((address, listener)) => {
+            let accept = async || listener.accept().await.map(|(stream, _peer)| stream);
+            accept_all(router(node, Door::Tcp(address)), accept).await;
+        }
+        Err(error) => tracing::error!(%error, "admin interface lost its TCP socket"),
+    }
+}
+
+async fn serve_unix(node: Arc<Node>, listener: std::os::unix::net::UnixListener) {
+    match UnixListener::from_std(listener) {
+        Ok(listener) => {
+            let accept = async || listener.accept().await.map(|(stream, _peer)| stream);
+            accept_all(router(node, Door::Unix), accept).await;
+        }
+        Err(error) => tracing::error!(%error, "admin interface lost its unix socket"),
+    }
+}
+
+async fn accept_all<S>(router: Router, accept: impl AsyncFn() -> io::Result<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        match accept().await {
+            Ok(stream) => {
+                let router = router.clone();
+                task::spawn_local(Kind::Admin, async move {
+                    serve(router, stream).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "admin interface cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve<S>(router: Router, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // Clients that vanish, stall or speak nonsense are their own problem.
+    let _ended = tokio::time::timeout(CONNECTION_AGE_MAX, connection).await;
+}

@@ -1,0 +1,203 @@
+//! How the answer of `/api/status` is made from the gateway's state.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use mainstay_core::health;
+use mainstay_gateway::spec;
+use mainstay_gateway::state::{Endpoint, Listener, Route, Service, State};
+
+use crate::admin::document::{
+    ActivityStatus, EndpointStatus, ListenerStatus, RouteStatus, ServiceState, ServiceStatus,
+};
+use crate::admin::sampler::{Activity, Sampler};
+use crate::timestamp;
+
+impl From<Activity> for ActivityStatus {
+    fn from(activity: Activity) -> Self {
+        let rounded = |value: f64, digits: f64| (value * digits).round() / digits;
+        let millis = |duration: Duration| rounded(duration.as_secs_f64() * 1e3, 100.0);
+        Self {
+            rate: rounded(activity.rate, 10.0),
+            error_percent: activity.error_percent.map(|percent| rounded(percent, 100.0)),
+            p50_ms: activity.p50.map(millis),
+            p99_ms: activity.p99.map(millis),
+        }
+    }
+}
+
+/// The listeners' part.
+pub fn listeners(state: &State) -> Vec<ListenerStatus> {
+    state.listeners.iter().map(|listener| listener_status(listener)).collect()
+}
+
+fn listener_status(listener: &Listener) -> ListenerStatus {
+    let accepted = listener.shards.sum(|counters| counters.accepted.get());
+    let protocol = match (&listener.spec.protocol, &listener.spec.tls) {
+        (spec::Protocol::Http(_), None) => "http",
+        (spec::Protocol::Http(_), Some(_)) => "https",
+        (spec::Protocol::Tcp { .. }, None) => "tcp",
+        (spec::Protocol::Tcp { .. }, Some(_)) => "tls",
+    };
+    ListenerStatus {
+        name: listener.spec.name.clone(),
+        bind: listener.spec.bind.to_string(),
+        protocol: protocol.to_owned(),
+        connections: accepted.saturating_sub(listener.shards.sum(|counters| counters.closed.get())),
+        max_connections: listener.spec.max_connections as u64,
+        accepted,
+        tls_failures: listener.shards.sum(|counters| counters.tls_failures.get()),
+        rejected: listener.shards.sum(|counters| counters.rejected.get()),
+    }
+}
+
+/// The routes' part.
+pub fn routes(state: &State, sampler: &Sampler, now: Instant) -> Vec<RouteStatus> {
+    let status = |(index, route): (usize, &Arc<Route>)| RouteStatus {
+        name: route.spec.name.clone(),
+        listeners: route.spec.listeners.clone(),
+        service: route.spec.service.clone(),
+        activity: sampler.route(now, route, index).into(),
+        requests: route.shards.sum(|counters| counters.started.get()),
+        responses_5xx: route.shards.sum(|counters| counters.by_class.last().map_or(0, |counter| counter.get())),
+        retries: route.shards.sum(|counters| counters.retries.get()),
+        own_errors: route.shards.sum(|counters| counters.own_errors.get()),
+    };
+    state.routes.iter().enumerate().map(status).collect()
+}
+
+/// The services' part.
+pub fn services(state: &State, sampler: &Sampler, now: Instant) -> Vec<ServiceStatus> {
+    let clock = SystemTime::now();
+    let status = |(at, service): (usize, &Arc<Service>)| {
+        let eligible = eligible(service);
+        let endpoints: Vec<EndpointStatus> = service
+            .endpoints
+            .iter()
+            .zip(&eligible)
+            .enumerate()
+            .map(|(index, (endpoint, eligible))| {
+                let activity = sampler.endpoint(now, endpoint, at, index).into();
+                endpoint_status(endpoint, *eligible, activity, clock)
+            })
+            .collect();
+        ServiceStatus {
+            name: service.spec.name.clone(),
+            state: service_state(&endpoints),
+            eligible: eligible.iter().filter(|eligible| **eligible).count() as u64,
+            endpoints,
+            empty_responses: service.empty.load(Ordering::Relaxed),
+            budget_refusals: service.budget_refusals.load(Ordering::Relaxed),
+        }
+    };
+    state.services.iter().enumerate().map(status).collect()
+}
+
+/// Which endpoints get traffic: those that are up; if there are none, those of which nothing is known yet.
+pub fn eligible(service: &Service) -> Vec<bool> {
+    let in_state = |wanted: health::State| {
+        move |endpoint: &Arc<Endpoint>| {
+            !endpoint.is_draining()
+                && !endpoint.ejected.load(Ordering::Acquire)
+                && endpoint.health() == wanted
+                && lock(&endpoint.resolved).is_some()
+        }
+    };
+    let up: Vec<bool> = service.endpoints.iter().map(in_state(health::State::Up)).collect();
+    if up.contains(&true) { up } else { service.endpoints.iter().map(in_state(health::State::Unknown)).collect() }
+}
+
+fn service_state(endpoints: &[EndpointStatus]) -> ServiceState {
+    if endpoints.iter().all(|endpoint| !endpoint.eligible) {
+        ServiceState::Down
+    } else if endpoints.iter().all(|endpoint| endpoint.eligible || endpoint.draining) {
+        ServiceState::Healthy
+    } else {
+        ServiceState::Degraded
+    }
+}
+
+fn endpoint_status(endpoint: &Endpoint, eligible: bool, activity: ActivityStatus, clock: SystemTime) -> EndpointStatus {
+    let changed_at = *lock(&endpoint.changed_at);
+    let opened = endpoint.shards.sum(|counters| counters.connections_opened.get());
+    EndpointStatus {
+        name: endpoint.name.clone(),
+        address: lock(&endpoint.resolved).map(|address| address.to_string()),
+        health: health_word(endpoint.health()).to_owned(),
+        ejected: endpoint.ejected.load(Ordering::Acquire),
+        draining: endpoint.is_draining(),
+        eligible,
+        reason: lock(&endpoint.reason).clone(),
+        since: timestamp::rfc3339(changed_at),
+        since_seconds: clock.duration_since(changed_at).unwrap_or_default().as_secs(),
+        in_flight: u64::from(endpoint.in_flight.load(Ordering::Relaxed)),
+        connections: opened.saturating_sub(endpoint.shards.sum(|counters| counters.connections_closed.get())),
+        activity,
+        attempts: endpoint.shards.sum(|counters| counters.attempts.get()),
+        ejections: endpoint.ejections.load(Ordering::Relaxed),
+    }
+}
+
+/// The word for what active checks say.
+pub fn health_word(state: health::State) -> &'static str {
+    match state {
+        health::State::Unknown => "unknown",
+        health::State::Up => "up",
+        health::State::Down => "down",
+    }
+}
+
+/// Why a node whose checks have not all answered is not ready yet.
+pub fn waiting_for(state: &State) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for service in &state.services {
+        let waiting = |endpoint: &&Arc<Endpoint>| endpoint.health() == health::State::Unknown;
+        let waiting = service.endpoints.iter().filter(waiting).count();
+        if waiting > 0 {
+            let (name, all) = (&service.spec.name, service.endpoints.len());
+            reasons.push(format!("service `{name}`: {waiting} of {all} endpoints have no first health verdict yet"));
+        }
+    }
+    reasons
+}
+
+/// One line about everything: the first thing that someone who was woken up reads.
+pub fn verdict(ready: bool, leaving: bool, services: &[ServiceStatus]) -> String {
+    let all = services.len();
+    let named = |wanted: ServiceState| {
+        let describe = |service: &ServiceStatus| {
+            format!("{} ({} of {} endpoints)", service.name, service.eligible, service.endpoints.len())
+        };
+        let found = services.iter().filter(|service| service.state == wanted);
+        found.map(describe).collect::<Vec<_>>()
+    };
+    let (down, degraded) = (named(ServiceState::Down), named(ServiceState::Degraded));
+    let healthy = all - down.len() - degraded.len();
+    let mut line = match (leaving, ready, down.is_empty(), degraded.is_empty()) {
+        (true, _, _, _) => "shutting down".to_owned(),
+        (false, false, _, _) => "starting".to_owned(),
+        (false, true, false, _) if down.len() == all => "NOT SERVING".to_owned(),
+        (false, true, false, _) => "PARTLY SERVING".to_owned(),
+        (false, true, true, false) => "serving, degraded".to_owned(),
+        (false, true, true, true) => "serving".to_owned(),
+    };
+    line.push_str(&format!(": {healthy} of {all} services healthy"));
+    for (word, names) in [("down", down), ("degraded", degraded)] {
+        if !names.is_empty() {
+            line.push_str(&format!("; {word}: {}", shortened(&names)));
+        }
+    }
+    line
+}
+
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
+}
+
+// A poisoned lock only says that its holder panicked; the text or time inside is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,210 @@
+//! Asks the admin interface of a running node, over its unix socket or TCP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use mainstay_runtime::thread;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::admin::api::ErrorAnswer;
+use crate::config::defaults;
+use crate::failure::Failure;
+
+/// No answer takes longer, even with thousands of endpoints.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// No answer is larger.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Where the admin interface is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A unix socket.
+    Socket(PathBuf),
+    /// An address.
+    Tcp(String),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(path) => path.display().fmt(f),
+            Self::Tcp(address) => f.write_str(address),
+        }
+    }
+}
+
+impl Place {
+    /// What a person wrote: whatever has a slash is a socket, and `:7900` is a port of this machine.
+    pub fn parse(text: &str) -> Self {
+        if text.contains('/') {
+            return Self::Socket(PathBuf::from(text));
+        }
+        let text = text.strip_prefix(':').unwrap_or(text);
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Self::Tcp(format!("127.0.0.1:{text}"));
+        }
+        if Path::new(text).exists() {
+            return Self::Socket(PathBuf::from(text));
+        }
+        let has_port =
+            text.parse::<SocketAddr>().is_ok() || text.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty());
+        Self::Tcp(if has_port { text.to_owned() } else { format!("{text}:{}", defaults::ADMIN.port()) })
+    }
+
+    /// Where a node with default settings can be asked, the best place first.
+    pub fn defaults() -> Vec<Self> {
+        vec![Self::Socket(defaults::admin_socket()), Self::Tcp(defaults::ADMIN.to_string())]
+    }
+}
+
+/// A question that has no answer from this place.
+#[derive(Debug)]
+enum Unanswered {
+    /// Nobody is there.
+    Unreachable(io::Error),
+    /// Somebody is, and this came of it.
+    Failed(Failure),
+}
+
+/// Asks the first of `places` where a node is, and reads the answer as JSON.
+///
+/// # Errors
+/// If no place answers (the failure lists what was tried), or the node refuses.
+pub fn ask<T: DeserializeOwned>(
+    places: &[Place],
+    method: Method,
+    path: &str,
+    sent: Option<String>,
+) -> Result<T, Failure> {
+    let mut tried = Vec::new();
+    for place in places {
+        match ask_one(place, method.clone(), path, sent.clone()) {
+            Ok(answer) => {
+                return serde_json::from_slice(&answer).map_err(|error| {
+                    let hint = "is it another program, or another version of mainstay?";
+                    Failure::new(format!("{place}: the answer cannot be understood: {error}")).hint(hint)
+                });
+            }
+            Err(Unanswered::Failed(failure)) => return Err(failure),
+            Err(Unanswered::Unreachable(error)) => tried.push(format!("{place} ({})", reason(&error))),
+        }
+    }
+    Err(unreachable_failure(&tried))
+}
+
+fn unreachable_failure(tried: &[String]) -> Failure {
+    let hint = "is a node running on this machine, as this user? start one with `mainstay run -c FILE`; if its \
+                `admin_socket` or `admin` is not the default, name it with --admin (drain: --admin-socket)";
+    Failure::new(format!("no node answers: tried {}", tried.join(", "))).hint(hint)
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such socket".to_owned(),
+        io::ErrorKind::ConnectionRefused => "nobody listens".to_owned(),
+        io::ErrorKind::PermissionDenied => "it belongs to another user: try as that user or root".to_owned(),
+        _other => error.to_string(),
+    }
+}
+
+fn ask_one(place: &Place, method: Method, path: &str, sent: Option<String>) -> Result<Bytes, Unanswered> {
+    let exchange = async {
+        match place {
+            Place::Socket(socket) => {
+                let stream = UnixStream::connect(socket).await.map_err(Unanswered::Unreachable)?;
+                exchange(stream, "localhost", method, path, sent).await.map_err(|why| failed(place, why))
+            }
+            Place::Tcp(address) => {
+                let stream = TcpStream::connect(address).await.map_err(Unanswered::Unreachable)?;
+                exchange(stream, address, method, path, sent).await.map_err(|why| failed(place, why))
+            }
+        }
+    };
+    let bounded = async { tokio::time::timeout(TIMEOUT, exchange).await };
+    let late = || failed(place, format!("no answer within {} s", TIMEOUT.as_secs()));
+    let (status, answer) = match thread::run_here(bounded) {
+        Ok(answered) => answered.map_err(|_elapsed| late())??,
+        Err(error) => return Err(failed(place, error.to_string())),
+    };
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let refusal = serde_json::from_slice(&answer).unwrap_or_else(|_no_json| ErrorAnswer {
+        error: format!("{place} answered {status}: it does not seem to be a mainstay node"),
+        hint: None,
+    });
+    let failure = Failure::new(refusal.error);
+    Err(Unanswered::Failed(match refusal.hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }))
+}
+
+fn failed(place: &Place, why: String) -> Unanswered {
+    Unanswered::Failed(Failure::new(format!("{place}: {why}")))
+}
+
+async fn exchange<S>(
+    stream: S,
+    host: &str,
+    method: Method,
+    path: &str,
+    sent: Option<String>,
+) -> Result<(StatusCode, Bytes), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let text = |error: &dyn std::error::Error| crate::failure::chain(error);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, host)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(sent.unwrap_or_default())))
+        .map_err(|error| text(&error))?;
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| text(&error))?;
+    let exchange = async move {
+        let response = sender.send_request(request).await.map_err(|error| text(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
+    };
+    // The connection moves the bytes and ends once the sender is gone; its error shows in the exchange as well.
+    let (answer, _connection_ended) = tokio::join!(exchange, connection);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_as_people_write_them() {
+        let tcp = |address: &str| Place::Tcp(address.to_owned());
+        assert_eq!(Place::parse("/run/x.sock"), Place::Socket("/run/x.sock".into()));
+        assert_eq!(Place::parse("./x.sock"), Place::Socket("./x.sock".into()));
+        assert_eq!(Place::parse(":7901"), tcp("127.0.0.1:7901"));
+        assert_eq!(Place::parse("7901"), tcp("127.0.0.1:7901"));
+        assert_eq!(Place::parse("127.0.0.1:7901"), tcp("127.0.0.1:7901"));
+        assert_eq!(Place::parse("localhost"), tcp("localhost:7900"));
+        assert_eq!(Place::parse("[::1]:7901"), tcp("[::1]:7901"));
+    }
+
+    #[test]
+    fn when_nobody_is_there_it_says_what_was_tried() {
+        let places = [Place::Socket("/nonexistent/admin.sock".into()), Place::Tcp("127.0.0.1:1".to_owned())];
+        let failure = ask::<serde_json::Value>(&places, Method::GET, "/health", None).expect_err("nobody is there");
+        let text = failure.to_string();
+        assert!(text.contains("/nonexistent/admin.sock (no such socket), 127.0.0.1:1 (nobody listens)"), "{text}");
+        assert!(text.contains("hint: "), "{text}");
+    }
+}

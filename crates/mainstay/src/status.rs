@@ -1,0 +1,66 @@
+//! `mainstay status`: what a running node does, for people or as JSON.
+
+pub mod table;
+pub mod view;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use hyper::Method;
+
+use crate::admin::document::Status;
+use crate::client::{self, Place};
+use crate::failure::Failure;
+use crate::output;
+use crate::status::table::Paint;
+
+/// Time between two looks with `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Cursor to the top left, clear from there to the end.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// Arguments of `mainstay status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The node's admin socket or address
+    #[arg(long, visible_alias = "admin-socket", value_name = "SOCKET_OR_ADDR")]
+    admin: Option<String>,
+    /// Print the node's answer as JSON
+    #[arg(long)]
+    json: bool,
+    /// Look again every second, until Ctrl-C
+    #[arg(long, short)]
+    watch: bool,
+}
+
+/// Carries the command out.
+///
+/// # Errors
+/// If no node answers.
+pub fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
+    let places = match &args.admin {
+        Some(place) => vec![Place::parse(place)],
+        None => Place::defaults(),
+    };
+    loop {
+        let text = answer(args, &places)?;
+        let clears = args.watch && !args.json && std::io::stdout().is_terminal();
+        output::text(&if clears { format!("{CLEAR}{text}") } else { text })?;
+        if !args.watch {
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::sleep(WATCH_INTERVAL);
+    }
+}
+
+fn answer(args: &StatusArgs, places: &[Place]) -> Result<String, Failure> {
+    if args.json {
+        // As the node sent it: a newer node may say more than this program knows.
+        let answer: serde_json::Value = client::ask(places, Method::GET, "/api/status", None)?;
+        return Ok(if args.watch { format!("{answer}\n") } else { format!("{answer:#}\n") });
+    }
+    let status: Status = client::ask(places, Method::GET, "/api/status", None)?;
+    Ok(view::render(&status, Paint::for_stdout()))
+}
