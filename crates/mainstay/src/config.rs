@@ -14,20 +14,22 @@ pub mod report;
 mod route;
 mod service;
 mod source;
+mod syntax;
 mod units;
 mod words;
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_gateway::spec::{Route, Spec};
 use toml::de::{DeTable, DeValue};
 
+use problem::Fault;
 pub use problem::{Excerpt, Problem, Severity};
 pub use proxy::{Arguments, proxy};
-use problem::Fault;
-use reader::{Field, Place, Reader, Section};
+use reader::{Field, Reader, Section};
 use source::Source;
 
 /// The longest duration that makes sense for anything here.
@@ -75,7 +77,7 @@ enum Files {
 fn read_and_examine(path: &Path, files: Files) -> Result<Config, Vec<Problem>> {
     let file = path.display().to_string();
     let text = read_file(path).map_err(|fault| vec![problem::of_file(&file, fault)])?;
-    let base_dir = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let base_dir = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(""));
     examine(&text, &file, base_dir, files)
 }
 
@@ -86,9 +88,8 @@ fn read_file(path: &Path) -> Result<String, Fault> {
         return Err(Fault::new("the file is larger than 16MiB: this is hardly a configuration"));
     }
     let bytes = std::fs::read(path).map_err(refused)?;
-    String::from_utf8(bytes).map_err(|error| {
-        Fault::new(format!("the file is not UTF-8: byte {} is not", error.utf8_error().valid_up_to()))
-    })
+    String::from_utf8(bytes)
+        .map_err(|error| Fault::new(format!("the file is not UTF-8: byte {} is not", error.utf8_error().valid_up_to())))
 }
 
 /// Checks a text. `file` is what problems call it; relative paths in it are taken from `base_dir`.
@@ -101,15 +102,15 @@ pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<Config, Vec<Prob
 
 fn examine(text: &str, file: &str, base_dir: &Path, files: Files) -> Result<Config, Vec<Problem>> {
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
-    let mut source = Source::new(text);
-    hide_secrets(document.get_ref(), false, &mut source);
-    let reader = Reader::new(file, base_dir, source, !syntax_errors.is_empty());
-    for error in &syntax_errors {
-        let place = Place { path: String::new(), span: error.span().unwrap_or(0..0) };
-        reader.error(&place, Fault::new(error.message()));
-    }
+    let mut source = Source::new(text, !syntax_errors.is_empty());
+    let mut secrets = Vec::new();
+    find_secrets(document.get_ref(), false, &mut secrets);
+    source.hide(secrets);
+    let reader = Reader::new(file, base_dir, source);
+    let end_of_sense = syntax::report(&reader, &syntax_errors);
     let config = read(&reader, document.get_ref(), files);
-    let problems = reader.into_problems();
+    let mut problems = reader.into_problems();
+    problems.retain(|problem| problem.line <= end_of_sense);
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }
@@ -117,17 +118,17 @@ fn examine(text: &str, file: &str, base_dir: &Path, files: Files) -> Result<Conf
 }
 
 /// Header values may be credentials, so they are kept out of everything that is shown.
-fn hide_secrets(table: &DeTable<'_>, is_secret: bool, source: &mut Source<'_>) {
+fn find_secrets(table: &DeTable<'_>, is_secret: bool, found: &mut Vec<Range<usize>>) {
     for (key, value) in table {
-        let is_secret = is_secret || matches!(key.get_ref().as_ref(), "headers" | "request_headers" | "response_headers");
+        let is_secret = is_secret || source::is_secret_word(key.get_ref());
         match value.get_ref() {
-            DeValue::Table(table) => hide_secrets(table, is_secret, source),
+            DeValue::Table(table) => find_secrets(table, is_secret, found),
             DeValue::Array(entries) => {
                 for entry in entries.iter().filter_map(|entry| entry.get_ref().as_table()) {
-                    hide_secrets(entry, is_secret, source);
+                    find_secrets(entry, is_secret, found);
                 }
             }
-            _scalar if is_secret => source.hide(value.span()),
+            _scalar if is_secret => found.push(value.span()),
             _scalar => {}
         }
     }
@@ -139,14 +140,18 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
     let listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
     let mut routes: Vec<_> = root.sections("route", &keys::ROUTE).iter().map(route::read).collect();
     let services: Vec<_> = root.sections("service", &keys::SERVICE).iter().map(service::read).collect();
-    if !root.has("listener") {
+    if root.item("listener").is_none_or(|item| item.is_list() && item.list().is_empty()) {
         let fault = Fault::new("there is no [[listener]]: nothing would be served");
         reader.error_if_whole(&root.place, fault.hint("write [[listener]] with a `name` and a `bind` below it"));
     }
     let implied = if root.has("route") { None } else { implied_route(&listeners, &services) };
     routes.extend(implied.map(route::Read::implied));
-    let parts =
-        &mut relations::Parts { listeners: &listeners, routes: &mut routes, services: &services, admin: &settings.admin };
+    let parts = &mut relations::Parts {
+        listeners: &listeners,
+        routes: &mut routes,
+        services: &services,
+        admin: &settings.admin,
+    };
     relations::check(reader, parts);
     if files == Files::Tried {
         files::check(reader, &settings, &listeners, &services);

@@ -25,7 +25,10 @@ pub(super) fn check(
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {
             let fault = Fault::new(format!("there is no folder {}", folder.display()));
-            reader.error(&settings.access_log, fault.hint("create it, and let the user that Mainstay runs as write to it"));
+            reader.error(
+                &settings.access_log,
+                fault.hint("create it, and let the user that Mainstay runs as write to it"),
+            );
         }
     }
     for read in listeners {
@@ -81,7 +84,10 @@ fn check_authorities(reader: &Reader<'_>, ca: Option<PathBuf>, place: &Place) {
 fn check_dates(reader: &Reader<'_>, certificate: &Certificate, place: &Place, now: SystemTime) {
     let file = certificate.file.display();
     if certificate.valid_from > now {
-        reader.warn(place, Fault::new(format!("{file}: the certificate is not valid yet")).hint("check this machine's clock"));
+        reader.warn(
+            place,
+            Fault::new(format!("{file}: the certificate is not valid yet")).hint("check this machine's clock"),
+        );
     } else if certificate.expires_at <= now {
         reader.warn(place, Fault::new(format!("{file}: the certificate has expired")).hint("renew it"));
     } else if let Ok(left) = certificate.expires_at.duration_since(now)

@@ -30,7 +30,8 @@ pub(super) fn read(item: &Item<'_>, service_has_tls: bool) -> Option<HealthCheck
     match item.word() {
         Some("off") => None,
         Some(_) => {
-            let mut words: Vec<(&str, Option<Policy>)> = PRESETS.iter().map(|(word, policy)| (*word, Some(*policy))).collect();
+            let mut words: Vec<(&str, Option<Policy>)> =
+                PRESETS.iter().map(|(word, policy)| (*word, Some(*policy))).collect();
             words.push(("off", None));
             let policy = item.one_of(&words).flatten().unwrap_or_default();
             Some(HealthCheck { policy, ..default_check() })
@@ -43,7 +44,8 @@ pub(super) fn read(item: &Item<'_>, service_has_tls: bool) -> Option<HealthCheck
 }
 
 fn read_table(section: &Section<'_>, service_has_tls: bool) -> HealthCheck {
-    let port = section.field("port", None, |item| item.integer(&(1..=65_535)).and_then(|port| u16::try_from(port).ok()).map(Some));
+    let port = section
+        .field("port", None, |item| item.integer(&(1..=65_535)).and_then(|port| u16::try_from(port).ok()).map(Some));
     let probe = read_probe(section);
     if let Probe::Http { tls: false, .. } = probe
         && service_has_tls
@@ -67,7 +69,8 @@ fn read_policy(section: &Section<'_>) -> Policy {
             units::show_duration(interval.value)
         ));
         let (place, other) = if timeout.is_given { (&timeout.place, "interval") } else { (&interval.place, "timeout") };
-        let fault = if interval.is_given && timeout.is_given { fault } else { fault.hint(format!("set `{other}` too")) };
+        let fault =
+            if interval.is_given && timeout.is_given { fault } else { fault.hint(format!("set `{other}` too")) };
         section.reader.error(place, fault);
     }
     let count = |key: &str, default: u32| {

@@ -92,9 +92,11 @@ fn refuse_keys(section: &Section<'_>, keys: &[&str], is_tcp: bool) {
         let fault = if is_tcp {
             Fault::new("this has no meaning on a listener with protocol = \"tcp\"")
         } else if item.place.path.ends_with(".service") {
-            Fault::new("a listener names a service only with protocol = \"tcp\"").hint("over HTTP, a [[route]] names the service")
+            Fault::new("a listener names a service only with protocol = \"tcp\"")
+                .hint("over HTTP, a [[route]] names the service")
         } else {
-            Fault::new("this has no meaning on an HTTP listener").hint("the time-out between requests is `keep_alive_timeout`")
+            Fault::new("this has no meaning on an HTTP listener")
+                .hint("the time-out between requests is `keep_alive_timeout`")
         };
         item.error(fault);
     }
@@ -115,7 +117,8 @@ fn read_http(section: &Section<'_>) -> Http {
         let fault = Fault::new("a listener that redirects to https takes no `tls`");
         section.reader.error(&redirect_https.place, fault.hint("TLS belongs to the listener that is redirected to"));
     }
-    let max_head = section.field("max_head", default.max_head_bytes as u64, |item| item.size(&(1_024..=1_048_576))).value;
+    let max_head =
+        section.field("max_head", default.max_head_bytes as u64, |item| item.size(&(1_024..=1_048_576))).value;
     let max_headers = section.integer("max_headers", default.max_headers as u64, 1..=1_000).value;
     Http {
         trusted_proxies: section.item("trusted_proxies").map(|item| read_networks(&item)).unwrap_or_default(),
@@ -133,7 +136,9 @@ fn read_redirect(item: &Item<'_>) -> Option<Option<u16>> {
     match item.as_flag() {
         Some(true) => Some(Some(443)),
         Some(false) => Some(None),
-        None if item.number().is_some() => item.integer(&(1..=65_535)).and_then(|port| u16::try_from(port).ok()).map(Some),
+        None if item.number().is_some() => {
+            item.integer(&(1..=65_535)).and_then(|port| u16::try_from(port).ok()).map(Some)
+        }
         None => {
             item.wrong_type("true or a port", "write true for port 443");
             None
@@ -172,13 +177,17 @@ fn read_tls(item: &Item<'_>) -> Option<ListenerTls> {
         certificates.extend(entries.iter().filter_map(read_pair));
         if has_pair {
             let fault = Fault::new("either `cert` and `key`, or `certificates`, not both");
-            section.reader.error(&section.place, fault.hint("put all pairs into `certificates`, the default one first"));
+            section
+                .reader
+                .error(&section.place, fault.hint("put all pairs into `certificates`, the default one first"));
         } else if entries.is_empty() {
             section.reader.error_if_whole(&section.place, Fault::new("`certificates` is empty"));
         }
     } else if !has_pair {
         let fault = Fault::new("`cert` and `key` are missing");
-        section.reader.error_if_whole(&section.place, fault.hint("write tls = { cert = \"shop.pem\", key = \"shop.key\" }"));
+        section
+            .reader
+            .error_if_whole(&section.place, fault.hint("write tls = { cert = \"shop.pem\", key = \"shop.key\" }"));
     }
     Some(ListenerTls { certificates, client_auth: read_client_auth(&section) })
 }

@@ -39,12 +39,8 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         access_log: AccessLog::Stdout,
         shutdown: Shutdown { lead: NO_TIME, deadline: SHUTDOWN_DEADLINE },
     };
-    let mut admin = Field {
-        value: Some(defaults::ADMIN),
-        place: root.place.below("node", 0..0),
-        is_given: false,
-        is_good: true,
-    };
+    let mut admin =
+        Field { value: Some(defaults::ADMIN), place: root.place.below("node", 0..0), is_given: false, is_good: true };
     let mut admin_socket = None;
     let mut access_log = admin.place.clone();
     if let Some(section) = root.item("node").and_then(|item| item.section(&keys::NODE)) {
@@ -76,7 +72,9 @@ pub(super) fn parse_access_log(text: &str, resolve: impl FnOnce(&str) -> PathBuf
     match text {
         "stdout" => Ok(AccessLog::Stdout),
         "off" => Ok(AccessLog::Off),
-        "stderr" => Err(Fault::new("the access log cannot go to stderr").hint("that is where the operational log goes")),
+        "stderr" => {
+            Err(Fault::new("the access log cannot go to stderr").hint("that is where the operational log goes"))
+        }
         "" => Err(Fault::new("\"stdout\", \"off\" or a file's path is needed here")),
         path if path.contains('\0') => Err(Fault::new("this is not a path")),
         path => Ok(AccessLog::File(resolve(path))),

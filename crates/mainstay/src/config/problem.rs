@@ -86,6 +86,9 @@ pub(super) fn of_file(file: &str, fault: Fault) -> Problem {
     }
 }
 
+/// How many names are compared with a misspelt one; a hint is not worth more time.
+const CANDIDATES_MAX: usize = 1_000;
+
 /// The one of `known` that `word` was probably meant to be.
 pub(super) fn near<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // Comparing is quadratic in the length, and no name is this long.
@@ -93,8 +96,13 @@ pub(super) fn near<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> 
         return None;
     }
     let lower = word.to_ascii_lowercase().replace('-', "_");
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&lower, &candidate.to_ascii_lowercase().replace('-', "_"));
-    let best = known.into_iter().map(|candidate| (distance(candidate), candidate)).min_by_key(|(distance, _name)| *distance)?;
+    let distance =
+        |candidate: &str| strsim::damerau_levenshtein(&lower, &candidate.to_ascii_lowercase().replace('-', "_"));
+    let best = known
+        .into_iter()
+        .take(CANDIDATES_MAX)
+        .map(|candidate| (distance(candidate), candidate))
+        .min_by_key(|(distance, _name)| *distance)?;
     let longest = word.chars().count().max(best.1.chars().count());
     (best.0 <= (longest / 3).max(1) && best.0 < longest).then_some(best.1)
 }

@@ -97,7 +97,8 @@ fn read_service(arguments: &Arguments<'_>, problems: &mut Vec<Problem>) -> mains
         }
     }
     if arguments.endpoints.is_empty() {
-        let fault = Fault::new("name at least one endpoint").hint("mainstay proxy --listen :8080 127.0.0.1:3001 127.0.0.1:3002");
+        let fault = Fault::new("name at least one endpoint")
+            .hint("mainstay proxy --listen :8080 127.0.0.1:3001 127.0.0.1:3002");
         keep::<()>(problems, "ENDPOINT", Err(fault));
     }
     service

@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Keys};
-use super::problem::{Fault, Problem, Severity, near};
+use super::problem::{self, Fault, Problem, Severity, near};
 use super::source::Source;
 use super::units;
 
@@ -23,8 +23,6 @@ pub(super) struct Reader<'t> {
     base_dir: &'t Path,
     source: Source<'t>,
     problems: RefCell<Vec<Problem>>,
-    /// The text did not parse as a whole: what seems to be missing may only not have been understood.
-    is_recovered: bool,
 }
 
 /// Where something stands.
@@ -43,28 +41,32 @@ impl Place {
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(file: &'t str, base_dir: &'t Path, source: Source<'t>, is_recovered: bool) -> Self {
-        Self { file, base_dir, source, problems: RefCell::default(), is_recovered }
+    pub(super) fn new(file: &'t str, base_dir: &'t Path, source: Source<'t>) -> Self {
+        Self { file, base_dir, source, problems: RefCell::default() }
     }
 
     pub(super) fn error(&self, place: &Place, fault: Fault) {
         self.report(Severity::Error, place, fault);
     }
 
-    /// An error that would be no news in a document that was not understood as a whole.
+    /// An error only if the document parsed as a whole: what seems to be missing may else only not have been understood.
     pub(super) fn error_if_whole(&self, place: &Place, fault: Fault) {
-        if !self.is_recovered {
+        if !self.source.is_recovered() {
             self.error(place, fault);
         }
     }
 
     pub(super) fn warn(&self, place: &Place, fault: Fault) {
-        if !self.is_recovered {
+        if !self.source.is_recovered() {
             self.report(Severity::Warning, place, fault);
         }
     }
 
     fn report(&self, severity: Severity, place: &Place, fault: Fault) {
+        if place.path.is_empty() && place.span == (0..0) {
+            self.problems.borrow_mut().push(Problem { severity, ..problem::of_file(self.file, fault) });
+            return;
+        }
         let position = self.source.position(place.span.start);
         self.problems.borrow_mut().push(Problem {
             severity,
@@ -193,11 +195,18 @@ impl<'r> Section<'r> {
     }
 
     /// The entries of a table whose keys are free, in the order of the file.
-    pub(super) fn free_entries(item: &Item<'r>) -> Vec<(&'r str, Range<usize>, Item<'r>)> {
+    pub(super) fn free_entries(item: &Item<'r>, at_most: usize) -> Vec<(&'r str, Range<usize>, Item<'r>)> {
         let DeValue::Table(table) = item.value.get_ref() else {
             item.wrong_type("a table", "write { name = \"value\" }");
             return Vec::new();
         };
+        if table.len() > at_most {
+            item.error(
+                Fault::new(format!("{} entries are too many", table.len()))
+                    .hint(format!("at most {at_most} are allowed")),
+            );
+            return Vec::new();
+        }
         let mut entries: Vec<_> = table
             .iter()
             .map(|(key, value)| {

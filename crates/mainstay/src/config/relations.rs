@@ -44,7 +44,9 @@ fn unique<'p>(reader: &Reader<'_>, kind: &str, names: impl Iterator<Item = (&'p 
 
 fn check_binds(reader: &Reader<'_>, parts: &Parts<'_>) {
     let mut known: HashMap<SocketAddr, &listener::Read> = HashMap::new();
-    for read in parts.listeners.iter().filter(|read| read.bind.is_given && read.bind.is_good && read.bind.value.port() > 0) {
+    for read in
+        parts.listeners.iter().filter(|read| read.bind.is_given && read.bind.is_good && read.bind.value.port() > 0)
+    {
         let bind = read.bind.value;
         if let Some(other) = known.get(&bind) {
             let fault = Fault::new(format!("listener `{}` listens on {bind} already", other.listener.name));
@@ -56,7 +58,8 @@ fn check_binds(reader: &Reader<'_>, parts: &Parts<'_>) {
         let is_same_ip = bind.ip() == admin.ip() || (bind.ip().is_unspecified() && (bind.is_ipv6() || admin.is_ipv4()));
         if bind.port() == admin.port() && is_same_ip {
             let fault = Fault::new(format!("the admin interface listens on {admin} already"));
-            let hint = if parts.admin.is_given { "choose another port" } else { "choose another port, or set `node.admin`" };
+            let hint =
+                if parts.admin.is_given { "choose another port" } else { "choose another port, or set `node.admin`" };
             reader.error(&read.bind.place, fault.hint(hint));
         }
     }
@@ -64,7 +67,9 @@ fn check_binds(reader: &Reader<'_>, parts: &Parts<'_>) {
 
 fn check_services(reader: &Reader<'_>, parts: &Parts<'_>) {
     let names: Vec<&str> = parts.services.iter().map(|read| read.service.name.as_str()).collect();
+    let known: HashSet<&str> = names.iter().copied().collect();
     let mut used = HashSet::new();
+    let mut all_known = true;
     let by_route = parts.routes.iter().map(|read| (read.route.service.as_str(), read.service.as_ref()));
     let by_listener = parts.listeners.iter().filter_map(|read| match &read.listener.protocol {
         Protocol::Tcp { service, .. } => Some((service.as_str(), read.service.as_ref())),
@@ -74,12 +79,14 @@ fn check_services(reader: &Reader<'_>, parts: &Parts<'_>) {
         used.insert(name);
         if let Some(place) = place
             && !name.is_empty()
-            && !names.contains(&name)
+            && !known.contains(name)
         {
+            all_known = false;
             reader.error_if_whole(place, no_such("service", name, &names));
         }
     }
-    for read in parts.services {
+    // With a misspelt reference, what looks unused is probably what was meant.
+    for read in parts.services.iter().filter(|_service| all_known) {
         if !read.service.name.is_empty() && !used.contains(read.service.name.as_str()) {
             let fault = Fault::new(format!("no route and no TCP listener uses service `{}`", read.service.name));
             reader.warn(&read.place, fault);
@@ -107,7 +114,10 @@ fn fill_listeners(reader: &Reader<'_>, parts: &mut Parts<'_>) {
             read.route.listeners = serving.iter().map(|read| read.listener.name.clone()).collect();
             if serving.is_empty() {
                 let fault = Fault::new("there is no HTTP listener that this route could serve");
-                reader.error_if_whole(&read.place, fault.hint("add a [[listener]]; one with `redirect_https` or over TCP takes no routes"));
+                reader.error_if_whole(
+                    &read.place,
+                    fault.hint("add a [[listener]]; one with `redirect_https` or over TCP takes no routes"),
+                );
             }
             continue;
         }
@@ -128,8 +138,15 @@ fn fill_listeners(reader: &Reader<'_>, parts: &mut Parts<'_>) {
 }
 
 fn check_idle_listeners(reader: &Reader<'_>, parts: &Parts<'_>) {
-    let served: HashSet<&str> = parts.routes.iter().flat_map(|read| &read.route.listeners).map(String::as_str).collect();
-    for read in parts.listeners.iter().filter(|read| read.takes_routes() && !served.contains(read.listener.name.as_str())) {
+    let is_known = |name: &str| parts.listeners.iter().any(|read| read.listener.name == name);
+    if !parts.routes.iter().flat_map(|read| &read.route.listeners).all(|name| is_known(name)) {
+        return;
+    }
+    let served: HashSet<&str> =
+        parts.routes.iter().flat_map(|read| &read.route.listeners).map(String::as_str).collect();
+    for read in
+        parts.listeners.iter().filter(|read| read.takes_routes() && !served.contains(read.listener.name.as_str()))
+    {
         let fault = Fault::new("no route serves this listener: every request is answered 404");
         reader.warn(&read.place, fault.hint("add a [[route]] that names a service"));
     }

@@ -30,6 +30,9 @@ const UNTOUCHABLE: &[&str] = &[
     "upgrade",
 ];
 
+/// Headers that one route matches, or sets in one direction, at most.
+const HEADERS_MAX: usize = 100;
+
 /// A route, and where it stands.
 pub(super) struct Read {
     pub(super) route: Route,
@@ -82,7 +85,8 @@ fn match_all() -> Match {
 
 pub(super) fn read(section: &Section<'_>) -> Read {
     let name = super::read_name(section);
-    let listeners: Vec<(String, Place)> = section.item("listener").map(|item| read_listeners(&item)).unwrap_or_default();
+    let listeners: Vec<(String, Place)> =
+        section.item("listener").map(|item| read_listeners(&item)).unwrap_or_default();
     let service = section.required("service", "name the [[service]] that answers");
     let matching = section.item("match");
     let timeout = section.duration("timeout", TIMEOUT, MILLI..=WEEK);
@@ -169,7 +173,7 @@ fn read_methods(item: &Item<'_>) -> Vec<String> {
 
 fn read_header_matches(item: &Item<'_>) -> Vec<Header> {
     let mut headers: Vec<Header> = Vec::new();
-    for (name, span, item) in Section::free_entries(item) {
+    for (name, span, item) in Section::free_entries(item, HEADERS_MAX) {
         let place = Place { path: item.place.path.clone(), span };
         let parsed = words::header_name(name).map_err(|fault| item.reader.error(&place, fault));
         let value = item.parsed(words::header_value);
@@ -197,7 +201,12 @@ fn read_retry(item: &Item<'_>) -> retry::Policy {
     let Some(section) = item.section(&keys::RETRY) else { return default };
     let attempts = section.integer("attempts", u64::from(default.attempts), 1..=10);
     let on = section.field("on", Vec::new(), |item| {
-        Some(item.list_or_one().iter().filter_map(|item| item.one_of(&[("5xx", On::Status), ("timeout", On::Timeout)])).collect())
+        Some(
+            item.list_or_one()
+                .iter()
+                .filter_map(|item| item.one_of(&[("5xx", On::Status), ("timeout", On::Timeout)]))
+                .collect(),
+        )
     });
     let base = section.duration("backoff", default.backoff.base, MILLI..=WEEK);
     let cap = section.duration("backoff_cap", default.backoff.cap, MILLI..=WEEK);
@@ -229,7 +238,9 @@ enum On {
 fn read_header_ops(item: &Item<'_>) -> HeaderOps {
     let Some(section) = item.section(&keys::HEADERS) else { return HeaderOps::default() };
     let mut ops = HeaderOps::default();
-    for (name, span, item) in section.item("set").map(|item| Section::free_entries(&item)).unwrap_or_default() {
+    for (name, span, item) in
+        section.item("set").map(|item| Section::free_entries(&item, HEADERS_MAX)).unwrap_or_default()
+    {
         let place = Place { path: item.place.path.clone(), span };
         let name = changeable(name).map_err(|fault| item.reader.error(&place, fault));
         let (Ok(name), Some(value)) = (name, item.parsed(words::header_value)) else { continue };

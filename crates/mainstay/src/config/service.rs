@@ -113,8 +113,7 @@ fn read_hash(item: &Item<'_>) -> Option<HashKey> {
     let header = section.field("header", None, |item| item.parsed(words::header_name).map(Some));
     // The name of a cookie is a token, as that of a header is, but case counts.
     let cookie = section.field("cookie", None, |item| {
-        item.parsed(|text| words::header_name(text).map(|_lower| text.to_owned()))
-            .map(Some)
+        item.parsed(|text| words::header_name(text).map(|_lower| text.to_owned())).map(Some)
     });
     if header.is_given == cookie.is_given {
         section.reader.error_if_whole(&section.place, Fault::new("one of `header` and `cookie` is needed here"));
@@ -193,7 +192,8 @@ fn read_tls(item: &Item<'_>) -> Option<UpstreamTls> {
         if ca.is_given {
             section.reader.error(&ca.place, Fault::new("`ca` has no effect while `verify` is false"));
         }
-        let fault = Fault::new("certificates of endpoints are not verified: anyone in between can read and change traffic");
+        let fault =
+            Fault::new("certificates of endpoints are not verified: anyone in between can read and change traffic");
         section.reader.warn(&verify.place, fault.hint("name the endpoints' authority with `ca` instead"));
     }
     let client = (section.has("cert") || section.has("key")).then(|| read_client(&section)).flatten();
@@ -214,7 +214,9 @@ fn read_endpoints(section: &Section<'_>) -> Vec<Endpoint> {
         if known.insert(address.clone()) {
             endpoints.push(Endpoint { address, weight, drain });
         } else {
-            item.error(Fault::new(format!("endpoint `{address}` is there twice")).hint("give one of them a larger `weight`"));
+            item.error(
+                Fault::new(format!("endpoint `{address}` is there twice")).hint("give one of them a larger `weight`"),
+            );
         }
     };
     let short = section.item("endpoints");
@@ -232,7 +234,9 @@ fn read_endpoints(section: &Section<'_>) -> Vec<Endpoint> {
     let names_none = short.as_ref().is_none_or(|item| item.is_list() && item.list().is_empty());
     if names_none && section.item("endpoint").is_none_or(|item| item.is_list() && item.list().is_empty()) {
         let fault = Fault::new("a service needs at least one endpoint");
-        section.reader.error_if_whole(&section.place, fault.hint("write endpoints = [\"10.0.1.10:8080\", \"10.0.1.11:8080\"]"));
+        section
+            .reader
+            .error_if_whole(&section.place, fault.hint("write endpoints = [\"10.0.1.10:8080\", \"10.0.1.11:8080\"]"));
     }
     if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.drain) {
         section.reader.warn(&section.place, Fault::new("every endpoint is drained: requests are answered 503"));

@@ -9,6 +9,12 @@ const EXCERPT_CHARS_MAX: usize = 120;
 const SECRET_WORDS: &[&str] =
     &["headers", "authorization", "password", "passwd", "secret", "token", "cookie", "api-key", "api_key", "apikey"];
 
+/// Whether what stands under this key may be a secret.
+pub(super) fn is_secret_word(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| key.contains(word))
+}
+
 /// A text and where its lines begin.
 #[derive(Debug)]
 pub(super) struct Source<'t> {
@@ -16,6 +22,8 @@ pub(super) struct Source<'t> {
     line_starts: Vec<usize>,
     /// Bytes that are never shown.
     secret: Vec<Range<usize>>,
+    /// Where values stand is not known for sure, so that lines are judged by their words.
+    is_recovered: bool,
 }
 
 /// A position for people: both count from 1, the column in characters.
@@ -37,15 +45,25 @@ pub struct Excerpt {
 }
 
 impl<'t> Source<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(super) fn new(text: &'t str, is_recovered: bool) -> Self {
         let mut line_starts = vec![0];
         line_starts.extend(text.bytes().enumerate().filter(|(_at, byte)| *byte == b'\n').map(|(at, _byte)| at + 1));
-        Self { text, line_starts, secret: Vec::new() }
+        Self { text, line_starts, secret: Vec::new(), is_recovered }
     }
 
-    /// Keeps the bytes of `span` out of every excerpt.
-    pub(super) fn hide(&mut self, span: Range<usize>) {
-        self.secret.push(span);
+    /// Keeps the bytes of `spans`, of which none overlaps another, out of every excerpt.
+    pub(super) fn hide(&mut self, mut spans: Vec<Range<usize>>) {
+        spans.sort_by_key(|span| span.start);
+        self.secret = spans;
+    }
+
+    fn is_hidden(&self, offset: usize) -> bool {
+        let next = self.secret.partition_point(|span| span.start <= offset);
+        next.checked_sub(1).and_then(|last| self.secret.get(last)).is_some_and(|span| span.contains(&offset))
+    }
+
+    pub(super) fn is_recovered(&self) -> bool {
+        self.is_recovered
     }
 
     pub(super) fn position(&self, offset: usize) -> Position {
@@ -76,14 +94,13 @@ impl<'t> Source<'t> {
     /// The characters of `line`, those of secrets replaced one by one so that columns stay.
     fn mask(&self, number: usize, start: usize, line: &str) -> Vec<char> {
         let equals = line.find('=');
-        let all_secret = self.may_hold_a_secret(number, line);
+        let all_secret = self.is_recovered && self.may_hold_a_secret(number, line);
         line.char_indices()
             .map(|(at, character)| {
-                let hidden = self.secret.iter().any(|span| span.contains(&(start + at)))
-                    || (all_secret && equals.is_none_or(|equals| at > equals + 1));
+                let is_hidden = self.is_hidden(start + at) || (all_secret && equals.is_none_or(|equals| at > equals));
                 match character {
-                    '"' | '\'' | ' ' | '{' | '}' | '[' | ']' | ',' if hidden => character,
-                    _ if hidden => '*',
+                    '"' | ' ' if is_hidden => character,
+                    _ if is_hidden => '*',
                     '\t' => ' ',
                     other if other.is_control() => '\u{fffd}',
                     other => other,
@@ -94,17 +111,16 @@ impl<'t> Source<'t> {
 
     /// Judged by the text alone, since spans are not to be had of what does not parse.
     fn may_hold_a_secret(&self, number: usize, line: &str) -> bool {
-        let line = line.to_ascii_lowercase();
         if line.trim_start().starts_with('[') {
             return false;
         }
-        if SECRET_WORDS.iter().any(|word| line.contains(word)) {
+        if is_secret_word(line) {
             return true;
         }
         // The table's header counts too: below `[route.request_headers.set]` every line sets a header.
         let before = self.line_starts.get(number).and_then(|start| self.text.get(..*start)).unwrap_or_default();
         let header = before.lines().rev().find(|line| line.trim_start().starts_with('['));
-        header.is_some_and(|header| SECRET_WORDS.iter().any(|word| header.to_ascii_lowercase().contains(word)))
+        header.is_some_and(is_secret_word)
     }
 
     fn line_of(&self, offset: usize) -> usize {
@@ -136,7 +152,7 @@ mod tests {
 
     #[test]
     fn positions_count_characters_from_one() {
-        let source = Source::new("a = 1\nüb = 2\n");
+        let source = Source::new("a = 1\nüb = 2\n", false);
         assert_eq!(source.position(0), Position { line: 1, column: 1 });
         assert_eq!(source.position(8), Position { line: 2, column: 2 });
         assert_eq!(source.position(7), Position { line: 2, column: 1 }, "inside a character");
@@ -150,19 +166,19 @@ mod tests {
             ("[route.request_headers.set]\n# sent on\nx-a = \"s3cret\"", 38),
             ("[node]\nadmin_token = \"s3cret\"", 7),
         ] {
-            let excerpt = Source::new(text).excerpt(&(at..at + 3)).expect("a line");
+            let excerpt = Source::new(text, true).excerpt(&(at..at + 3)).expect("a line");
             assert!(!excerpt.line.contains("s3cret"), "{excerpt:?}");
         }
         let text = "a = \"s3cret\", b = 2";
-        let mut source = Source::new(text);
-        source.hide(4..12);
+        let mut source = Source::new(text, false);
+        source.hide(vec![4..12]);
         assert_eq!(source.excerpt(&(14..15)).expect("a line").line, "a = \"******\", b = 2");
     }
 
     #[test]
     fn long_lines_are_cut_around_the_problem() {
         let text = format!("{}here{}", "x".repeat(500), "y".repeat(500));
-        let excerpt = Source::new(&text).excerpt(&(500..504)).expect("a line");
+        let excerpt = Source::new(&text, false).excerpt(&(500..504)).expect("a line");
         assert_eq!(excerpt.line.chars().skip(excerpt.indent).take(excerpt.width).collect::<String>(), "here");
     }
 }

@@ -25,12 +25,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
         Ok(millis) => Ok(Duration::from_millis(millis)),
         Err(Unreadable::NoUnit) => Err(duration_without_unit(text)),
         Err(Unreadable::Fraction) => {
-            Err(Fault::new(format!("`{text}` is not a whole number of its unit")).hint("use a smaller unit: \"1500ms\""))
+            Err(Fault::new(format!("`{text}` is not a whole number of its unit"))
+                .hint("use a smaller unit: \"1500ms\""))
         }
         Err(Unreadable::Unit) => Err(Fault::new(format!("`{text}` is not a duration"))
             .hint("units are ms, s, m, h and d, one of them right after the number: \"500ms\", \"2s\"")),
         Err(Unreadable::Number) => {
-            Err(Fault::new(format!("`{text}` is not a duration")).hint("write a number and its unit: \"500ms\", \"2s\""))
+            Err(Fault::new(format!("`{text}` is not a duration"))
+                .hint("write a number and its unit: \"500ms\", \"2s\""))
         }
         Err(Unreadable::TooLarge) => Err(Fault::new(format!("`{text}` is too long"))),
     }
@@ -38,7 +40,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
 
 /// What is said of a duration that is a mere number.
 pub(super) fn duration_without_unit(number: &str) -> Fault {
-    Fault::new("a duration needs a unit").hint(format!("write \"{number}s\" for seconds or \"{number}ms\" for milliseconds"))
+    Fault::new("a duration needs a unit")
+        .hint(format!("write \"{number}s\" for seconds or \"{number}ms\" for milliseconds"))
 }
 
 /// Reads a size such as `64KiB` in bytes.
@@ -67,7 +70,9 @@ pub(super) fn share(text: &str) -> Result<f64, Fault> {
     let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     match number.parse::<f64>() {
         Ok(percent) if plain && percent.is_finite() => Ok(percent / 100.0),
-        Ok(_) | Err(_) => Err(Fault::new(format!("`{text}` is not a percentage")).hint("write a number and a %: \"20%\"")),
+        Ok(_) | Err(_) => {
+            Err(Fault::new(format!("`{text}` is not a percentage")).hint("write a number and a %: \"20%\""))
+        }
     }
 }
 
@@ -137,10 +142,25 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, millis) in [("500ms", 500), ("2s", 2_000), ("1m", 60_000), ("1h", 3_600_000), ("7d", 604_800_000), ("0s", 0)] {
+        for (text, millis) in
+            [("500ms", 500), ("2s", 2_000), ("1m", 60_000), ("1h", 3_600_000), ("7d", 604_800_000), ("0s", 0)]
+        {
             assert_eq!(duration(text).expect(text), Duration::from_millis(millis), "{text}");
         }
-        for text in ["", "5", "s", "1.5s", "-1s", "5 s", "5S", "5sec", "99999999999999999999s", "99999999999999999d", "1m30s", "五s"] {
+        for text in [
+            "",
+            "5",
+            "s",
+            "1.5s",
+            "-1s",
+            "5 s",
+            "5S",
+            "5sec",
+            "99999999999999999999s",
+            "99999999999999999d",
+            "1m30s",
+            "五s",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -19,8 +19,9 @@ pub(super) fn name(text: &str) -> Result<String, Fault> {
         return Err(Fault::new("a name cannot be empty"));
     }
     if text.len() > NAME_CHARS_MAX || !text.bytes().all(is_plain) || text.starts_with(['-', '.']) {
-        return Err(Fault::new(format!("`{}` cannot be a name", clip(text)))
-            .hint(format!("use at most {NAME_CHARS_MAX} letters, digits, `-`, `_` and `.`, and begin with a letter or digit")));
+        return Err(Fault::new(format!("`{}` cannot be a name", clip(text))).hint(format!(
+            "use at most {NAME_CHARS_MAX} letters, digits, `-`, `_` and `.`, and begin with a letter or digit"
+        )));
     }
     Ok(text.to_owned())
 }
@@ -37,13 +38,16 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, Fault> {
         )));
     }
     if let Some(port) = text.strip_prefix("localhost:") {
-        return Err(Fault::new("an IP address is needed here, not a name").hint(format!("write \"127.0.0.1:{}\"", clip(port))));
+        return Err(
+            Fault::new("an IP address is needed here, not a name").hint(format!("write \"127.0.0.1:{}\"", clip(port)))
+        );
     }
     if text.parse::<IpAddr>().is_ok() {
         let shown = if text.contains(':') { format!("[{text}]") } else { text.to_owned() };
         return Err(Fault::new("the port is missing").hint(format!("write \"{shown}:8080\"")));
     }
-    Err(Fault::new(format!("`{}` is not an address", clip(text))).hint("write an IP address and a port: \"127.0.0.1:8080\""))
+    Err(Fault::new(format!("`{}` is not an address", clip(text)))
+        .hint("write an IP address and a port: \"127.0.0.1:8080\""))
 }
 
 /// Where an endpoint is: an IP address or a name, and a port.
@@ -84,12 +88,17 @@ pub(super) fn domain(text: &str) -> Result<(), Fault> {
     if !text.is_ascii() {
         return Err(fault().hint("write the ASCII form of an international name: it begins with xn--"));
     }
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && text.parse::<IpAddr>().is_err() {
+    if !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        && text.parse::<IpAddr>().is_err()
+    {
         return Err(Fault::new(format!("`{}` is not an IP address", clip(text))));
     }
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'))
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'))
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -184,7 +193,8 @@ pub(super) fn method(text: &str) -> Result<String, Fault> {
     }
     let upper = text.to_ascii_uppercase();
     if text != upper {
-        return Err(Fault::new(format!("`{}` is not a method: case counts", clip(text))).hint(format!("write \"{}\"", clip(&upper))));
+        return Err(Fault::new(format!("`{}` is not a method: case counts", clip(text)))
+            .hint(format!("write \"{}\"", clip(&upper))));
     }
     Ok(upper)
 }
@@ -214,7 +224,9 @@ pub(super) fn header_value(text: &str) -> Result<String, Fault> {
 /// A network, or an address as a network of its own.
 pub(super) fn network(text: &str) -> Result<IpNet, Fault> {
     let network = text.parse::<IpNet>().or_else(|_error| text.parse::<IpAddr>().map(IpNet::from));
-    network.map_err(|_error| Fault::new(format!("`{}` is not a network", clip(text))).hint("write \"10.0.0.0/8\" or \"10.0.0.7\""))
+    network.map_err(|_error| {
+        Fault::new(format!("`{}` is not a network", clip(text))).hint("write \"10.0.0.0/8\" or \"10.0.0.7\"")
+    })
 }
 
 /// A status code, or an inclusive range of them.
