@@ -1,4 +1,5 @@
 //! Probes against servers that behave well, badly and not at all.
+#![allow(clippy::unwrap_used, reason = "servers and certificates of a test must come to be, or the test has failed")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -113,9 +113,9 @@ mod tests {
             let quiet = tokio::time::timeout(10 * QUICK, files.changed()).await;
             assert!(quiet.is_err());
             fs::write(&first, "22").unwrap();
-            assert_eq!(soon(&mut files).await, [first.clone()]);
+            assert_eq!(soon(&mut files).await, std::slice::from_ref(&first));
             fs::write(&second, "x").unwrap();
-            assert_eq!(soon(&mut files).await, [second.clone()]);
+            assert_eq!(soon(&mut files).await, std::slice::from_ref(&second));
             fs::remove_file(&first).unwrap();
             assert_eq!(soon(&mut files).await, [first]);
         })

@@ -214,7 +214,7 @@ fn errors_name_the_file_and_what_to_do() {
 fn unreadable_files_are_named() {
     let pki = Pki::new();
     let (cert, key) = pki.pair("shop", &["shop.test"]);
-    fs::set_permissions(&key, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o000)).unwrap();
     let result = ServerTls::load(&[(cert, key.clone())], &ClientAuth::Off, &[]);
     // Root reads everything, so that for root the only thing to see is that loading works.
     match fs::read(&key) {
