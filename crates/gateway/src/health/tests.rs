@@ -4,3 +4,4 @@ mod active;
 mod bench;
 mod names;
 mod passive;
+mod tls;

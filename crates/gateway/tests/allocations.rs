@@ -1,0 +1,176 @@
+//! A request on a kept-alive connection allocates nothing in its worker, with health checks, passive ejection, retries,
+//! metrics and the access log on as by default. Only the log's batches, of some hundred lines each, are handed over.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use mainstay_core::{balance, budget, health, outlier, retry, route};
+use mainstay_gateway::Gateway;
+use mainstay_gateway::spec::{
+    AccessLog, Address, Balance, Connections, Endpoint, HashKey, HeaderOps, HealthCheck, Http, Listener, Node, Probe,
+    Protocol, Route, Service, Shutdown, Spec, WhenEmpty,
+};
+
+struct Counting;
+
+/// The worker's thread, once it is known.
+static WORKER: AtomicI64 = AtomicI64::new(-1);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged; counting asks the kernel for the thread's number and
+// touches atomics, neither of which allocates.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let worker = WORKER.load(Ordering::Relaxed);
+        // SAFETY: `gettid` has no preconditions.
+        if worker >= 0 && i64::from(unsafe { libc::gettid() }) == worker {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `System.alloc` above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Answers every request on every connection with one byte.
+fn origin() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(1..) = stream.read(&mut buffer) {
+                    if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nServer: o\r\n\r\nx").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
+    let second = Duration::from_secs(1);
+    let matches = route::Match {
+        host: route::Host::Any,
+        path: route::Path::Prefix("/".to_owned()),
+        methods: Vec::new(),
+        headers: Vec::new(),
+    };
+    Spec {
+        node: Node {
+            name: "test".to_owned(),
+            workers: 1,
+            access_log: log,
+            shutdown: Shutdown { lead: Duration::ZERO, deadline: 5 * second },
+        },
+        listeners: vec![Listener {
+            name: "web".to_owned(),
+            bind,
+            tls: None,
+            max_connections: 100,
+            protocol: Protocol::Http(Http {
+                trusted_proxies: Vec::new(),
+                head_timeout: 10 * second,
+                keep_alive_timeout: 60 * second,
+                body_timeout: 30 * second,
+                max_head_bytes: 64 * 1024,
+                max_headers: 100,
+                redirect_https: None,
+            }),
+        }],
+        routes: vec![Route {
+            name: "all".to_owned(),
+            listeners: vec!["web".to_owned()],
+            matches,
+            service: "origin".to_owned(),
+            timeout: 30 * second,
+            attempt_timeout: None,
+            tunnel_timeout: 60 * second,
+            retry: retry::Policy::default(),
+            rewrite_prefix: None,
+            request_headers: HeaderOps::default(),
+            response_headers: HeaderOps::default(),
+        }],
+        services: vec![Service {
+            name: "origin".to_owned(),
+            balance: Balance { policy: balance::Policy::LeastRequest, key: HashKey::Source },
+            endpoints: vec![Endpoint { address: Address::Socket(endpoint), weight: 1, drain: false }],
+            health: Some(HealthCheck { policy: health::Policy::default(), probe: Probe::Tcp, port: None }),
+            outlier: Some(outlier::Policy::default()),
+            retry_budget: budget::Policy::default(),
+            tls: None,
+            when_empty: WhenEmpty::Refuse,
+            connections: Connections {
+                connect_timeout: second,
+                max_idle: 16,
+                idle_timeout: 30 * second,
+                max_age: 600 * second,
+            },
+        }],
+    }
+}
+
+fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound")
+}
+
+fn request(stream: &mut TcpStream) {
+    stream.write_all(b"GET /path?query HTTP/1.1\r\nHost: example.com\r\nAccept: */*\r\n\r\n").expect("sent");
+    let mut response = [0; 1024];
+    let mut length = 0;
+    while !response[..length].ends_with(b"\r\n\r\nx") {
+        let read = stream.read(&mut response[length..]).expect("answered");
+        assert!(read > 0, "closed: {}", String::from_utf8_lossy(&response[..length]));
+        length += read;
+    }
+    assert!(response.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&response[..length]));
+}
+
+fn worker_thread() -> i64 {
+    let threads = std::fs::read_dir("/proc/self/task").expect("threads");
+    let is_worker = |id: &i64| {
+        std::fs::read_to_string(format!("/proc/self/task/{id}/comm")).is_ok_and(|name| name.trim() == "worker-0")
+    };
+    let mut ids = threads.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i64>().ok());
+    ids.find(is_worker).expect("the worker's thread")
+}
+
+#[test]
+fn a_kept_alive_request_allocates_nothing() {
+    const REQUESTS: u64 = 5000;
+    // Two buffers and a message for each batch of 32 KiB, a batch for at most 250 ms, and room for tokio's own timers.
+    const LOG_AND_TIMERS: u64 = 400;
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    for target in [AccessLog::Off, AccessLog::File(log.path().to_owned())] {
+        let bind = free_port();
+        let gateway = Gateway::start(spec(bind, origin(), target)).expect("started");
+        let mut stream = TcpStream::connect(bind).expect("connected");
+        for _warm in 0..100 {
+            request(&mut stream);
+        }
+        WORKER.store(worker_thread(), Ordering::Relaxed);
+        ALLOCATIONS.store(0, Ordering::Relaxed);
+        for _request in 0..REQUESTS {
+            request(&mut stream);
+        }
+        let count = ALLOCATIONS.load(Ordering::Relaxed);
+        WORKER.store(-1, Ordering::Relaxed);
+        assert!(count <= LOG_AND_TIMERS, "{count} allocations for {REQUESTS} requests");
+        drop(stream);
+        assert_eq!(gateway.shutdown(), 0);
+    }
+}
