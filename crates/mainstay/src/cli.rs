@@ -14,10 +14,10 @@ use crate::{demo, drain, logging, run, status};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How log lines on standard error look [default: text on a terminal, else json]
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Log")]
+    /// How the log on standard error looks: json or text [default: text on a terminal, else json]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Log", hide_possible_values = true)]
     log_format: Option<logging::Format>,
-    /// What is logged: error, warn, info, debug, trace, off, or `info,mainstay_gateway=debug` [default: info, or $MAINSTAY_LOG]
+    /// What is logged: off, error, warn, info, debug or trace [default: info, or $MAINSTAY_LOG]
     #[arg(long, global = true, value_name = "LEVEL", help_heading = "Log")]
     log_level: Option<String>,
 }

@@ -71,7 +71,7 @@ mod tests {
 
     fn answer(draining: bool, eligible: u64) -> DrainAnswer {
         let (service, endpoint) = ("shop".to_owned(), "10.0.0.1:80".to_owned());
-        DrainAnswer { service, endpoint, draining, drained_by_configuration: false, in_flight: 3, eligible }
+        DrainAnswer { service, endpoint, draining, in_flight: 3, eligible }
     }
 
     #[test]

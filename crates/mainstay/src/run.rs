@@ -51,9 +51,7 @@ pub struct ProxyArgs {
 /// # Errors
 /// If the file is wrong, or something that it asks for cannot be had.
 pub fn run(file: &Path) -> Result<ExitCode, Failure> {
-    // What is watched is noted before it is read: a change in between is then seen as one.
-    let loaded = config::load(file);
-    match loaded {
+    match config::load(file) {
         Ok(config) => serve(config, Some(file.to_owned())),
         Err(problems) => Err(refused(file, problems)),
     }
@@ -181,7 +179,7 @@ fn announce(node: &Node, config: &Config, admin: Option<std::net::SocketAddr>, s
 
 /// Leaves in phases. A second signal means that somebody has lost patience.
 async fn leave(node: &Arc<Node>, signal: Signal, signals: &mut Signals) -> ExitCode {
-    tracing::info!(signal = signal.name(), "shutting down: no longer ready; a second signal ends the process at once");
+    tracing::info!(signal = signal.name(), "leaving; a second signal ends the process at once");
     node.leave();
     let (done, mut finished) = oneshot::channel();
     let gateway = node.gateway().clone();

@@ -50,8 +50,6 @@ pub struct DrainAnswer {
     pub endpoint: String,
     /// Whether it gets no new requests now. Still true after an undo if the configuration says `drain = true`.
     pub draining: bool,
-    /// Whether that is what the configuration says.
-    pub drained_by_configuration: bool,
     /// Requests that are still under way at it.
     pub in_flight: u64,
     /// Endpoints of the service that get traffic.
@@ -130,9 +128,10 @@ async fn ready(Shared(node): Shared<Arc<Node>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready", "reasons": reasons}))).into_response()
 }
 
-async fn scrape(Shared(node): Shared<Arc<Node>>) -> Response {
-    match metrics::render(node.gateway.state(), node.facts()) {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+async fn scrape(Shared(node): Shared<Arc<Node>>, headers: HeaderMap) -> Response {
+    let format = metrics::Format::wanted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
+    match metrics::render(node.gateway.state(), node.facts(), format) {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string(), None),
     }
 }
@@ -173,7 +172,6 @@ fn drained(node: &Node, request: &DrainRequest) -> Option<DrainAnswer> {
         service: request.service.clone(),
         endpoint: request.endpoint.clone(),
         draining: endpoint.is_draining(),
-        drained_by_configuration: endpoint.drain_configured.load(std::sync::atomic::Ordering::Acquire),
         in_flight: u64::from(endpoint.in_flight.load(std::sync::atomic::Ordering::Relaxed)),
         eligible: crate::admin::snapshot::eligible(service).iter().filter(|eligible| **eligible).count() as u64,
     })
@@ -188,7 +186,7 @@ async fn not_found(uri: Uri) -> Response {
     error(StatusCode::NOT_FOUND, format!("nothing at {}", uri.path()), Some("GET / lists what there is".to_owned()))
 }
 
-async fn wrong_method(method: Method, uri: Uri, _headers: HeaderMap) -> Response {
+async fn wrong_method(method: Method, uri: Uri) -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()), None)
 }
 

@@ -164,6 +164,8 @@ pub struct EndpointStatus {
     pub ejected: bool,
     /// Gets no new requests by wish.
     pub draining: bool,
+    /// Whose wish: `operator` (by `mainstay drain`) or `configuration`.
+    pub drained_by: Option<String>,
     /// Gets traffic.
     pub eligible: bool,
     /// Why it is not well; empty otherwise.

@@ -21,8 +21,32 @@ use crate::admin::document::{Reload, ReloadOutcome};
 use crate::admin::process::Usage;
 use crate::admin::snapshot::health_word;
 
-/// The content type of the answer.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How the answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0: what is answered unless something else is asked for.
+    OpenMetrics,
+    /// Prometheus' own text format, for tools that know nothing else (`promtool check metrics`).
+    Prometheus,
+}
+
+impl Format {
+    /// What an `Accept` header asks for.
+    pub fn wanted(accept: Option<&str>) -> Self {
+        match accept {
+            Some(accept) if accept.contains("text/plain") && !accept.contains("openmetrics") => Self::Prometheus,
+            Some(_) | None => Self::OpenMetrics,
+        }
+    }
+
+    /// The content type of the answer.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -45,12 +69,39 @@ pub struct Facts {
 ///
 /// # Errors
 /// Never in practice: writing to a string does not fail.
-pub fn render(state: Arc<State>, facts: Facts) -> Result<String, fmt::Error> {
+pub fn render(state: Arc<State>, facts: Facts, format: Format) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape { state, facts }));
     let mut answer = String::with_capacity(16 * 1024);
     text::encode(&mut answer, &registry)?;
-    Ok(answer)
+    Ok(match format {
+        Format::OpenMetrics => answer,
+        Format::Prometheus => as_prometheus(&answer),
+    })
+}
+
+/// The same samples, described as the older format does: a counter's name includes its suffix, there are no units and no
+/// end mark, and information is a gauge.
+fn as_prometheus(openmetrics: &str) -> String {
+    let mut answer = String::with_capacity(openmetrics.len());
+    let mut help = "";
+    for line in openmetrics.lines() {
+        if let Some(text) = line.strip_prefix("# HELP ") {
+            // Written once the type below it is known.
+            help = text.split_once(' ').map_or("", |(_name, text)| text);
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            let (suffix, kind) = match kind {
+                "counter" => ("_total", kind),
+                "info" => ("_info", "gauge"),
+                _other => ("", kind),
+            };
+            answer.push_str(&format!("# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n"));
+        } else if !line.starts_with('#') {
+            answer.push_str(line);
+            answer.push('\n');
+        }
+    }
+    answer
 }
 
 #[derive(Debug)]
@@ -323,7 +374,7 @@ mod tests {
         let state = sample();
         serve(&state, 0, 1, 7, Duration::from_millis(30));
         serve(&state, 0, 1, 1, Duration::from_secs(60));
-        let text = render(state, Facts::default()).expect("a string takes everything");
+        let text = render(state, Facts::default(), Format::OpenMetrics).expect("a string takes everything");
         for line in [
             "# TYPE http_server_request_duration_seconds histogram",
             "http_server_request_duration_seconds_bucket{le=\"0.025\",route=\"default\"} 0",
@@ -344,11 +395,27 @@ mod tests {
 
     #[test]
     fn every_family_is_described_once_and_no_sample_stands_twice() {
-        let text = render(sample(), Facts::default()).expect("a string takes everything");
-        let mut seen = std::collections::HashSet::new();
-        for line in text.lines() {
-            let key = if line.starts_with('#') { line } else { line.rsplit_once(' ').expect("name and value").0 };
-            assert!(seen.insert(key.to_owned()), "twice: {key}");
+        for format in [Format::OpenMetrics, Format::Prometheus] {
+            let text = render(sample(), Facts::default(), format).expect("a string takes everything");
+            let mut seen = std::collections::HashSet::new();
+            for line in text.lines() {
+                let key = if line.starts_with('#') { line } else { line.rsplit_once(' ').expect("name and value").0 };
+                assert!(seen.insert(key.to_owned()), "twice: {key}");
+            }
         }
+    }
+
+    #[test]
+    fn tools_that_know_only_the_older_format_get_it() {
+        assert_eq!(Format::wanted(None), Format::OpenMetrics);
+        assert_eq!(Format::wanted(Some("*/*")), Format::OpenMetrics);
+        assert_eq!(Format::wanted(Some("application/openmetrics-text, text/plain;q=0.5")), Format::OpenMetrics);
+        assert_eq!(Format::wanted(Some("text/plain")), Format::Prometheus);
+        let text = render(sample(), Facts::default(), Format::Prometheus).expect("a string takes everything");
+        assert!(text.contains(
+            "# HELP mainstay_retries_total Attempts beyond the first.\n# TYPE mainstay_retries_total counter\n"
+        ));
+        assert!(text.contains("# TYPE mainstay_build_info gauge\nmainstay_build_info{"));
+        assert!(!text.contains("# UNIT") && !text.contains("# EOF"));
     }
 }

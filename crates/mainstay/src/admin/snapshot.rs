@@ -127,6 +127,7 @@ fn endpoint_status(endpoint: &Endpoint, eligible: bool, activity: ActivityStatus
         health: health_word(endpoint.health()).to_owned(),
         ejected: endpoint.ejected.load(Ordering::Acquire),
         draining: endpoint.is_draining(),
+        drained_by: drained_by(endpoint).map(str::to_owned),
         eligible,
         reason: lock(&endpoint.reason).clone(),
         since: timestamp::rfc3339(changed_at),
@@ -137,6 +138,13 @@ fn endpoint_status(endpoint: &Endpoint, eligible: bool, activity: ActivityStatus
         attempts: endpoint.shards.sum(|counters| counters.attempts.get()),
         ejections: endpoint.ejections.load(Ordering::Relaxed),
     }
+}
+
+fn drained_by(endpoint: &Endpoint) -> Option<&'static str> {
+    if endpoint.drain_configured.load(Ordering::Acquire) {
+        return Some("configuration");
+    }
+    endpoint.is_draining().then_some("operator")
 }
 
 /// The word for what active checks say.

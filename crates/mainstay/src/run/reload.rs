@@ -56,11 +56,11 @@ impl Reloader {
     }
 
     fn apply(&mut self, config: Config, cause: &str) {
-        self.warn_of_restarts(&config);
         let mut spec = config.spec.clone();
         spec.node.workers = self.workers;
         match self.node.gateway().apply(spec) {
             Ok(()) => {
+                self.warn_of_restarts(&config);
                 for warning in &config.warnings {
                     tracing::warn!(problem = %warning, "configuration");
                 }

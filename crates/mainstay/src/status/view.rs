@@ -89,6 +89,11 @@ fn endpoint_row(service: &str, state: ServiceState, endpoint: &EndpointStatus) -
     if !endpoint.reason.is_empty() {
         change.push_str(&format!(": {}", endpoint.reason));
     }
+    match endpoint.drained_by.as_deref() {
+        Some("operator") => change.push_str("; drained by `mainstay drain`"),
+        Some(who) => change.push_str(&format!("; drained by the {who}")),
+        None => {}
+    }
     let [rate, errors, p50, p99] = activity_cells(&endpoint.activity);
     vec![
         Cell::text(service).tone(service_tone),
