@@ -74,6 +74,7 @@ pub(crate) struct Worker {
     rng: RefCell<Rng>,
     wall: RefCell<Wall>,
     table: RefCell<Rc<Table>>,
+    #[expect(clippy::vec_box, reason = "an exchange is large; it moves in and out of the store as a pointer")]
     exchanges: RefCell<Vec<Box<Exchange>>>,
     draining: Cell<Option<Draining>>,
 }

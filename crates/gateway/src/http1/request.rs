@@ -158,7 +158,7 @@ pub(crate) fn parse(bytes: &[u8], limits: Limits, head: &mut Head) -> Result<Pro
     let mut parsed = httparse::Request::new(&mut []);
     let status = parsed.parse_with_uninit_headers(bytes, headers).map_err(|error| match error {
         httparse::Error::TooManyHeaders => Reject::TooLarge,
-        httparse::Error::Version => Reject::Version,
+        httparse::Error::Version if names_a_version(bytes) => Reject::Version,
         _malformed => Reject::Malformed,
     })?;
     if status != httparse::Status::Complete(length) {
@@ -184,6 +184,15 @@ pub(crate) fn parse(bytes: &[u8], limits: Limits, head: &mut Head) -> Result<Pro
         return Err(Reject::UpgradeWithBody);
     }
     Ok(Progress::Complete)
+}
+
+/// Whether the request line is whole and only its version is one that we do not speak.
+fn names_a_version(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut parts = line.split(|byte| *byte == b' ');
+    let version = parts.nth(2).unwrap_or_default();
+    let is_version = matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit());
+    is_version && parts.next().is_none()
 }
 
 fn over_limit(bytes: &[u8]) -> Reject {
@@ -324,7 +333,7 @@ fn host_without_port(authority: &[u8]) -> Option<usize> {
     };
     match authority.get(host..)? {
         [] => Some(host),
-        [b':', port @ ..] if port.is_empty() => Some(host),
+        [b':'] => Some(host),
         [b':', port @ ..] if port.len() <= 5 && port.iter().all(u8::is_ascii_digit) => {
             std::str::from_utf8(port).ok()?.parse::<u16>().ok().map(|_port| host)
         }

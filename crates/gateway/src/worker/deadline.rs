@@ -199,3 +199,59 @@ impl Wheel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mainstay_runtime::task::{self, Kind};
+    use mainstay_runtime::thread::run_here;
+
+    use super::*;
+
+    fn with_wheel<F: Future>(test: impl FnOnce(Rc<Wheel>, Clock) -> F) -> F::Output {
+        let clock = Clock::new();
+        run_here(async {
+            let wheel = Wheel::new(clock);
+            let _turning = task::spawn_local(Kind::Control, Rc::clone(&wheel).run()).abort_on_drop();
+            test(wheel, clock).await
+        })
+        .expect("a runtime")
+    }
+
+    #[test]
+    fn a_deadline_comes_not_before_its_time() {
+        with_wheel(|wheel, clock| async move {
+            let slot = wheel.slot();
+            let start = clock.now();
+            slot.set(start.after(Duration::from_millis(50)));
+            assert_eq!(slot.within(std::future::pending::<()>()).await, Err(Expired));
+            assert!(clock.now().since(start) >= Duration::from_millis(50));
+        });
+    }
+
+    #[test]
+    fn a_deadline_that_moves_later_or_earlier_is_kept() {
+        with_wheel(|wheel, clock| async move {
+            let slot = wheel.slot();
+            let start = clock.now();
+            slot.set(start.after(Duration::from_millis(20)));
+            slot.set(start.after(Duration::from_millis(120)));
+            assert_eq!(slot.within(std::future::pending::<()>()).await, Err(Expired));
+            assert!(clock.now().since(start) >= Duration::from_millis(120));
+            slot.set(start.after(Duration::from_secs(3600)));
+            slot.hasten(clock.now().after(Duration::from_millis(20)));
+            assert_eq!(slot.within(std::future::pending::<()>()).await, Err(Expired));
+        });
+    }
+
+    #[test]
+    fn what_is_ready_wins_and_slots_leave_nothing_behind() {
+        with_wheel(|wheel, clock| async move {
+            let slot = wheel.slot();
+            slot.set(clock.now());
+            assert_eq!(slot.within(std::future::ready(1)).await, Ok(1));
+            assert_eq!(wheel.len(), 1);
+            drop(slot);
+            assert_eq!(wheel.len(), 0);
+        });
+    }
+}

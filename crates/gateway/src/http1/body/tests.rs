@@ -2,8 +2,11 @@
 
 use super::*;
 
+/// Data of a body, and what followed it.
+type Decoded = (Vec<u8>, Vec<u8>);
+
 /// Decodes `pieces`; the data and what was left, or the refusal. `None` data means that the body has not ended.
-fn decode(pieces: &[&[u8]]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Malformed> {
+fn decode(pieces: &[&[u8]]) -> Result<Option<Decoded>, Malformed> {
     let mut decoder = Decoder::default();
     decoder.start(Framing::Chunked);
     let (mut data, mut input) = (Vec::new(), Vec::new());
