@@ -140,6 +140,7 @@ pub(crate) type Sockets = HashMap<String, Vec<std::net::TcpListener>>;
 /// Binds what `spec` listens on and `previous` does not.
 pub(crate) fn sockets(spec: &Spec, workers: usize, previous: Option<&State>) -> Result<Sockets, StartError> {
     let mut sockets = Sockets::new();
+    let mut wanted = Vec::new();
     for listener in &spec.listeners {
         let bound = |known: &Arc<Listener>| known.spec.name == listener.name && known.spec.bind == listener.bind;
         if previous.is_some_and(|state| state.listeners.iter().any(bound)) {
@@ -147,21 +148,25 @@ pub(crate) fn sockets(spec: &Spec, workers: usize, previous: Option<&State>) -> 
         }
         // A listener that was renamed takes over the address from itself, so that the port is rightly in use.
         let ours = previous.is_some_and(|state| state.listeners.iter().any(|known| known.spec.bind == listener.bind));
-        let made = bind(listener.bind, workers, ours).map_err(|source| StartError::Bind {
+        let failed = |source: std::io::Error| StartError::Bind {
             listener: listener.name.clone(),
             bind: listener.bind,
             hint: hint(&source, listener.bind),
             source,
-        })?;
-        sockets.insert(listener.name.clone(), made);
+        };
+        // All are probed before any is bound: 0.0.0.0:80 and 127.0.0.1:80 may stand side by side, but would look taken.
+        if !ours {
+            socket::probe_bind(listener.bind).map_err(failed)?;
+        }
+        wanted.push((listener, failed));
+    }
+    for (listener, failed) in wanted {
+        sockets.insert(listener.name.clone(), bind(listener.bind, workers).map_err(failed)?);
     }
     Ok(sockets)
 }
 
-fn bind(address: SocketAddr, workers: usize, ours: bool) -> std::io::Result<Vec<std::net::TcpListener>> {
-    if !ours {
-        socket::probe_bind(address)?;
-    }
+fn bind(address: SocketAddr, workers: usize) -> std::io::Result<Vec<std::net::TcpListener>> {
     let first = socket::listen_tcp(address, BACKLOG, true)?;
     // With port 0 the system chooses once, and the other workers share its choice.
     let chosen = first.local_addr()?;

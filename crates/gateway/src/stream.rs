@@ -37,9 +37,15 @@ impl Stream {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    /// Whether a read would find something. Only for moments when nothing decrypted is waiting (after a short read).
+    /// Whether a read would find something: bytes in the socket, or what TLS has decrypted already. A client's first request
+    /// often comes in the same segment as the end of its handshake.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tcp().poll_read_ready(cx)
+        let decrypted = match self {
+            Self::Plain(_) => false,
+            Self::TlsServer(tls) => !tls.get_ref().1.wants_read(),
+            Self::TlsClient(tls) => !tls.get_ref().1.wants_read(),
+        };
+        if decrypted { Poll::Ready(Ok(())) } else { self.tcp().poll_read_ready(cx) }
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
