@@ -28,10 +28,11 @@ pub fn built(name: &str) -> PathBuf {
 /// A running gateway with a directory for its files.
 #[derive(Debug)]
 pub struct Mainstay {
+    // Dropped in this order: the process shows its last words from a file in the directory.
+    process: Process,
     dir: tempfile::TempDir,
     admin: SocketAddr,
     node: String,
-    process: Process,
 }
 
 impl Mainstay {
@@ -115,6 +116,13 @@ impl Mainstay {
     pub fn access_log(&self) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.dir.path().join("access.json")).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("each line of the access log is JSON")).collect()
+    }
+
+    /// Some lines of the access log about errors that the gateway made itself, for messages.
+    pub fn logged_errors(&self, most: usize) -> String {
+        let text = fs::read_to_string(self.dir.path().join("access.json")).unwrap_or_default();
+        let errors = text.lines().filter(|line| line.contains("\"error\":\""));
+        errors.take(most).collect::<Vec<_>>().join("\n")
     }
 
     /// The line of the access log about this path, which may come a little after the response.

@@ -14,9 +14,9 @@ use crate::{address, wire};
 /// A running (or killed) test backend.
 #[derive(Debug)]
 pub struct Origin {
+    process: Process,
     address: SocketAddr,
     dir: tempfile::TempDir,
-    process: Process,
 }
 
 impl Origin {

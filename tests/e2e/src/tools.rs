@@ -30,10 +30,10 @@ pub fn find(program: &str, package: &str) -> PathBuf {
 /// A server with a directory of its own.
 #[derive(Debug)]
 pub struct Server {
-    /// Where its files are.
-    pub dir: tempfile::TempDir,
     /// The process.
     pub process: Process,
+    /// Where its files are.
+    pub dir: tempfile::TempDir,
 }
 
 /// Starts nginx with these `server` (or other `http`) blocks and waits until `listen` accepts. Files go beside its
@@ -47,10 +47,9 @@ pub fn nginx(listen: SocketAddr, blocks: &str, files: &[(&str, &str)]) -> Server
     for (name, content) in files {
         fs::write(dir.path().join(name), content).expect("a file for nginx");
     }
-    // The worker must be able to read the directory whoever it runs as.
-    let user = if is_root() { "user root;" } else { "" };
+    // One process: a worker would outlive a master that is killed.
     let config = format!(
-        "daemon off; {user} worker_processes 1; pid {path}/pid; error_log {path}/error.log;\n\
+        "daemon off; master_process off; pid {path}/pid; error_log {path}/error.log;\n\
          events {{ worker_connections 1024; }}\n\
          http {{ access_log off; client_max_body_size 0; client_body_temp_path {path}/b; proxy_temp_path {path}/p;\n\
          fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;\n{blocks}\n}}\n"

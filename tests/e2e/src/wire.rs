@@ -240,5 +240,5 @@ fn broken(error: &io::Error, status: Option<u16>) -> Broken {
 /// # Panics
 /// If there is no whole response.
 pub fn get(address: SocketAddr, path: &str) -> Response {
-    Wire::connect(address).exchange(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
+    Wire::connect(address).exchange(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"))
 }

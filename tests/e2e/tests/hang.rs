@@ -18,7 +18,7 @@ fn traffic_leaves_a_stopped_backend_and_comes_back() {
     let config = ROUTE.to_owned() + &simple(listen, &[origins[0].address(), origins[1].address()], health);
     let gateway = Mainstay::start(&config);
     let pause = Duration::from_millis(2);
-    let plan = Plan { time: Duration::from_secs(40), pause, requests: u64::MAX, ..Plan::new(listen) };
+    let plan = Plan { time: Duration::from_secs(60), pause, requests: u64::MAX, ..Plan::new(listen) };
     let load = plan.start();
     eventually("the load is under way", Duration::from_secs(10), || load.begun() > 500);
     origins[0].stop();
@@ -27,8 +27,10 @@ fn traffic_leaves_a_stopped_backend_and_comes_back() {
     std::thread::sleep(Duration::from_secs(6));
     let resumed = Instant::now();
     origins[0].resume();
-    eventually("the endpoint is up again", Duration::from_secs(10), || {
-        gateway.metric("mainstay_endpoint_health", &[&origins[0].address().to_string(), "\"up\""]) >= 1.0
+    // Requests that it let time out may have ejected it for 10 s on top.
+    eventually("the endpoint is up again", Duration::from_secs(20), || {
+        let up = gateway.metric("mainstay_endpoint_health", &[&origins[0].address().to_string(), "\"up\""]) >= 1.0;
+        up && gateway.metric("mainstay_endpoint_ejected", &[]) == 0.0
     });
     std::thread::sleep(Duration::from_secs(1));
     let report = load.stop();

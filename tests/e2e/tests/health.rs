@@ -230,7 +230,7 @@ fn a_retry_says_so_and_an_incoming_attempt_is_not_multiplied() {
         "[[route]]\nname = \"all\"\nservice = \"app\"\nretry = { attempts = 3, on = [\"5xx\"], backoff = \"1ms\" }\n";
     let service = "health = \"off\"\noutlier = \"off\"\nbalance = \"round-robin\"\nretry_budget = { ratio = \"100%\", floor = 1000 }";
     let gateway = Mainstay::start(&(route.to_owned() + &simple(listen, &all, service)));
-    origins[0].control("status=500");
+    origins[0].control("status=503");
     let mut seen = Vec::new();
     for index in 0..4 {
         let response = get(listen, &format!("/r/{index}"));

@@ -16,24 +16,36 @@ fn kill_9_under_load_fails_no_get_and_sends_no_post_twice() {
     let listen = free();
     let gateway = Mainstay::start(&simple(listen, &[origins[0].address(), origins[1].address()], HEALTH));
     // GETs and POSTs are loads of their own: a POST whose backend died with it in hand may fail, a GET may not.
-    let gets = Plan { requests: 80_000, time: Duration::from_secs(150), clients: 12, ..Plan::new(listen) };
-    let posts = Plan { requests: 30_000, post_every: 1, tag: "post-", clients: 4, ..gets.clone() };
-    let short = Plan { requests: 5_000, short: true, clients: 2, tag: "short-", ..gets.clone() };
+    let gets = Plan { requests: 2_000_000, time: Duration::from_secs(100), clients: 12, ..Plan::new(listen) };
+    let posts = Plan { post_every: 1, tag: "post-", clients: 4, ..gets.clone() };
+    let short = Plan { short: true, tag: "short-", clients: 2, ..gets.clone() };
     let (gets, posts, short) = (gets.start(), posts.start(), short.start());
-    for (kill, begun) in [(0, 15_000), (1, 45_000)] {
-        eventually("the load is under way", Duration::from_secs(90), || gets.begun() > begun);
-        origins[kill].kill();
+    for origin in &mut origins {
+        let begun = gets.begun();
+        eventually("the load is under way", Duration::from_secs(30), || gets.begun() > begun + 10_000);
+        origin.kill();
         std::thread::sleep(Duration::from_secs(2));
-        origins[kill].restart();
+        origin.restart();
+        // The next one is killed only when this one is back in service; passive ejection keeps it out for 10 s.
+        eventually("it is back", Duration::from_secs(30), || {
+            let up = gateway.metric("mainstay_endpoint_health", &["\"up\""]);
+            up == 2.0 && gateway.metric("mainstay_endpoint_ejected", &[]) == 0.0
+        });
     }
-    let (gets, posts, short) = (gets.wait(), posts.wait(), short.wait());
-    gets.assert_clean(80_000);
-    short.assert_clean(5_000);
+    eventually("enough requests", Duration::from_secs(60), || gets.begun() + posts.begun() + short.begun() > 101_000);
+    let (gets, posts, short) = (gets.stop(), posts.stop(), short.stop());
+    if !gets.failed().is_empty() {
+        std::thread::sleep(Duration::from_secs(1));
+        eprintln!("{}", gateway.logged_errors(20));
+    }
+    gets.assert_clean(20_000);
+    short.assert_clean(1_000);
     let all = gets.outcomes.len() + posts.outcomes.len() + short.outcomes.len();
+    eprintln!("{all} requests, {} of {} POSTs failed", posts.failed().len(), posts.outcomes.len());
     assert!(all >= 100_000, "{all}");
     let received = received(&origins);
     let posted = |id: &&String| id.starts_with("post-");
-    assert!(received.keys().filter(posted).count() > 29_900);
+    assert!(received.keys().filter(posted).count() + 100 > posts.outcomes.len());
     let twice: Vec<_> = received.iter().filter(|(id, count)| posted(id) && **count > 1).take(10).collect();
     assert!(twice.is_empty(), "received twice: {twice:?}");
     // A POST may fail only if a backend had it in hand: then it was received, or it died on a connection that stood.
