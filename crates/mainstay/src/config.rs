@@ -15,6 +15,8 @@ mod route;
 mod service;
 mod source;
 mod syntax;
+#[cfg(test)]
+mod tests;
 mod units;
 mod words;
 

@@ -1,0 +1,232 @@
+//! What is said of configurations that are refused: the exact words, since people act on them.
+
+use super::super::report::{render_json, render_text};
+use super::{SMALL, good, read, shown};
+
+/// Added after [`SMALL`], which ends inside the service and is six lines long.
+const AFTER_SMALL: &[(&str, &[&str])] = &[
+    (
+        "balance = \"round_robin\"",
+        &["m.toml:7:11: service[0].balance: `round_robin` is not known here; did you mean \"round-robin\"?"],
+    ),
+    (
+        "conect_timeout = \"1s\"",
+        &["m.toml:7:1: service[0].conect_timeout: unknown key; did you mean `connect_timeout`?"],
+    ),
+    ("interval = \"1s\"", &["m.toml:7:1: service[0].interval: unknown key; `interval` belongs to `service.health`"]),
+    (
+        "idle_timeout = 30",
+        &[
+            "m.toml:7:16: service[0].idle_timeout: a duration needs a unit; write \"30s\" for seconds or \"30ms\" for milliseconds",
+        ],
+    ),
+    ("max_age = \"8d\"", &["m.toml:7:11: service[0].max_age: 8d is out of bounds; it must be between 1ms and 7d"]),
+    ("max_idle = -1", &["m.toml:7:12: service[0].max_idle: -1 is out of bounds; it must be between 0 and 65536"]),
+    ("hash = \"source\"", &["m.toml:7:8: service[0].hash: `hash` has no effect without balance = \"hash\""]),
+    (
+        "health = { tcp = true, http = \"/\" }",
+        &["m.toml:7:31: service[0].health.http: one of `tcp`, `http` and `https`, not several"],
+    ),
+    (
+        "health = { http = \"health\" }",
+        &["m.toml:7:19: service[0].health.http: a path begins with a slash; write \"/health\""],
+    ),
+    (
+        "health = { preset = \"aggressive\", timeout = \"6s\" }",
+        &[
+            "m.toml:7:45: service[0].health.timeout: `timeout` (6s) must not be longer than `interval` (5s); set `interval` too",
+        ],
+    ),
+    (
+        "health = { expect = 200 }",
+        &["m.toml:7:21: service[0].health.expect: this has no effect on a TCP check; name a path: http = \"/health\""],
+    ),
+    (
+        "outlier = { max_ejected = \"0%\" }",
+        &["m.toml:7:27: service[0].outlier.max_ejected: nothing could ever be ejected; write outlier = \"off\""],
+    ),
+    (
+        "outlier = { base = \"1h\" }",
+        &["m.toml:7:20: service[0].outlier.base: `base` (1h) must not be longer than `cap` (5m)"],
+    ),
+    (
+        "retry_budget = { ratio = 0.2 }",
+        &["m.toml:7:26: service[0].retry_budget.ratio: a percentage needs a % sign; write a number and a %: \"20%\""],
+    ),
+    ("tls = { cert = \"a\" }", &["m.toml:7:7: service[0].tls: `key` is missing; `cert` and `key` go together"]),
+    (
+        "[[service.endpoint]]\naddress = \"127.0.0.1:3001\"",
+        &[
+            "m.toml:8:11: service[0].endpoint[0].address: endpoint `127.0.0.1:3001` is there twice; give one of them a larger `weight`",
+        ],
+    ),
+    (
+        "[node]\nadmin = \"0.0.0.0:7900\"",
+        &[
+            "m.toml:8:9: node.admin: the admin interface is only served on loopback: it has no TLS and no tokens yet; write \"127.0.0.1:7900\", or \"off\"",
+        ],
+    ),
+    (
+        "[node]\nshutdown = { lead = \"30s\" }",
+        &[
+            "m.toml:8:21: node.shutdown.lead: `lead` (30s) must be shorter than `deadline` (30s), which counts from the signal too",
+        ],
+    ),
+    (
+        "[[listener]]\nname = \"b\"\nbind = \"127.0.0.1:8080\"",
+        &[
+            "m.toml:9:8: listener[1].bind: listener `web` listens on 127.0.0.1:8080 already; choose another port, or one listener with several routes",
+        ],
+    ),
+    (
+        "[[listener]]\nname = \"b\"\nbind = \"127.0.0.1:1\"\nprotocol = \"tcp\"\nservice = \"ap\"\nmax_head = \"1KiB\"",
+        &[
+            "m.toml:11:11: listener[1].service: there is no service `ap`; did you mean `app`?",
+            "m.toml:12:12: listener[1].max_head: this has no meaning on a listener with protocol = \"tcp\"",
+        ],
+    ),
+    (
+        "[[listener]]\nname = \"b\"\nbind = \"127.0.0.1:1\"\nredirect_https = true\n[[route]]\nname = \"r\"\nlistener = [\"web\", \"b\"]\nservice = \"app\"",
+        &["m.toml:13:20: route[0].listener[1]: listener `b` takes no routes: it redirects every request to https"],
+    ),
+    (
+        "[[route]]\nname = \"r\"\nservice = \"app\"\ntimeout = \"1s\"\nattempt_timeout = \"1s\"",
+        &[
+            "m.toml:11:19: route[0].attempt_timeout: `attempt_timeout` (1s) must be shorter than `timeout` (1s), which bounds all attempts together",
+        ],
+    ),
+    (
+        "[[route]]\nname = \"r\"\nservice = \"app\"\nhost = \"a\"\nretries = 3",
+        &[
+            "m.toml:10:1: route[0].host: unknown key; `host` belongs to `route.match`",
+            "m.toml:11:1: route[0].retries: unknown key; did you mean `retry`?",
+        ],
+    ),
+    (
+        "[[route]]\nname = \"a\"\nservice = \"app\"\n[[route]]\nname = \"b\"\nservice = \"app\"\nmatch = { path = \"/\" }",
+        &[
+            "m.toml:13:9: route[1].match: route `b` can never be taken: route `a` (line 7) takes all its requests on listener `web`; remove one of them, or let them differ",
+        ],
+    ),
+    (
+        "[[route]]\nname = \"r\"\nservice = \"app\"\nmatch = { path_exact = \"/a\" }\nrewrite_prefix = \"/b\"",
+        &[
+            "m.toml:11:18: route[0].rewrite_prefix: `rewrite_prefix` replaces a matched prefix, but this route matches by `path_exact`; match by `path`",
+        ],
+    ),
+    (
+        "[[service]]\nname = \"app\"\nendpoints = []",
+        &[
+            "m.toml:7:1: service[1]: a service needs at least one endpoint; write endpoints = [\"10.0.1.10:8080\", \"10.0.1.11:8080\"]",
+            "m.toml:8:8: service[1].name: there is another service `app`; the first one is on line 5",
+        ],
+    ),
+];
+
+#[test]
+fn messages() {
+    for (added, expected) in AFTER_SMALL {
+        let text = format!("{SMALL}{added}\n");
+        let errors: Vec<String> = shown(&text).into_iter().filter(|line| !line.contains(": warning: ")).collect();
+        assert_eq!(&errors, expected, "{text}");
+    }
+}
+
+#[test]
+fn warnings() {
+    for (added, expected) in [
+        (
+            "tls = { verify = false }",
+            "m.toml:7:18: warning: service[0].tls.verify: certificates of endpoints are not verified: anyone in between can read and change traffic; name the endpoints' authority with `ca` instead",
+        ),
+        (
+            "[[service]]\nname = \"b\"\nendpoints = [\"h:1\"]\n[[route]]\nname = \"r\"\nservice = \"app\"",
+            "m.toml:7:1: warning: service[1]: no route and no TCP listener uses service `b`",
+        ),
+        (
+            "health = { http = \"/\" }\ntls = true",
+            "m.toml:7:19: warning: service[0].health.http: this check speaks plain HTTP, but the service's endpoints speak TLS; write https in place of http",
+        ),
+    ] {
+        let config = good(&format!("{SMALL}{added}\n"));
+        let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings, [expected]);
+    }
+}
+
+#[test]
+fn all_errors_come_at_once() {
+    let text = "[[listener]]\nname = \"web\"\nbind = \":80\"\n[[route]]\nservice = \"x\"\n[[service]]\nname = \"y\"\nendpoints = [\"a\", \"b\"]\n[extra]\n";
+    let expected = [
+        "m.toml:3:8: listener[0].bind: an address is required in front of the port; write \"0.0.0.0:80\" for every IPv4 address, \"[::]:80\" for IPv6, \"127.0.0.1:80\" for this machine only",
+        "m.toml:4:1: route[0]: `name` is missing",
+        "m.toml:5:11: route[0].service: there is no service `x`; did you mean `y`?",
+        "m.toml:8:14: service[0].endpoints[0]: `a` has no port; write host:port, such as \"10.0.1.10:8080\"",
+        "m.toml:8:19: service[0].endpoints[1]: `b` has no port; write host:port, such as \"10.0.1.10:8080\"",
+        "m.toml:9:2: extra: unknown key; known here: node, listener, route, service",
+    ];
+    let expected: Vec<String> =
+        expected.iter().map(|line| line.replace("; did you mean `y`?", "; there are: `y`")).collect();
+    assert_eq!(shown(text), expected);
+    assert_eq!(
+        shown(""),
+        [
+            "m.toml: there is no [[listener]]: nothing would be served; write [[listener]] with a `name` and a `bind` below it"
+        ]
+    );
+}
+
+#[test]
+fn text_for_people() {
+    let result = read(&SMALL.replace("bind", "bnd"));
+    let expected = "\
+error: listener[0]: `bind` is missing
+ --> m.toml:1:1
+1 | [[listener]]
+  | ^^^^^^^^^^^^
+  = hint: write bind = \"0.0.0.0:8080\"
+
+error: listener[0].bnd: unknown key
+ --> m.toml:3:1
+3 | bnd = \"127.0.0.1:8080\"
+  | ^^^
+  = hint: did you mean `bind`?
+
+2 errors
+";
+    assert_eq!(render_text("m.toml".as_ref(), &result), expected);
+    let summary = "ok: m.toml: 1 listener, 1 route, 1 service with 1 endpoint\n";
+    assert_eq!(render_text("m.toml".as_ref(), &read(SMALL)), summary);
+}
+
+#[test]
+fn json_for_programs() {
+    let report = |text: &str| -> serde_json::Value {
+        serde_json::from_str(&render_json("m.toml".as_ref(), &read(text))).expect("JSON")
+    };
+    let refused = report(&SMALL.replace("bind", "bnd"));
+    assert_eq!((&refused["ok"], &refused["problems"][1]["line"]), (&false.into(), &3.into()));
+    assert_eq!(refused["problems"][1]["path"], "listener[0].bnd");
+    let accepted = report(SMALL);
+    assert_eq!((&accepted["ok"], &accepted["endpoints"]), (&true.into(), &1.into()));
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let route = "[[route]]\nname = \"r\"\nservice = \"app\"\n";
+    for added in [
+        "request_headers = { set = { authorization = \"Bearer s3cret\" }, remov = [] }",
+        "request_headers = { set = { authorization = \"s3cret\\n\" } }",
+        "request_headers = { set = { authorization = \" s3cret\", host = \"s3cret\" } }",
+        "match = { pat = \"/\", headers = { x-key = \"s3cret\" } }",
+        "request_headers = { set = { authorization = \"s3cret } }",
+        "[route.request_headers.set]\nx-a = \"s3cret",
+        "[route.request_headers.set]\nx-a = s3cret\nx-b = [\"s3cret\"]",
+        "[node]\nadmin_token = \"s3cret\"\npassword = [\"s3cret\", 5",
+    ] {
+        let result = read(&format!("{SMALL}{route}{added}\n"));
+        assert!(result.is_err(), "{added}");
+        let text = render_text("m.toml".as_ref(), &result) + &render_json("m.toml".as_ref(), &result);
+        assert!(!text.contains("s3cret"), "{added}\n{text}");
+    }
+}

@@ -1,0 +1,81 @@
+//! The examples are accepted, and the reference names every key.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::super::keys;
+use super::super::{check, parse};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+pub(super) fn examples() -> Vec<(PathBuf, String)> {
+    let entries = fs::read_dir(root().join("examples")).expect("the folder of examples");
+    let mut found: Vec<(PathBuf, String)> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .map(|path| (path.clone(), fs::read_to_string(&path).expect("an example")))
+        .collect();
+    found.sort();
+    assert!(found.len() >= 5, "{found:?}");
+    found
+}
+
+#[test]
+fn examples_are_accepted_without_a_warning() {
+    for (path, text) in examples() {
+        let config =
+            parse(&text, &path.display().to_string(), Path::new("")).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        assert_eq!(config.warnings, [], "{}", path.display());
+    }
+}
+
+/// The blocks marked as TOML in the reference are whole configurations.
+#[test]
+fn the_reference_is_true() {
+    let reference = fs::read_to_string(root().join("docs/config.md")).expect("docs/config.md");
+    let blocks: Vec<&str> = reference
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```").map(|(block, _rest)| block))
+        .collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let config = parse(block, "docs/config.md", Path::new("")).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        assert_eq!(config.warnings, [], "{block}");
+    }
+    for section in keys::ALL {
+        for key in section.names {
+            assert!(
+                reference.contains(&format!("`{key}`")),
+                "docs/config.md does not name `{key}` of {}",
+                section.section
+            );
+        }
+    }
+}
+
+#[test]
+fn files_are_tried_by_check_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mainstay.toml");
+    let text = "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:1\"\ntls = { cert = \"a.pem\", key = \"a.key\" }\n[[service]]\nname = \"app\"\nendpoints = [\"127.0.0.1:2\"]\n";
+    fs::write(&file, text).expect("written");
+    assert!(super::super::load(&file).is_ok());
+    let problems = check(&file).expect_err("there is no certificate");
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(problems[0].message.contains("a.pem") && problems[0].path == "listener[0].tls", "{problems:#?}");
+
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    fs::write(folder.path().join("a.pem"), pair.cert.pem()).expect("written");
+    fs::write(folder.path().join("a.key"), "nothing").expect("written");
+    assert!(check(&file).expect_err("there is no key")[0].message.contains("a.key"));
+    fs::write(folder.path().join("a.key"), pair.signing_key.serialize_pem()).expect("written");
+    assert_eq!(check(&file).expect("a pair").warnings, []);
+
+    let missing = check(&folder.path().join("missing.toml")).expect_err("no file");
+    assert!(missing[0].to_string().contains("cannot read the file"), "{missing:#?}");
+    fs::write(&file, b"a = \"\xff\"").expect("written");
+    assert!(check(&file).expect_err("no text")[0].message.contains("not UTF-8"));
+}
