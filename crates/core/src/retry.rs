@@ -12,7 +12,7 @@ pub struct Policy {
     pub attempts: u32,
     /// Waits between attempts at endpoints that answered with a failure; a refused connection is retried at once.
     pub backoff: backoff::Policy,
-    /// Also retry idempotent requests that were answered 502, 503 or 504.
+    /// Also retry idempotent requests that were answered 5xx.
     pub on_5xx: bool,
     /// Also retry idempotent requests whose attempt timed out.
     pub on_timeout: bool,
@@ -35,7 +35,7 @@ pub enum Failure {
     Reset,
     /// No response in time.
     Timeout,
-    /// An answer 502, 503 or 504, not yet relayed.
+    /// An answer 5xx, not yet relayed.
     Status(u16),
     /// A response that is not valid HTTP.
     Malformed,
@@ -84,7 +84,7 @@ pub fn decide(policy: &Policy, situation: &Situation) -> Verdict {
         // at once too.
         Failure::Reset if repeatable => Verdict::RetryAfterBackoff,
         Failure::Timeout if repeatable && policy.on_timeout => Verdict::RetryAfterBackoff,
-        Failure::Status(502..=504) if repeatable && policy.on_5xx => Verdict::RetryAfterBackoff,
+        Failure::Status(500..=599) if repeatable && policy.on_5xx => Verdict::RetryAfterBackoff,
         Failure::StaleConnection
         | Failure::Reset
         | Failure::Timeout
@@ -128,11 +128,11 @@ mod tests {
             (Failure::StaleConnection, [RetryNow, RetryNow, GiveUp, GiveUp]),
             (Failure::Reset, [RetryAfterBackoff, RetryAfterBackoff, GiveUp, GiveUp]),
             (Failure::Timeout, [GiveUp, RetryAfterBackoff, GiveUp, GiveUp]),
-            (Failure::Status(500), [GiveUp; 4]),
-            (Failure::Status(502), [GiveUp, RetryAfterBackoff, GiveUp, GiveUp]),
+            (Failure::Status(499), [GiveUp; 4]),
+            (Failure::Status(500), [GiveUp, RetryAfterBackoff, GiveUp, GiveUp]),
             (Failure::Status(503), [GiveUp, RetryAfterBackoff, GiveUp, GiveUp]),
-            (Failure::Status(504), [GiveUp, RetryAfterBackoff, GiveUp, GiveUp]),
-            (Failure::Status(505), [GiveUp; 4]),
+            (Failure::Status(599), [GiveUp, RetryAfterBackoff, GiveUp, GiveUp]),
+            (Failure::Status(600), [GiveUp; 4]),
             (Failure::Malformed, [GiveUp; 4]),
         ];
         for (failure, expected) in table {

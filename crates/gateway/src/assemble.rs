@@ -191,6 +191,6 @@ fn hint(error: &std::io::Error, address: SocketAddr) -> String {
         std::io::ErrorKind::AddrNotAvailable => {
             format!("this machine has no address {}; `ip address` lists those it has", address.ip())
         }
-        _other => error.to_string(),
+        _other => format!("check the address {address} in `bind`"),
     }
 }

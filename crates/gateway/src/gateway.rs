@@ -52,7 +52,7 @@ impl std::fmt::Debug for Gateway {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener's address could not be bound.
-    #[error("listener `{listener}`: cannot listen on {bind}: {hint}")]
+    #[error("listener `{listener}`: cannot listen on {bind}")]
     Bind {
         /// The listener's name.
         listener: String,

@@ -94,6 +94,29 @@ pub struct Service {
     pub retry_budget: Mutex<mainstay_core::budget::Budget>,
 }
 
+impl Service {
+    /// Which endpoints get traffic: those that are up; if none is, those of which nothing is known yet; if there is none of
+    /// these either, all that are not draining, if the service fails open.
+    pub fn eligible(&self) -> Vec<bool> {
+        let in_state = |wanted: health::State| -> Vec<bool> {
+            let takes = |endpoint: &Arc<Endpoint>| {
+                !endpoint.is_draining() && !endpoint.ejected.load(Ordering::Acquire) && endpoint.health() == wanted
+            };
+            self.endpoints.iter().map(takes).collect()
+        };
+        for wanted in [health::State::Up, health::State::Unknown] {
+            let list = in_state(wanted);
+            if list.contains(&true) {
+                return list;
+            }
+        }
+        match self.spec.when_empty {
+            spec::WhenEmpty::Refuse => vec![false; self.endpoints.len()],
+            spec::WhenEmpty::FailOpen => self.endpoints.iter().map(|endpoint| !endpoint.is_draining()).collect(),
+        }
+    }
+}
+
 /// An endpoint: health, load and counters.
 #[derive(Debug)]
 pub struct Endpoint {

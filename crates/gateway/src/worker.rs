@@ -107,7 +107,7 @@ impl Worker {
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Apply { state, tls, sockets, done } => {
-                    worker.apply(&state, &tls, sockets, &mut listening);
+                    worker.apply(&state, &tls, sockets, &mut listening).await;
                     // Nobody may be waiting any more, which is no reason to stop.
                     let _told = done.try_send(());
                 }
@@ -124,7 +124,7 @@ impl Worker {
         worker.log.flush();
     }
 
-    fn apply(
+    async fn apply(
         self: &Rc<Self>,
         state: &State,
         tls: &Tls,
@@ -139,8 +139,8 @@ impl Worker {
             .collect();
         for name in gone {
             if let Some(known) = listening.remove(&name) {
-                let worker = Rc::clone(self);
-                task::spawn_local(Kind::Listener, async move { known.close(&worker).await });
+                // Awaited, so that the address is free again once the reload is through.
+                known.close(self).await;
             }
         }
         for (name, listener) in &table.listeners {

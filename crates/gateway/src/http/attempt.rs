@@ -56,10 +56,11 @@ pub(crate) enum Failed {
     ClientGone,
 }
 
-/// Makes one attempt at endpoint `index`.
+/// Makes one attempt at endpoint `index`, on a `fresh` connection or on any.
 pub(crate) async fn run(
     run: &Run<'_>,
     index: usize,
+    fresh: bool,
     client: &mut Stream,
     exchange: &mut Exchange,
 ) -> Result<Answered, Failed> {
@@ -70,7 +71,8 @@ pub(crate) async fn run(
     let deadline =
         run.route.state.spec.attempt_timeout.map_or(run.deadline, |limit| now.after(limit).min(run.deadline));
     let idempotent = exchange.head.is_idempotent(exchange.head_bytes());
-    let connection = match endpoint.pool.take(now, connections(run), !idempotent) {
+    let kept = if fresh { None } else { endpoint.pool.take(now, connections(run), !idempotent) };
+    let connection = match kept {
         Some(connection) => connection,
         // Boxed because it is rare: the memory of a connection's task is sized for its largest part.
         None => Box::pin(connect(run, index, now, deadline)).await?,

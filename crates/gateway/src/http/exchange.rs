@@ -196,15 +196,17 @@ fn hash_key(route: &Route, exchange: &Exchange, client: IpAddr) -> Option<u64> {
 /// Attempts until one is answered or none is left.
 async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, key: Option<u64>) -> Next {
     let mut last = respond::NO_ENDPOINT;
+    // Where one idle connection was stale, so may be the others: the next attempt opens a new one.
+    let mut fresh = false;
     loop {
-        let Some(index) = choose(run, exchange, key) else {
+        let Some(index) = choose(run, exchange, key, fresh) else {
             if last.reason == respond::NO_ENDPOINT.reason {
                 raise(&run.route.service.state.empty);
             }
             return give_up(run, client, exchange, last).await;
         };
         let started = run.worker.clock.now();
-        let result = attempt::run(run, index, client, exchange).await;
+        let result = attempt::run(run, index, fresh, client, exchange).await;
         let duration = run.worker.clock.now().since(started);
         let failed = match result {
             Ok(answered) => {
@@ -224,10 +226,8 @@ async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, k
                 exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused });
                 run.worker.endpoint_failed(&run.route.service, index, failure);
                 last = respond::after(failure);
-                let again = failure == Failure::StaleConnection;
-                if !again {
-                    exchange.tried.push(index);
-                }
+                fresh |= failure == Failure::StaleConnection;
+                exchange.tried.push(index);
                 if !retry(run, exchange, failure, sent).await {
                     return give_up(run, client, exchange, last).await;
                 }
@@ -262,8 +262,11 @@ async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, k
     }
 }
 
-fn choose(run: &Run<'_>, exchange: &Exchange, key: Option<u64>) -> Option<usize> {
-    run.worker.with_rng(|rng| run.route.service.pick(key, &exchange.tried, rng))
+/// Chooses an endpoint that was not tried yet. After a stale connection one that was tried will do if there is no other:
+/// nothing was wrong with the endpoint.
+fn choose(run: &Run<'_>, exchange: &Exchange, key: Option<u64>, after_stale: bool) -> Option<usize> {
+    let pick = |excluded: &[usize]| run.worker.with_rng(|rng| run.route.service.pick(key, excluded, rng));
+    pick(&exchange.tried).or_else(|| if after_stale { pick(&[]) } else { None })
 }
 
 async fn give_up(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, error: respond::OwnError) -> Next {
@@ -273,7 +276,7 @@ async fn give_up(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, er
 /// Whether a response that says that the endpoint cannot serve is dropped for another attempt. If not, the client gets it.
 async fn retry_answer(run: &Run<'_>, index: usize, exchange: &mut Exchange) -> bool {
     let status = exchange.response.status;
-    if !matches!(status, 502..=504) || !run.route.state.spec.retry.on_5xx {
+    if !matches!(status, 500..=599) || !run.route.state.spec.retry.on_5xx {
         return false;
     }
     let again = retry(run, exchange, Failure::Status(status), Sent::Something).await;

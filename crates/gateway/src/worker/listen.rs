@@ -72,6 +72,8 @@ impl Listening {
     /// Stops accepting. What the kernel has queued is taken first: closing the socket would reset it.
     pub(crate) async fn close(self, worker: &Rc<Worker>) {
         self.accepting.abort();
+        // The task holds the socket open until it is gone.
+        let _aborted = self.accepting.await;
         if let Ok(socket) = socket2::SockRef::from(&*self.socket).try_clone() {
             let _best_effort = socket::stop_listening_softly(&socket.into());
         }

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mainstay_core::balance::{Balancer, Candidate};
 use mainstay_core::random::{self, Rng};
-use mainstay_core::{health, route};
+use mainstay_core::route;
 
 use super::pool::Pool;
 use crate::http1::write::Ops;
-use crate::spec::{Protocol, WhenEmpty};
+use crate::spec::Protocol;
 use crate::state::{self, State};
 
 /// TLS settings that belong to a [`State`], by the names of listeners and services.
@@ -152,34 +152,13 @@ impl Service {
         let epoch = self.state.epoch.load(Ordering::Acquire);
         let mut balancer = self.balancer.borrow_mut();
         if epoch != self.seen_epoch.get() {
-            balancer.set_eligible(&eligible(&self.state));
+            balancer.set_eligible(&self.state.eligible());
             self.seen_epoch.set(epoch);
         }
         let load = |index: usize| {
             self.state.endpoints.get(index).map_or(0, |endpoint| endpoint.in_flight.load(Ordering::Relaxed))
         };
         balancer.pick(key, load, excluded, rng)
-    }
-}
-
-/// Which endpoints may be chosen: those that are up; if none is, those of which nothing is known yet; if there is none of
-/// these either, all that are not draining, if the service fails open.
-fn eligible(service: &state::Service) -> Vec<bool> {
-    let in_state = |wanted: health::State| -> Vec<bool> {
-        let takes = |endpoint: &Arc<state::Endpoint>| {
-            !endpoint.is_draining() && !endpoint.ejected.load(Ordering::Acquire) && endpoint.health() == wanted
-        };
-        service.endpoints.iter().map(takes).collect()
-    };
-    for wanted in [health::State::Up, health::State::Unknown] {
-        let list = in_state(wanted);
-        if list.contains(&true) {
-            return list;
-        }
-    }
-    match service.spec.when_empty {
-        WhenEmpty::Refuse => vec![false; service.endpoints.len()],
-        WhenEmpty::FailOpen => service.endpoints.iter().map(|endpoint| !endpoint.is_draining()).collect(),
     }
 }
 
