@@ -148,8 +148,7 @@ fn start(config: &Config) -> Result<Arc<Gateway>, Failure> {
     Gateway::start(config.spec.clone()).map_err(|error| {
         let failure = Failure::from_error(&error);
         match &error {
-            // Its message says what to do already.
-            StartError::Bind { .. } => failure,
+            StartError::Bind { hint, .. } => failure.hint(hint),
             StartError::Tls { .. } => failure.hint("`mainstay check -c FILE` looks at every file that is named"),
             StartError::Spec(_) => failure,
             StartError::Worker(_) => {
