@@ -173,7 +173,7 @@ fn drained(node: &Node, request: &DrainRequest) -> Option<DrainAnswer> {
         endpoint: request.endpoint.clone(),
         draining: endpoint.is_draining(),
         in_flight: u64::from(endpoint.in_flight.load(std::sync::atomic::Ordering::Relaxed)),
-        eligible: crate::admin::snapshot::eligible(service).iter().filter(|eligible| **eligible).count() as u64,
+        eligible: service.eligible().iter().filter(|eligible| **eligible).count() as u64,
     })
 }
 

@@ -143,7 +143,7 @@ pub struct ServiceStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceState {
-    /// Every endpoint that is not drained on purpose gets traffic.
+    /// Every endpoint that is not drained on purpose is up and gets traffic.
     Healthy,
     /// Some endpoints do.
     Degraded,

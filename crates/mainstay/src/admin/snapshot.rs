@@ -71,7 +71,7 @@ pub fn routes(state: &State, sampler: &Sampler, now: Instant) -> Vec<RouteStatus
 pub fn services(state: &State, sampler: &Sampler, now: Instant) -> Vec<ServiceStatus> {
     let clock = SystemTime::now();
     let status = |(at, service): (usize, &Arc<Service>)| {
-        let eligible = eligible(service);
+        let eligible = service.eligible();
         let endpoints: Vec<EndpointStatus> = service
             .endpoints
             .iter()
@@ -94,24 +94,12 @@ pub fn services(state: &State, sampler: &Sampler, now: Instant) -> Vec<ServiceSt
     state.services.iter().enumerate().map(status).collect()
 }
 
-/// Which endpoints get traffic: those that are up; if there are none, those of which nothing is known yet.
-pub fn eligible(service: &Service) -> Vec<bool> {
-    let in_state = |wanted: health::State| {
-        move |endpoint: &Arc<Endpoint>| {
-            !endpoint.is_draining()
-                && !endpoint.ejected.load(Ordering::Acquire)
-                && endpoint.health() == wanted
-                && lock(&endpoint.resolved).is_some()
-        }
-    };
-    let up: Vec<bool> = service.endpoints.iter().map(in_state(health::State::Up)).collect();
-    if up.contains(&true) { up } else { service.endpoints.iter().map(in_state(health::State::Unknown)).collect() }
-}
-
 fn service_state(endpoints: &[EndpointStatus]) -> ServiceState {
+    // Traffic to endpoints that are not proven is an attempt, not health.
+    let well = |endpoint: &EndpointStatus| endpoint.eligible && endpoint.health == health_word(health::State::Up);
     if endpoints.iter().all(|endpoint| !endpoint.eligible) {
         ServiceState::Down
-    } else if endpoints.iter().all(|endpoint| endpoint.eligible || endpoint.draining) {
+    } else if endpoints.iter().all(|endpoint| endpoint.draining || well(endpoint)) {
         ServiceState::Healthy
     } else {
         ServiceState::Degraded
@@ -175,7 +163,10 @@ pub fn verdict(ready: bool, leaving: bool, services: &[ServiceStatus]) -> String
     let all = services.len();
     let named = |wanted: ServiceState| {
         let describe = |service: &ServiceStatus| {
-            format!("{} ({} of {} endpoints)", service.name, service.eligible, service.endpoints.len())
+            let up =
+                |endpoint: &&EndpointStatus| endpoint.eligible && endpoint.health == health_word(health::State::Up);
+            let up = service.endpoints.iter().filter(up).count();
+            format!("{} ({up} of {} endpoints up)", service.name, service.endpoints.len())
         };
         let found = services.iter().filter(|service| service.state == wanted);
         found.map(describe).collect::<Vec<_>>()

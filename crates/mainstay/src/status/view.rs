@@ -263,7 +263,7 @@ mod tests {
         );
         let page = render(&status(|endpoint| endpoint.set_health(health::State::Down)), Paint::Plain);
         assert!(
-            page.starts_with("serving, degraded: 0 of 1 services healthy; degraded: shop (1 of 2 endpoints)"),
+            page.starts_with("serving, degraded: 0 of 1 services healthy; degraded: shop (1 of 2 endpoints up)"),
             "{page}"
         );
     }
@@ -294,7 +294,7 @@ mod tests {
         }
         let services = snapshot::services(&state, &Sampler::default(), Instant::now());
         let verdict = snapshot::verdict(true, false, &services);
-        assert_eq!(verdict, "NOT SERVING: 0 of 1 services healthy; down: shop (0 of 2 endpoints)");
+        assert_eq!(verdict, "NOT SERVING: 0 of 1 services healthy; down: shop (0 of 2 endpoints up)");
     }
 
     #[test]
