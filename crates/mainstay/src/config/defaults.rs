@@ -21,8 +21,8 @@ pub fn node_name() -> String {
     }
 }
 
-/// The admin socket: in the user's runtime folder if there is one, else in `/run` for root, else in a folder of the user's
-/// own in `/tmp`. `mainstay status` and `mainstay drain` look for it in the same place.
+/// The admin socket: in the user's runtime folder if there is one, else in `/run` for root, else in a folder of the
+/// user's own in `/tmp`. `mainstay status` and `mainstay drain` look for it in the same place.
 pub fn admin_socket() -> PathBuf {
     if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
         return PathBuf::from(folder).join("mainstay/admin.sock");

@@ -1,5 +1,5 @@
-//! The files that a configuration names: whether they are there and hold what they should. Looked at by `check` (and by the
-//! gateway when it loads them), not by `parse`, which touches nothing but the text.
+//! The files that a configuration names: whether they are there and hold what they should. Looked at by `check` (and by
+//! the gateway when it loads them), not by `parse`, which touches nothing but the text.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -101,9 +101,8 @@ fn check_dates(reader: &Reader<'_>, certificate: &Certificate, place: &Place, no
 fn explain(error: &tls::TlsError) -> Fault {
     let fault = Fault::new(error.to_string());
     match error {
-        tls::TlsError::Unreadable { .. } => {
-            fault.hint("paths are relative to the configuration's folder; the user that Mainstay runs as must be able to read the file")
-        }
+        tls::TlsError::Unreadable { .. } => fault
+            .hint("paths are relative to the configuration's folder; Mainstay's user must be able to read the file"),
         tls::TlsError::NoCertificate { .. }
         | tls::TlsError::NoKey { .. }
         | tls::TlsError::EncryptedKey { .. }

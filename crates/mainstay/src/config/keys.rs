@@ -27,8 +27,8 @@ sections! {
     /// The phases of a shutdown.
     SHUTDOWN = "node.shutdown": "lead", "deadline";
     /// Where connections come in.
-    LISTENER = "listener": "name", "bind", "protocol", "service", "idle_timeout", "tls", "trusted_proxies", "head_timeout",
-        "keep_alive_timeout", "body_timeout", "max_head", "max_headers", "max_connections", "redirect_https";
+    LISTENER = "listener": "name", "bind", "protocol", "service", "idle_timeout", "tls", "trusted_proxies",
+        "head_timeout", "keep_alive_timeout", "body_timeout", "max_head", "max_headers", "max_connections", "redirect_https";
     /// TLS towards clients.
     LISTENER_TLS = "listener.tls": "cert", "key", "certificates", "client_auth", "client_ca";
     /// A certificate and its key.

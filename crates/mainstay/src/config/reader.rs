@@ -1,4 +1,4 @@
-//! Reading a parsed document by hand rather than by derive, so that one pass finds every problem and not only the first.
+//! Reading a parsed document by hand rather than by derive, so that one pass finds every problem, not only the first.
 //!
 //! A [`Section`] is a table, an [`Item`] a value, a [`Field`] what came of reading one key. Whoever reads gets a usable
 //! value in any case and goes on; what was wrong is with the [`Reader`].
@@ -50,7 +50,7 @@ impl<'t> Reader<'t> {
         self.report(Severity::Error, place, fault);
     }
 
-    /// An error only if the document parsed as a whole: what seems to be missing may else only not have been understood.
+    /// An error only if the document parsed as a whole: else what seems to be missing may not have been understood.
     pub(super) fn error_if_whole(&self, place: &Place, fault: Fault) {
         if !self.source.is_recovered() {
             self.error(place, fault);

@@ -152,8 +152,8 @@ fn check_idle_listeners(reader: &Reader<'_>, parts: &Parts<'_>) {
     }
 }
 
-/// Each listener has a table of its own, so a route may be shadowed on one listener and not on another; that is an error
-/// all the same, since the route can be told not to serve the listener.
+/// Each listener has a table of its own, so a route may be shadowed on one listener and not on another; that is an
+/// error all the same, since the route can be told not to serve the listener.
 fn check_shadows(reader: &Reader<'_>, parts: &Parts<'_>) {
     let mut found: BTreeMap<(usize, usize), Vec<&str>> = BTreeMap::new();
     for listener in parts.listeners.iter().filter(|read| read.takes_routes()) {

@@ -169,10 +169,10 @@ mod tests {
             let excerpt = Source::new(text, true).excerpt(&(at..at + 3)).expect("a line");
             assert!(!excerpt.line.contains("s3cret"), "{excerpt:?}");
         }
-        let text = "a = \"s3cret\", b = 2";
+        let text = "a = \"s3cret\", b = 2, c = \"s3cret\"";
         let mut source = Source::new(text, false);
-        source.hide(vec![4..12]);
-        assert_eq!(source.excerpt(&(14..15)).expect("a line").line, "a = \"******\", b = 2");
+        source.hide(vec![25..33, 4..12]);
+        assert_eq!(source.excerpt(&(14..15)).expect("a line").line, "a = \"******\", b = 2, c = \"******\"");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Quantities as people write them: `500ms`, `64KiB`, `20%`. A number without its unit is refused, since a guess that is
-//! wrong by a factor of a thousand is an outage.
+//! Quantities as people write them: `500ms`, `64KiB`, `20%`. A number without its unit is refused, since a guess that
+//! is wrong by a factor of a thousand is an outage.
 
 use std::time::Duration;
 

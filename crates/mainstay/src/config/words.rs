@@ -34,7 +34,8 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, Fault> {
     let port = text.strip_prefix(':').or_else(|| text.strip_prefix("*:")).unwrap_or(text);
     if let Ok(port) = port.parse::<u16>() {
         return Err(Fault::new("an address is required in front of the port").hint(format!(
-            "write \"0.0.0.0:{port}\" for every IPv4 address, \"[::]:{port}\" for IPv6, \"127.0.0.1:{port}\" for this machine only"
+            "write \"0.0.0.0:{port}\" for every IPv4 address, \"[::]:{port}\" for IPv6, \"127.0.0.1:{port}\" for \
+             this machine only"
         )));
     }
     if let Some(port) = text.strip_prefix("localhost:") {

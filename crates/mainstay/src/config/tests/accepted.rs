@@ -9,46 +9,8 @@ use mainstay_gateway::spec::{AccessLog, Address, HashKey, Http, ListenerTls, Pro
 use super::super::{Arguments, proxy};
 use super::{SMALL, good, read};
 
-fn http(protocol: &Protocol) -> &Http {
-    match protocol {
-        Protocol::Http(http) => http,
-        Protocol::Tcp { .. } => panic!("TCP"),
-    }
-}
-
-#[test]
-fn the_smallest_has_every_default() {
-    let config = good(SMALL);
-    assert_eq!(config.warnings, []);
-    assert_eq!(config.admin, Some("127.0.0.1:7900".parse().unwrap()));
-    assert!(config.admin_socket.is_some());
-    let spec = config.spec;
-    assert!(spec.node.workers >= 1 && !spec.node.name.is_empty());
-    assert_eq!(spec.node.access_log, AccessLog::Stdout);
-    assert_eq!((spec.node.shutdown.lead, spec.node.shutdown.deadline), (Duration::ZERO, Duration::from_secs(30)));
-    let [listener] = spec.listeners.as_slice() else { panic!("{:?}", spec.listeners) };
-    assert_eq!((listener.max_connections, &listener.tls), (65_536, &None));
-    assert_eq!(http(&listener.protocol).max_head_bytes, 65_536);
-    let [route] = spec.routes.as_slice() else { panic!("{:?}", spec.routes) };
-    assert_eq!(
-        (route.name.as_str(), route.service.as_str(), route.listeners.as_slice()),
-        ("default", "app", &["web".to_owned()][..])
-    );
-    assert_eq!((route.timeout, route.attempt_timeout), (Duration::from_secs(30), None));
-    assert_eq!(route.retry, retry::Policy::default());
-    let [service] = spec.services.as_slice() else { panic!("{:?}", spec.services) };
-    assert_eq!(
-        service.health.as_ref().map(|check| (check.policy, check.probe.clone())),
-        Some((health::Policy::default(), Probe::Tcp))
-    );
-    assert_eq!(service.outlier, Some(outlier::Policy::default()));
-    assert_eq!((service.balance.policy, service.when_empty), (balance::Policy::LeastRequest, WhenEmpty::Refuse));
-}
-
-#[test]
-fn every_setting_arrives() {
-    let config = good(
-        r#"
+/// Every key with a value of its own, or nearly.
+const EVERYTHING: &str = r#"
         node = { name = "lb1", workers = 3, admin = "off", admin_socket = "off", access_log = "log/access", shutdown = { lead = "2s", deadline = "1m" } }
         [[listener]]
         name = "a"
@@ -92,8 +54,47 @@ fn every_setting_arrives() {
         [[service.endpoint]]
         address = "[::1]:5432"
         drain = true
-        "#,
+        "#;
+
+fn http(protocol: &Protocol) -> &Http {
+    match protocol {
+        Protocol::Http(http) => http,
+        Protocol::Tcp { .. } => panic!("TCP"),
+    }
+}
+
+#[test]
+fn the_smallest_has_every_default() {
+    let config = good(SMALL);
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.admin, Some("127.0.0.1:7900".parse().unwrap()));
+    assert!(config.admin_socket.is_some());
+    let spec = config.spec;
+    assert!(spec.node.workers >= 1 && !spec.node.name.is_empty());
+    assert_eq!(spec.node.access_log, AccessLog::Stdout);
+    assert_eq!((spec.node.shutdown.lead, spec.node.shutdown.deadline), (Duration::ZERO, Duration::from_secs(30)));
+    let [listener] = spec.listeners.as_slice() else { panic!("{:?}", spec.listeners) };
+    assert_eq!((listener.max_connections, &listener.tls), (65_536, &None));
+    assert_eq!(http(&listener.protocol).max_head_bytes, 65_536);
+    let [route] = spec.routes.as_slice() else { panic!("{:?}", spec.routes) };
+    assert_eq!(
+        (route.name.as_str(), route.service.as_str(), route.listeners.as_slice()),
+        ("default", "app", &["web".to_owned()][..])
     );
+    assert_eq!((route.timeout, route.attempt_timeout), (Duration::from_secs(30), None));
+    assert_eq!(route.retry, retry::Policy::default());
+    let [service] = spec.services.as_slice() else { panic!("{:?}", spec.services) };
+    assert_eq!(
+        service.health.as_ref().map(|check| (check.policy, check.probe.clone())),
+        Some((health::Policy::default(), Probe::Tcp))
+    );
+    assert_eq!(service.outlier, Some(outlier::Policy::default()));
+    assert_eq!((service.balance.policy, service.when_empty), (balance::Policy::LeastRequest, WhenEmpty::Refuse));
+}
+
+#[test]
+fn every_setting_of_node_and_listeners_arrives() {
+    let config = good(EVERYTHING);
     assert_eq!((config.admin, &config.admin_socket), (None, &None));
     let spec = config.spec;
     assert_eq!((spec.node.name.as_str(), spec.node.workers), ("lb1", 3));
@@ -110,6 +111,11 @@ fn every_setting_arrives() {
         spec.listeners[2].protocol,
         Protocol::Tcp { service: "db".to_owned(), idle_timeout: Duration::from_secs(3_600) }
     );
+}
+
+#[test]
+fn every_setting_of_routes_and_services_arrives() {
+    let spec = good(EVERYTHING).spec;
     let route = &spec.routes[0];
     assert_eq!(route.listeners, ["a"], "neither the redirect nor TCP takes routes");
     assert_eq!(
