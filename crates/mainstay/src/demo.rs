@@ -135,7 +135,8 @@ fn audience(options: Options) -> Result<Audience, Failure> {
     if options.json {
         return Ok(Audience::Nobody);
     }
-    if options.plain || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+    let steerable = std::env::var_os("TERM").is_some_and(|name| name != "dumb");
+    if options.plain || !steerable || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Ok(Audience::plain(options.duration));
     }
     Audience::live()

@@ -42,6 +42,8 @@ pub(crate) struct Report {
     seconds_without_failure_percent: Option<f64>,
     /// Of successful requests, from when they were due.
     latency_ms: Latency,
+    /// The longest that a client slept beyond the time when its request was due: the machine was busy with other things.
+    machine_late_ms: Option<f64>,
     /// The request that took longest.
     slowest: Option<Slowest>,
     /// The POST requests.
@@ -137,6 +139,7 @@ impl Report {
             seconds_without_failure: clean,
             seconds_without_failure_percent: percent(clean, busy).map(|percent| rounded(percent, 2)),
             latency_ms: Latency { p50, p99, p999 },
+            machine_late_ms: tally.latest_wake().map(millis),
             slowest: slowest(tally, incidents),
             orders: orders(tally.confirmed(), order_lines),
             failures: tally.failures().clone(),

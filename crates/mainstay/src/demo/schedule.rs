@@ -102,8 +102,9 @@ pub(crate) fn plan(duration: Duration) -> Vec<Fault> {
     let weights: f64 = kinds.iter().map(|kind| kind.weight()).sum::<f64>() * rounds as f64;
     let mut faults = Vec::with_capacity(kinds.len() * rounds);
     let mut begin = lead;
-    let mut victim = 0;
-    for _round in 0..rounds {
+    for round in 0..rounds {
+        // Another round meets another endpoint with the same fault.
+        let mut victim = round;
         for kind in kinds {
             let slot = available.mul_f64(kind.weight() / weights);
             let endpoint = (*kind != Kind::Reload).then_some(victim % ENDPOINTS);
@@ -111,8 +112,6 @@ pub(crate) fn plan(duration: Duration) -> Vec<Fault> {
             faults.push(Fault { kind: *kind, endpoint, begin, end: begin + kind.active(slot) });
             begin += slot;
         }
-        // Another round meets another endpoint with the same fault, whatever the number of kinds.
-        victim += 1;
     }
     faults
 }

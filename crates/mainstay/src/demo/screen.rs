@@ -7,6 +7,9 @@ use crate::demo::report::{grouped, seconds};
 use crate::demo::schedule::{ENDPOINTS, Fault, Kind, NAMES};
 use crate::demo::tally::{Recent, Second};
 
+/// From this width on everything is shown.
+const WIDE: usize = 100;
+
 /// How a piece of text is meant; the terminal chooses colours by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -109,8 +112,9 @@ pub(crate) struct Scene {
 /// The lines of a screen of the given size, never more or wider than it.
 pub(crate) fn render(scene: &Scene, width: usize, height: usize) -> Vec<Line> {
     let mut lines = vec![verdict(scene, width), figures(scene), Line::new()];
-    lines.push(endpoint_heading());
-    lines.extend(scene.endpoints.iter().zip(NAMES).map(|(row, name)| endpoint(name, row)));
+    let wide = width >= WIDE;
+    lines.push(endpoint_heading(wide));
+    lines.extend(scene.endpoints.iter().zip(NAMES).map(|(row, name)| endpoint(name, row, wide)));
     lines.push(Line::new());
     lines.extend(sparklines(scene, width));
     lines.push(Line::new());
@@ -124,7 +128,7 @@ pub(crate) fn render(scene: &Scene, width: usize, height: usize) -> Vec<Line> {
         lines.push(Line::new());
     }
     lines.truncate(height.saturating_sub(1));
-    lines.push(Line::of(Tone::Dim, "q ends early with the report").right(width, Tone::Dim, &scene.status_command));
+    lines.push(Line::of(Tone::Dim, "q ends it").right(width, Tone::Dim, &scene.status_command));
     lines.truncate(height);
     lines.into_iter().map(|line| line.cut(width)).collect()
 }
@@ -153,25 +157,23 @@ fn figures(scene: &Scene) -> Line {
         .and(Tone::Plain, format!("   {:.0}/s   p50 {}   p99 {}", recent.rate, ms(recent.p50), ms(recent.p99)))
 }
 
-fn endpoint_heading() -> Line {
-    let text = format!(
-        "{:<9} {:<17} {:>6} {:>9} {:>9} {:>9}   {}",
-        "endpoint", "is", "req/s", "p50", "p99", "answered", "the gateway says"
-    );
-    Line::of(Tone::Dim, text)
+fn endpoint_heading(wide: bool) -> Line {
+    let answers = if wide { format!("{:>8}  ", "answers") } else { String::new() };
+    let (name, is, rate, says) = ("endpoint", "is", "req/s", "the gateway says");
+    Line::of(Tone::Dim, format!("{name:<8} {is:<15} {rate:>5} {:>8} {:>8}  {answers}{says}", "p50", "p99"))
 }
 
-fn endpoint(name: &str, row: &EndpointRow) -> Line {
+fn endpoint(name: &str, row: &EndpointRow, wide: bool) -> Line {
     let (tone, state) = match row.fault {
         None => (Tone::Plain, "running"),
         Some(kind) => (Tone::Bad, state(kind)),
     };
     let recent = &row.recent;
-    let (p50, p99) = (ms(recent.p50), ms(recent.p99));
-    let figures = format!("{:>6.0} {p50:>9} {p99:>9} {:>9}   ", recent.rate, grouped(row.answered));
+    let answers = if wide { format!("{:>8}  ", grouped(row.answered)) } else { String::new() };
+    let figures = format!("{:>5.0} {:>8} {:>8}  {answers}", recent.rate, ms(recent.p50), ms(recent.p99));
     let words_tone = if row.eligible { Tone::Good } else { Tone::Warn };
-    Line::of(Tone::Strong, format!("{name:<9} "))
-        .and(tone, format!("{state:<17} "))
+    Line::of(Tone::Strong, format!("{name:<8} "))
+        .and(tone, format!("{state:<15} "))
         .and(Tone::Plain, figures)
         .and(words_tone, row.words.clone())
 }
@@ -210,22 +212,20 @@ fn sparklines(scene: &Scene, width: usize) -> [Line; 2] {
 }
 
 fn fault_heading() -> Line {
-    let text = format!("{:<5}  {:<9} {:<18} {:<22} {:<20}", "at", "fault", "", "the gateway", "clients");
+    let text = format!("{:<5}  {:<9} {:<18} {:<22} {:<20}", "at", "fault", "", "gateway noticed after", "clients saw");
     Line::of(Tone::Dim, text.trim_end())
 }
 
 fn fault(incident: &Incident, effect: &Effect) -> Line {
     let (tone, gateway) = match (incident.noticed_after(), incident.back_after(), incident.ended) {
-        (Some(noticed), Some(back), _) => (Tone::Plain, format!("{}, back {}", short(noticed), short(back))),
-        (Some(noticed), None, _) if incident.fault.kind == Kind::Reload => {
-            (Tone::Plain, format!("after {}", seconds(noticed)))
-        }
-        (Some(noticed), None, _) => (Tone::Warn, format!("noticed after {}", seconds(noticed))),
-        (None, _, None) => (Tone::Warn, "not noticed yet".to_owned()),
+        (Some(noticed), Some(back), _) => (Tone::Plain, format!("{}, back {}", seconds(noticed), seconds(back))),
+        (Some(noticed), None, _) if incident.fault.kind == Kind::Reload => (Tone::Plain, seconds(noticed)),
+        (Some(noticed), None, _) => (Tone::Warn, seconds(noticed)),
+        (None, _, None) => (Tone::Warn, "not yet".to_owned()),
         (None, _, Some(_)) => (Tone::Dim, "not noticed".to_owned()),
     };
     let (effect_tone, seen) = match (effect.failed, effect.slow) {
-        (0, 0) => (Tone::Good, "saw nothing".to_owned()),
+        (0, 0) => (Tone::Good, "nothing".to_owned()),
         (0, slow) => (Tone::Warn, format!("{slow} slow")),
         (failed, 0) => (Tone::Bad, format!("{failed} failed")),
         (failed, slow) => (Tone::Bad, format!("{failed} failed, {slow} slow")),
@@ -235,10 +235,6 @@ fn fault(incident: &Incident, effect: &Effect) -> Line {
         .and(Tone::Plain, format!("{:<18} ", incident.fault.kind.label()))
         .and(tone, format!("{gateway:<22} "))
         .and(effect_tone, seen)
-}
-
-fn short(duration: Duration) -> String {
-    format!("{:.2} s", duration.as_secs_f64())
 }
 
 fn upcoming(scene: &Scene) -> Line {
@@ -323,9 +319,7 @@ mod tests {
         let first = shown.lines().next().unwrap();
         assert!(first.starts_with("mainstay demo  serving; 2 of 3 endpoints get traffic"), "{first}");
         assert!(first.ends_with("00:23 of 01:00"), "{first}");
-        for part in
-            ["4,600 requests   2 failed   99.956 %", "bravo     hung", "charlie   running", "saw nothing", "in 7 s"]
-        {
+        for part in ["4,600 requests   2 failed   99.956 %", "bravo    hung", "charlie  running", "nothing", "in 8 s"] {
             assert!(shown.contains(part), "`{part}` is not in\n{shown}");
         }
     }

@@ -70,6 +70,7 @@ pub(crate) struct Tally {
     recent: VecDeque<Sample>,
     configs: BTreeMap<u64, Duration>,
     confirmed: Vec<u64>,
+    latest_wake: Option<Duration>,
 }
 
 impl Tally {
@@ -118,6 +119,16 @@ impl Tally {
     /// Notes that an order was confirmed to the client.
     pub(crate) fn confirm(&mut self, order: u64) {
         self.confirmed.push(order);
+    }
+
+    /// Notes how much too late a client woke up for its request.
+    pub(crate) fn woke(&mut self, late: Duration) {
+        self.latest_wake = self.latest_wake.max(Some(late));
+    }
+
+    /// The most that a client woke up too late.
+    pub(crate) fn latest_wake(&self) -> Option<Duration> {
+        self.latest_wake
     }
 
     /// Requests that are done.

@@ -9,6 +9,9 @@ use crate::demo::tally::SLOW;
 /// Faults that are shown one by one; more than these are summed up by kind.
 const FAULTS_MAX: usize = 7;
 
+/// From here on it is worth saying that the machine itself made requests slow.
+const MACHINE_LATE_MS: f64 = 50.0;
+
 /// Kinds of failures that are shown.
 const FAILURES_MAX: usize = 3;
 
@@ -30,11 +33,14 @@ pub(crate) fn write_text(report: &Report, out: &mut dyn Write) -> fmt::Result {
     write_faults(report, out)?;
     write_failures(report, out)?;
     writeln!(out)?;
-    writeln!(
-        out,
-        "Counted by the clients. Noticed and back: by the gateway's status. Slow: over {} ms.",
-        SLOW.as_millis()
-    )?;
+    writeln!(out, "Counted by the clients. Noticed, back: by the gateway's status. Slow: > {} ms.", SLOW.as_millis())?;
+    if let Some(worst) = report.machine_late_ms.filter(|worst| *worst >= MACHINE_LATE_MS) {
+        writeln!(
+            out,
+            "This machine was busy: clients woke up to {} late, which counts as latency.",
+            millis(Some(worst))
+        )?;
+    }
     match &report.logs {
         Some(path) => writeln!(out, "Logs, kept because something failed: {path}"),
         None => writeln!(out, "Next: mainstay proxy --listen :8080 HOST:PORT HOST:PORT"),
@@ -74,11 +80,7 @@ fn write_figures(report: &Report, out: &mut dyn Write) -> fmt::Result {
         count => format!("; {count} done though failed"),
     };
     let (lost, twice) = (orders.lost, orders.executed_twice);
-    writeln!(
-        out,
-        "  orders (POST)        {:>9}   confirmed; {lost} lost; {twice} done twice{unsure}",
-        grouped(orders.confirmed)
-    )
+    writeln!(out, "  orders (POST)        {:>9}   done; {lost} lost; {twice} twice{unsure}", grouped(orders.confirmed))
 }
 
 fn write_faults(report: &Report, out: &mut dyn Write) -> fmt::Result {
@@ -173,6 +175,9 @@ fn write_failures(report: &Report, out: &mut dyn Write) -> fmt::Result {
     if failures.len() > FAILURES_MAX {
         writeln!(out, "  {:<20} {:>9}   and {} other kinds (see --json)", "", "", failures.len() - FAILURES_MAX)?;
     }
+    if failures.iter().any(|(how, _count)| how.ends_with(", POST")) {
+        writeln!(out, "  A POST that may have reached an endpoint is not sent again: it fails.")?;
+    }
     Ok(())
 }
 
@@ -181,7 +186,7 @@ pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -251,7 +256,7 @@ mod tests {
             "  availability          99.991 %   12,001 of 12,002 requests succeeded",
             "  time without failure  98.330 %   59 of 60 seconds",
             "  slowest request        1012 ms   GET at 00:14 (bravo hung (SIGSTOP))",
-            "  orders (POST)              100   confirmed; 0 lost; 0 done twice; 1 done though failed",
+            "  orders (POST)              100   done; 0 lost; 0 twice; 1 done though failed",
             "  alpha     killed (kill -9)  00:02    1.03 s   0.02 s   1.03 s      1     0",
             "  failures                     1   gateway 502 (upstream-reset), POST",
         ] {
