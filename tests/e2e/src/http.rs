@@ -18,10 +18,9 @@ impl Head {
     /// What is malformed.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let text = bytes.strip_suffix(b"\r\n\r\n").ok_or("a head must end with an empty line")?;
-        let mut lines = text.split(|byte| *byte == b'\n').enumerate().map(|(index, line)| (index, line));
         let count = text.split(|byte| *byte == b'\n').count();
         let mut clean = Vec::new();
-        for (index, line) in lines.by_ref() {
+        for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let line = if index + 1 == count { line } else { line.strip_suffix(b"\r").ok_or("a bare LF")? };
             if line.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
                 return Err(format!("a control character in {:?}", String::from_utf8_lossy(line)));

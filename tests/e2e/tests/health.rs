@@ -229,8 +229,11 @@ fn a_retry_says_so_and_an_incoming_attempt_is_not_multiplied() {
     let route =
         "[[route]]\nname = \"all\"\nservice = \"app\"\nretry = { attempts = 3, on = [\"5xx\"], backoff = \"1ms\" }\n";
     let service = "health = \"off\"\noutlier = \"off\"\nbalance = \"round-robin\"\nretry_budget = { ratio = \"100%\", floor = 1000 }";
-    let gateway = Mainstay::start(&(route.to_owned() + &simple(listen, &all, service)));
-    origins[0].control("status=503");
+    // Whether a request is somebody else's retry is believed where X-Forwarded-For is.
+    let trusting =
+        simple(listen, &all, service).replacen("[[service]]", "trusted_proxies = [\"127.0.0.0/8\"]\n[[service]]", 1);
+    let gateway = Mainstay::start(&(route.to_owned() + &trusting));
+    origins[0].control("status=500");
     let mut seen = Vec::new();
     for index in 0..4 {
         let response = get(listen, &format!("/r/{index}"));

@@ -21,7 +21,7 @@ fn variant(step: usize, listen: SocketAddr, extra: SocketAddr, endpoints: &[Sock
     config += &format!(
         "[[route]]\nname = \"all\"\nservice = \"app\"\nresponse_headers = {{ set = {{ x-step = \"{step}\" }} }}\n"
     );
-    if step % 3 == 0 {
+    if step.is_multiple_of(3) {
         config +=
             "[[route]]\nname = \"more\"\nservice = \"app\"\nmatch = { path = \"/more\" }\nrewrite_prefix = \"/less\"\n";
     }
@@ -58,6 +58,8 @@ fn fifty_reloads_under_load_fail_nothing_and_leave_a_websocket_alone() {
             echo(&mut socket, &format!("after reload {step}"));
         }
         assert_eq!(health(&gateway, dead), "down", "step {step}");
+        // Time for the load to go through each configuration.
+        std::thread::sleep(Duration::from_millis(150));
     }
     for (what, load) in [("kept", kept), ("short", short), ("idle", idle)] {
         let report = load.stop();
