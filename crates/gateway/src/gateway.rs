@@ -27,7 +27,9 @@ pub struct Gateway {
     health: Driver,
     log: Writer,
     leaving: AtomicBool,
-    /// What is served now, and what a change of it must hold still.
+    /// Held while a spec is applied: one at a time. Readers of `current` do not wait for it.
+    applying: Mutex<()>,
+    /// What is served now.
     current: Mutex<Current>,
 }
 
@@ -118,6 +120,7 @@ impl Gateway {
             health,
             log,
             leaving: AtomicBool::new(false),
+            applying: Mutex::new(()),
             current: Mutex::new(Current { spec, state: Arc::clone(&state) }),
         };
         gateway.tell_workers(&state, tls, sockets);
@@ -131,15 +134,16 @@ impl Gateway {
     pub fn apply(&self, spec: Spec) -> Result<(), StartError> {
         assemble::check(&spec)?;
         let tls = assemble::tls(&spec)?;
-        let mut current = self.current();
-        let sockets = assemble::sockets(&spec, self.workers.len(), Some(&current.state))?;
-        let state = Arc::new(assemble::state(&spec, self.workers.len(), Some(&current.state), self.clock.now()));
-        if spec.node.access_log != current.spec.node.access_log {
+        let _one_at_a_time = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let previous = self.state();
+        let sockets = assemble::sockets(&spec, self.workers.len(), Some(&previous))?;
+        let state = Arc::new(assemble::state(&spec, self.workers.len(), Some(&previous), self.clock.now()));
+        if spec.node.access_log != self.current().spec.node.access_log {
             self.log.open(spec.node.access_log.clone());
         }
         self.health.apply(Arc::clone(&state), tls.services.clone());
         self.tell_workers(&state, tls, sockets);
-        *current = Current { spec, state };
+        *self.current() = Current { spec, state };
         Ok(())
     }
 
@@ -181,7 +185,9 @@ impl Gateway {
             let known: Vec<&str> = found.endpoints.iter().map(|it| it.name.as_str()).collect();
             return Err(DrainError::NoEndpoint(service.to_owned(), endpoint.to_owned(), known.join(", ")));
         };
-        target.drained.store(drain, Ordering::Release);
+        if target.drained.swap(drain, Ordering::AcqRel) != drain {
+            *target.changed_at.lock().unwrap_or_else(PoisonError::into_inner) = std::time::SystemTime::now();
+        }
         found.epoch.fetch_add(1, Ordering::Release);
         tracing::info!(service, endpoint, drain, "endpoint drain changed");
         Ok(())

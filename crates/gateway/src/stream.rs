@@ -1,7 +1,6 @@
 //! A connection to either side, plain or TLS, and the buffer that is borrowed while it is busy.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -94,11 +93,6 @@ impl Stream {
     pub(crate) fn reset_on_close(&self) {
         // If the socket refuses, the close is an ordinary one, which framing still shows as premature.
         let _set = socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO));
-    }
-
-    /// FIN without waiting, for streams that are about to be dropped.
-    pub(crate) fn shutdown_now(&self) {
-        let _gone_already = socket2::SockRef::from(self.tcp()).shutdown(Shutdown::Write);
     }
 }
 

@@ -47,13 +47,24 @@ fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
 }
 
 /// Holds back further connections while the queue is emptied: the kernel drops their SYN, which the client sends again
-/// after a second, by which time somebody else listens. Closing the socket instead would reset those in the queue. Linux
-/// lets one more into an empty queue, so accept until there is none, then close.
+/// after a second, by which time somebody else listens or the connection is refused. Handshakes that have begun complete.
+/// Closing the socket instead would reset those in the queue, and so would a queue that is full when a client's last ACK
+/// comes. Accept until nothing has come for a moment, then close.
 ///
 /// # Errors
 /// What the system says.
 pub fn stop_listening_softly(listener: &TcpListener) -> io::Result<()> {
-    SockRef::from(listener).listen(0)
+    // Classic BPF over the TCP header, whose byte 13 holds the flags: drop what has SYN set (0x02), take the rest whole.
+    const LOAD_BYTE: u16 = 0x30;
+    const JUMP_IF_SET: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    let instruction = socket2::SockFilter::new;
+    SockRef::from(listener).attach_filter(&[
+        instruction(LOAD_BYTE, 0, 0, 13),
+        instruction(JUMP_IF_SET, 0, 1, 0x02),
+        instruction(RETURN, 0, 0, 0),
+        instruction(RETURN, 0, 0, u32::MAX),
+    ])
 }
 
 /// Sends small writes at once.

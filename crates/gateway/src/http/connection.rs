@@ -40,7 +40,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, cell: Rc<Cell>, mut stream: Stream
     loop {
         let Some(http) = http(&cell) else { return };
         if !idle(&worker, &stream, &slot, first, &http).await {
-            return stream.shutdown_now();
+            return close(&mut stream, &slot, &worker).await;
         }
         first = false;
         let mut exchange = worker.take_exchange();
@@ -115,6 +115,10 @@ async fn busy(
             }
         }
         let next = exchange::run(worker, &listener, http, stream, slot, exchange).await;
+        // Requests that were sent ahead are not answered any more; closing on them unread would reset the last response.
+        if next == Next::Close && !exchange.input.is_empty() {
+            return Next::Linger;
+        }
         if next != Next::KeepAlive {
             return next;
         }
@@ -188,15 +192,21 @@ fn skip_empty_line(exchange: &mut Exchange) {
     }
 }
 
-/// Ends the connection in good order.
+/// Ends the connection in good order: TLS says so, a plain one is simply dropped.
 async fn close(stream: &mut Stream, slot: &Slot, worker: &Worker) {
+    if !matches!(stream, Stream::Plain(_)) {
+        shutdown(stream, slot, worker).await;
+    }
+}
+
+async fn shutdown(stream: &mut Stream, slot: &Slot, worker: &Worker) {
     slot.set(worker.clock.now().after(LINGER));
     let _gone = slot.within(poll_fn(|cx| stream.poll_shutdown(cx))).await;
 }
 
 /// Says that nothing more will come, then reads what the client is still sending, within bounds.
 async fn linger(mut stream: Stream, slot: &Slot, worker: &Worker) {
-    close(&mut stream, slot, worker).await;
+    shutdown(&mut stream, slot, worker).await;
     let mut scrap = [0u8; 4096];
     let mut left = LINGER_BYTES;
     slot.set(worker.clock.now().after(LINGER));

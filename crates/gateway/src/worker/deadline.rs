@@ -25,6 +25,14 @@ const UNARMED: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expired;
 
+/// Names a slot without keeping its memory: under many short connections, entries outlive their slots by far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    key: u32,
+    /// Told apart from the slot that had the key before.
+    generation: u32,
+}
+
 /// One connection's place in the wheel.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -33,8 +41,7 @@ pub(crate) struct Slot {
     armed: Cell<u64>,
     expired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    me: Weak<Self>,
-    key: Cell<usize>,
+    entry: Entry,
     /// The connection waits for its next request and may be closed without harm.
     pub(crate) idle: Cell<bool>,
 }
@@ -45,10 +52,8 @@ impl Slot {
         self.deadline.set(deadline);
         self.expired.set(false);
         let tick = self.wheel.tick_of(deadline);
-        if tick < self.armed.get()
-            && let Some(me) = self.me.upgrade()
-        {
-            self.wheel.arm(me, tick);
+        if tick < self.armed.get() {
+            self.wheel.arm(self, tick);
         }
     }
 
@@ -90,7 +95,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let _slot = self.wheel.members.borrow_mut().try_remove(self.key.get());
+        let _slot = self.wheel.members.borrow_mut().try_remove(self.entry.key as usize);
     }
 }
 
@@ -101,7 +106,8 @@ pub(crate) struct Wheel {
     origin: Moment,
     /// The last tick that was handled.
     now: Cell<u64>,
-    ticks: RefCell<Vec<Vec<Weak<Slot>>>>,
+    generation: Cell<u32>,
+    ticks: RefCell<Vec<Vec<Entry>>>,
     members: RefCell<slab::Slab<Weak<Slot>>>,
 }
 
@@ -111,6 +117,7 @@ impl Wheel {
             clock,
             origin: clock.now(),
             now: Cell::new(0),
+            generation: Cell::new(0),
             ticks: RefCell::new((0..SLOTS).map(|_tick| Vec::new()).collect()),
             members: RefCell::new(slab::Slab::new()),
         })
@@ -118,18 +125,26 @@ impl Wheel {
 
     /// A slot without a deadline, for a new connection.
     pub(crate) fn slot(self: &Rc<Self>) -> Rc<Slot> {
-        let slot = Rc::new_cyclic(|me| Slot {
+        let mut members = self.members.borrow_mut();
+        let place = members.vacant_entry();
+        let generation = self.generation.get().wrapping_add(1);
+        self.generation.set(generation);
+        let slot = Rc::new(Slot {
             wheel: Rc::clone(self),
             deadline: Cell::new(Moment::NEVER),
             armed: Cell::new(UNARMED),
             expired: Cell::new(false),
             waker: RefCell::new(None),
-            me: me.clone(),
-            key: Cell::new(usize::MAX),
+            entry: Entry { key: place.key() as u32, generation },
             idle: Cell::new(false),
         });
-        slot.key.set(self.members.borrow_mut().insert(Rc::downgrade(&slot)));
+        place.insert(Rc::downgrade(&slot));
         slot
+    }
+
+    fn find(&self, entry: Entry) -> Option<Rc<Slot>> {
+        let slot = self.members.borrow().get(entry.key as usize)?.upgrade()?;
+        (slot.entry == entry).then_some(slot)
     }
 
     /// How many slots there are.
@@ -152,12 +167,12 @@ impl Wheel {
         (moment.since(self.origin).as_nanos() as u64).div_ceil(tick).min(UNARMED - 1)
     }
 
-    fn arm(&self, slot: Rc<Slot>, tick: u64) {
+    fn arm(&self, slot: &Slot, tick: u64) {
         let now = self.now.get();
         let tick = tick.clamp(now + 1, now + SLOTS as u64 - 1);
         slot.armed.set(tick);
         if let Some(list) = self.ticks.borrow_mut().get_mut(tick as usize % SLOTS) {
-            list.push(Rc::downgrade(&slot));
+            list.push(slot.entry);
         }
     }
 
@@ -168,8 +183,9 @@ impl Wheel {
         while self.now.get() < target {
             let tick = self.now.get() + 1;
             self.now.set(tick);
-            let due = self.ticks.borrow_mut().get_mut(tick as usize % SLOTS).map(std::mem::take).unwrap_or_default();
-            for slot in due.iter().filter_map(Weak::upgrade) {
+            let mut due =
+                self.ticks.borrow_mut().get_mut(tick as usize % SLOTS).map(std::mem::take).unwrap_or_default();
+            for slot in due.drain(..).filter_map(|entry| self.find(entry)) {
                 // An entry that a move to an earlier tick has left behind is void.
                 if slot.armed.get() != tick {
                     continue;
@@ -178,7 +194,7 @@ impl Wheel {
                 let deadline = slot.deadline.get();
                 if deadline > now {
                     let tick = self.tick_of(deadline);
-                    self.arm(slot, tick);
+                    self.arm(&slot, tick);
                 } else {
                     slot.expired.set(true);
                     if let Some(waker) = slot.waker.borrow_mut().take() {

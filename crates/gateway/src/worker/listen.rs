@@ -38,8 +38,10 @@ pub(crate) struct Listening {
 
 /// Pause after the system has refused to accept (no descriptors left, say); connections wait in the queue meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Rounds of emptying the queue of a socket that closes.
-const LAST_ROUNDS: u32 = 3;
+/// A queue out of which nothing came for this long is empty: no new handshake can begin any more.
+const QUIET: Duration = Duration::from_millis(20);
+/// The queue is emptied for no longer than this.
+const EMPTYING: Duration = Duration::from_secs(1);
 
 impl Listening {
     /// Accepts from `socket` from now on.
@@ -77,12 +79,11 @@ impl Listening {
         if let Ok(socket) = socket2::SockRef::from(&*self.socket).try_clone() {
             let _best_effort = socket::stop_listening_softly(&socket.into());
         }
-        for _round in 0..LAST_ROUNDS {
-            while let Ok(Ok((stream, peer))) =
-                tokio::time::timeout(Duration::from_millis(5), self.socket.accept()).await
-            {
-                admit(worker, &self.cell, stream, peer);
-            }
+        let until = worker.clock.now().after(EMPTYING);
+        while worker.clock.now() < until
+            && let Ok(Ok((stream, peer))) = tokio::time::timeout(QUIET, self.socket.accept()).await
+        {
+            admit(worker, &self.cell, stream, peer);
         }
     }
 }
