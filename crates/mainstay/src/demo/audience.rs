@@ -28,6 +28,8 @@ pub(crate) enum Audience {
         every: Duration,
         /// When they come next.
         next: Duration,
+        /// Whether nobody reads them any more.
+        gone: bool,
     },
     /// Nobody.
     Nobody,
@@ -37,7 +39,7 @@ impl Audience {
     /// Plain lines, with figures some twelve times.
     pub(crate) fn plain(duration: Duration) -> Self {
         let every = (duration / 12).clamp(Duration::from_secs(2), Duration::from_secs(10));
-        Self::Plain { every, next: every }
+        Self::Plain { every, next: every, gone: false }
     }
 
     /// The live view.
@@ -65,7 +67,7 @@ impl Audience {
                 let _gone = terminal.draw(&render(scene, width, height));
                 *next = scene.elapsed + FRAME;
             }
-            Self::Plain { every, next } => {
+            Self::Plain { every, next, gone } => {
                 let serving: Vec<&str> =
                     scene.endpoints.iter().zip(NAMES).filter(|(row, _)| row.eligible).map(|(_, name)| name).collect();
                 let serving = if serving.is_empty() { "no endpoint".to_owned() } else { serving.join(", ") };
@@ -73,7 +75,7 @@ impl Audience {
                 let p99 = scene.recent.p99.unwrap_or_default().as_secs_f64() * 1e3;
                 let text =
                     format!("{requests} requests, {failed} failed, {rate:.0}/s, p99 {p99:.1} ms; traffic to {serving}");
-                line(scene.elapsed, &text);
+                *gone |= line(scene.elapsed, &text).is_err();
                 *next = scene.elapsed + *every;
             }
             Self::Nobody => {}
@@ -120,25 +122,26 @@ impl Audience {
         }
     }
 
-    /// Whether somebody has pressed a key that ends the demo.
+    /// Whether somebody has pressed a key that ends the demo, or nobody reads its lines any more.
     pub(crate) fn wants_end(&self) -> bool {
         match self {
             Self::Live { terminal, .. } => terminal.wants_end(),
-            Self::Plain { .. } | Self::Nobody => false,
+            Self::Plain { gone, .. } => *gone,
+            Self::Nobody => false,
         }
     }
 
-    fn tell(&self, now: Duration, text: &str) {
+    fn tell(&mut self, now: Duration, text: &str) {
         match self {
-            Self::Plain { .. } => line(now, text),
+            Self::Plain { gone, .. } => *gone |= line(now, text).is_err(),
             Self::Live { .. } | Self::Nobody => {}
         }
     }
 }
 
-/// A line with its time. A reader that is gone is noticed at the report.
-fn line(now: Duration, text: &str) {
+/// A line with its time.
+fn line(now: Duration, text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let _gone = writeln!(out, "[{:02}:{:04.1}] {text}", now.as_secs() / 60, now.as_secs_f64() % 60.0);
-    let _gone = out.flush();
+    writeln!(out, "[{:02}:{:04.1}] {text}", now.as_secs() / 60, now.as_secs_f64() % 60.0)?;
+    out.flush()
 }
