@@ -137,7 +137,7 @@ impl Report {
             availability_percent: tally.availability().map(|percent| rounded(percent, 4)),
             seconds: busy,
             seconds_without_failure: clean,
-            seconds_without_failure_percent: percent(clean, busy).map(|percent| rounded(percent, 2)),
+            seconds_without_failure_percent: percent(clean, busy).map(|percent| rounded(percent, 4)),
             latency_ms: Latency { p50, p99, p999 },
             machine_late_ms: tally.latest_wake().map(millis),
             slowest: slowest(tally, incidents),
@@ -269,7 +269,7 @@ pub(crate) mod tests {
         assert_eq!((report.requests, report.failed), (12_002, 1));
         assert_eq!(report.availability_percent, Some(99.9917));
         assert_eq!((report.seconds_without_failure, report.seconds), (59, 60));
-        assert_eq!(report.seconds_without_failure_percent, Some(98.33));
+        assert_eq!(report.seconds_without_failure_percent, Some(98.3333));
         assert_eq!(report.latency_ms.p50, Some(2.0));
         assert_eq!(report.orders, Orders { confirmed: 100, executed_but_failed: 1, ..Orders::default() });
         let slowest = report.slowest.as_ref().unwrap();

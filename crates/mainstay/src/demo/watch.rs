@@ -60,6 +60,8 @@ impl Endpoint {
         };
         if self.eligible || self.reason.is_empty() || self.draining {
             state.to_owned()
+        } else if self.reason.starts_with(state) {
+            self.reason.clone()
         } else {
             format!("{state}: {}", self.reason)
         }
@@ -140,6 +142,8 @@ mod tests {
         let view = parse(json, &names).unwrap();
         assert_eq!(view.endpoints.each_ref().map(Endpoint::words), ["up", "unknown", "down: timeout"]);
         assert_eq!(view.endpoints.each_ref().map(|endpoint| endpoint.eligible), [true, false, false]);
+        let ejected = Endpoint { ejected: true, reason: "ejected for 2s".to_owned(), ..Endpoint::default() };
+        assert_eq!(ejected.words(), "ejected for 2s");
         assert!(parse(b"{}", &names).is_err());
     }
 }

@@ -254,7 +254,7 @@ mod tests {
         for part in [
             "12,002 requests in 60 s; 1 failed",
             "  availability          99.991 %   12,001 of 12,002 requests succeeded",
-            "  time without failure  98.330 %   59 of 60 seconds",
+            "  time without failure  98.333 %   59 of 60 seconds",
             "  slowest request        1012 ms   GET at 00:14 (bravo hung (SIGSTOP))",
             "  orders (POST)              100   done; 0 lost; 0 twice; 1 done though failed",
             "  alpha     killed (kill -9)  00:02    1.03 s   0.02 s   1.03 s      1     0",
