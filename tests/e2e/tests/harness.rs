@@ -24,7 +24,13 @@ fn the_backend_answers_as_its_paths_say() {
 #[test]
 fn a_killed_backend_breaks_the_load_and_its_record_stays() {
     let mut origin = Origin::start();
-    let plan = Plan { clients: 4, requests: 1_800, post_every: 2, ..Plan::new(origin.address()) };
+    let plan = Plan {
+        clients: 4,
+        requests: 2_500,
+        post_every: 2,
+        pause: Duration::from_millis(1),
+        ..Plan::new(origin.address())
+    };
     let load = plan.start();
     mainstay_e2e::eventually("1,000 requests", Duration::from_secs(20), || load.begun() > 1_000);
     origin.kill();
