@@ -179,6 +179,22 @@ impl Mainstay {
         self.process.wait_for_log("configuration applied", before + 1, Duration::from_secs(10));
     }
 
+    /// `kill -9`, and a new process on the same configuration and in the same directory.
+    pub fn kill_and_restart(&mut self) {
+        self.process.kill();
+        let mut command = Command::new(built("mainstay"));
+        command.arg("run").arg("-c").arg(self.dir.path().join("mainstay.toml"));
+        let before = self.stderr().matches("serving").count();
+        self.process = Process::start("mainstay", self.dir.path(), &mut command, None);
+        self.process.wait_for_log("serving", before + 1, Duration::from_secs(15));
+        eventually("the gateway is ready", Duration::from_secs(15), || self.admin("/ready").status == 200);
+    }
+
+    /// Descriptors that the process holds open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.pid())).map_or(0, Iterator::count)
+    }
+
     /// SIGTERM, and the exit within `limit`.
     ///
     /// # Panics

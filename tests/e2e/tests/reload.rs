@@ -176,3 +176,41 @@ fn a_listener_that_moves_lets_its_connections_finish() {
         Wire::try_connect(old, Duration::from_secs(1)).is_err()
     });
 }
+
+#[test]
+fn endpoints_come_and_go_under_load() {
+    let origins = Origin::several(4);
+    let (listen, all) = (free(), origins.iter().map(Origin::address).collect::<Vec<_>>());
+    let mut gateway = Mainstay::start(&simple(listen, &all[..2], HEALTH));
+    let plan = Plan { requests: u64::MAX, time: Duration::from_secs(60), clients: 6, ..Plan::new(listen) };
+    let (fast, slow) = (plan.clone().start(), Plan { path: "/sleep/20".to_owned(), ..plan }.start());
+    for step in 0..20 {
+        let from = step % 3;
+        gateway.reload(&simple(listen, &all[from..from + 2], HEALTH));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let (fast, slow) = (fast.stop(), slow.stop());
+    fast.assert_clean(1_000);
+    slow.assert_clean(100);
+    assert_eq!(fast.by_origin().len(), 4, "every endpoint had its turn");
+}
+
+#[test]
+fn reloads_leave_nothing_behind() {
+    let origins = Origin::several(2);
+    let (listen, extra) = (free(), free());
+    let all: Vec<SocketAddr> = origins.iter().map(Origin::address).collect();
+    let mut gateway = Mainstay::start(&variant(0, listen, extra, &all));
+    let round = |gateway: &mut Mainstay, steps: std::ops::Range<usize>| {
+        for step in steps {
+            gateway.reload(&variant(step, listen, extra, &all));
+            assert_eq!(mainstay_e2e::wire::get(listen, "/ok").status, 200);
+        }
+    };
+    round(&mut gateway, 1..40);
+    let before = (gateway.process().resident_bytes(), gateway.descriptors());
+    round(&mut gateway, 40..240);
+    eventually("descriptors are closed", Duration::from_secs(10), || gateway.descriptors() <= before.1 + 10);
+    let after = gateway.process().resident_bytes();
+    assert!(after < before.0 + 12 * 1024 * 1024, "{} -> {after}", before.0);
+}

@@ -114,23 +114,8 @@ impl Origin {
         let mut parts = path.trim_start_matches('/').split('/');
         let first = parts.next().unwrap_or_default();
         let number = |part: Option<&str>| part.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        match first {
-            "health" => {
-                self.counts.health_checks.fetch_add(1, Ordering::Relaxed);
-                return self.reply(reader, request, self.switches.health.load(Ordering::Relaxed), b"health");
-            }
-            "_control" => {
-                self.control(request.path);
-                return self.reply(reader, request, 200, b"set");
-            }
-            "_stats" => {
-                let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-                let counts = &self.counts;
-                let stats = json!({"connections": get(&counts.connections), "requests": get(&counts.requests),
-                    "health_checks": get(&counts.health_checks)});
-                return self.reply(reader, request, 200, stats.to_string().as_bytes());
-            }
-            _request => {}
+        if let Some(then) = self.answer_about_itself(reader, request, first)? {
+            return Ok(then);
         }
         self.counts.requests.fetch_add(1, Ordering::Relaxed);
         if first == "drop" {
@@ -181,6 +166,32 @@ impl Origin {
             "chunked" => chunked(reader, number(parts.next())),
             "slow-body" => slow_body(reader, number(parts.next()), Duration::from_millis(number(parts.next()))),
             _echo => self.echo(reader, request, &body),
+        }
+    }
+
+    fn answer_about_itself(
+        &self,
+        reader: &mut Reader<TcpStream>,
+        request: &Request<'_>,
+        first: &str,
+    ) -> io::Result<Option<Then>> {
+        match first {
+            "health" => {
+                self.counts.health_checks.fetch_add(1, Ordering::Relaxed);
+                self.reply(reader, request, self.switches.health.load(Ordering::Relaxed), b"health").map(Some)
+            }
+            "_control" => {
+                self.control(request.path);
+                self.reply(reader, request, 200, b"set").map(Some)
+            }
+            "_stats" => {
+                let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+                let counts = &self.counts;
+                let stats = json!({"connections": get(&counts.connections), "requests": get(&counts.requests),
+                    "health_checks": get(&counts.health_checks)});
+                self.reply(reader, request, 200, stats.to_string().as_bytes()).map(Some)
+            }
+            _request => Ok(None),
         }
     }
 
