@@ -68,6 +68,7 @@ pub const UNSAFE: &[(&str, &str)] = &[
     ("bench/src/measure.rs", "limits and affinity of processes, for which std has no call"),
     ("bench/src/process.rs", "pins processes, and stops them with a signal"),
     ("crates/core/tests/allocations.rs", "an allocator that counts, to show that there is nothing to count"),
+    ("crates/gateway/tests/allocations.rs", "an allocator that counts what a worker's thread allocates"),
     ("tests/e2e/src/process.rs", "processes that end with the test, and signals"),
     ("tests/e2e/src/tools.rs", "asks who the user is"),
 ];

@@ -141,8 +141,8 @@ mod tests {
         let mut kinds: Vec<Kind> = faults.iter().map(|fault| fault.kind).collect();
         kinds.sort();
         assert_eq!(kinds, [Kind::Kill, Kind::Hang, Kind::Slow, Kind::Errors, Kind::Restart, Kind::Reload]);
-        for endpoint in 0..ENDPOINTS {
-            assert!(faults.iter().any(|fault| fault.endpoint == Some(endpoint)), "{}", NAMES[endpoint]);
+        for (endpoint, name) in NAMES.iter().enumerate().take(ENDPOINTS) {
+            assert!(faults.iter().any(|fault| fault.endpoint == Some(endpoint)), "{name}");
         }
     }
 
