@@ -183,7 +183,9 @@ impl Sending {
     fn poll(&mut self, cx: &mut Context<'_>, client: &mut Stream, exchange: &mut Exchange) -> Poll<Result<(), Failed>> {
         if !exchange.up.is_done() && !self.request_broke {
             self.poll_request(cx, client, exchange)?;
-        } else if self.watches_client {
+        }
+        // Registered in the same poll that ends the request: nothing else would wake this task when the client leaves.
+        if self.watches_client && (exchange.up.is_done() || self.request_broke) {
             self.poll_client(cx, client, exchange)?;
         }
         loop {
