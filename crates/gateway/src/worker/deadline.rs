@@ -16,7 +16,8 @@ use mainstay_core::time::Moment;
 use mainstay_runtime::clock::Clock;
 
 /// Resolution of deadlines.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(TICK_MILLIS);
+const TICK_MILLIS: u64 = 10;
 /// Ticks that the wheel spans; deadlines beyond are re-armed once a turn.
 const SLOTS: usize = 1024;
 const UNARMED: u64 = u64::MAX;
@@ -107,6 +108,10 @@ pub(crate) struct Wheel {
     /// The last tick that was handled.
     now: Cell<u64>,
     generation: Cell<u32>,
+    /// The tick that the driver sleeps until.
+    sleeps_until: Cell<u64>,
+    /// Wakes the driver when an earlier tick is armed.
+    earlier: tokio::sync::Notify,
     ticks: RefCell<Vec<Vec<Entry>>>,
     members: RefCell<slab::Slab<Weak<Slot>>>,
 }
@@ -118,6 +123,8 @@ impl Wheel {
             origin: clock.now(),
             now: Cell::new(0),
             generation: Cell::new(0),
+            sleeps_until: Cell::new(0),
+            earlier: tokio::sync::Notify::new(),
             ticks: RefCell::new((0..SLOTS).map(|_tick| Vec::new()).collect()),
             members: RefCell::new(slab::Slab::new()),
         })
@@ -174,6 +181,10 @@ impl Wheel {
         if let Some(list) = self.ticks.borrow_mut().get_mut(tick as usize % SLOTS) {
             list.push(slot.entry);
         }
+        if tick < self.sleeps_until.get() {
+            self.sleeps_until.set(tick);
+            self.earlier.notify_one();
+        }
     }
 
     /// Turns the wheel to the present: wakes what has expired, hangs up again what has moved on.
@@ -205,12 +216,27 @@ impl Wheel {
         }
     }
 
-    /// Turns the wheel for as long as the worker lives.
+    /// The next tick at which something hangs.
+    fn next_armed(&self) -> Option<u64> {
+        let ticks = self.ticks.borrow();
+        let now = self.now.get();
+        (now + 1..now + SLOTS as u64)
+            .find(|tick| ticks.get(*tick as usize % SLOTS).is_some_and(|list| !list.is_empty()))
+    }
+
+    /// Turns the wheel for as long as the worker lives; sleeps while nothing is due.
     pub(crate) async fn run(self: Rc<Self>) {
-        let mut interval = tokio::time::interval(TICK);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            interval.tick().await;
+            let next = self.next_armed();
+            self.sleeps_until.set(next.unwrap_or(UNARMED));
+            let wake = match next {
+                Some(tick) => self.origin.after(Duration::from_millis(tick.saturating_mul(TICK_MILLIS))),
+                None => Moment::NEVER,
+            };
+            tokio::select! {
+                () = self.clock.sleep_until(wake) => {}
+                () = self.earlier.notified() => {}
+            }
             self.turn();
         }
     }
