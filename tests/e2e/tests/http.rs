@@ -274,11 +274,9 @@ fn every_request_has_an_id_and_a_log_line() {
     assert_eq!(received(&response, "x-request-id"), std::slice::from_ref(&id));
     let other = Wire::connect(stand.listen).exchange("GET /other HTTP/1.1\r\nHost: a\r\nX-Request-Id: forged\r\n\r\n");
     assert_ne!(other.header("x-request-id"), Some("forged"), "only trusted proxies set it");
-    let line = stand.gateway.access_log().into_iter().find(|line| line["id"] == id.as_str());
-    let line = line.unwrap_or_else(|| {
-        std::thread::sleep(Duration::from_secs(2));
-        stand.gateway.access_log().into_iter().find(|line| line["id"] == id.as_str()).expect("a line with the id")
-    });
+    let find = || stand.gateway.access_log().into_iter().find(|line| line["id"] == id.as_str());
+    mainstay_e2e::eventually("a log line with the id", Duration::from_secs(5), || find().is_some());
+    let line = find().expect("it was there a moment ago");
     assert_eq!((&line["method"], &line["status"], &line["service"]), (&"GET".into(), &200.into(), &"app".into()));
     assert_eq!(line["attempts"][0]["endpoint"], stand.origin.address().to_string());
     assert_eq!(line["attempts"][0]["outcome"], "ok");
