@@ -5,7 +5,7 @@ use crate::measure;
 use crate::proxy::{Proxy, Site};
 use crate::report::Sample;
 use crate::scenario::Scenario;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -26,8 +26,25 @@ impl Outcome {
     }
 }
 
-/// Puts a scenario's load on a proxy and relates what was served to what it cost the proxy.
+/// How often a sample in which nothing at all was served is taken anew: on a machine that is busy with something else, the
+/// load may not have come to run.
+const TRIES: usize = 3;
+
+/// A sample of a scenario on a proxy.
 pub(crate) fn measure(scenario: &Scenario, proxy: &Proxy, site: &Site, duration: Duration) -> Result<Sample> {
+    let mut last = String::new();
+    for _ in 0..TRIES {
+        match once(scenario, proxy, site, duration)? {
+            Ok(sample) => return Ok(sample),
+            Err(said) => last = said,
+        }
+    }
+    bail!("{} served nothing in {}, {TRIES} times over; the load said:\n{last}", proxy.name, scenario.name)
+}
+
+/// Puts a scenario's load on a proxy and relates what was served to what it cost the proxy. The inner error is what the
+/// load said when nothing was served.
+fn once(scenario: &Scenario, proxy: &Proxy, site: &Site, duration: Duration) -> Result<Result<Sample, String>> {
     let mut command = if scenario.full_handshake {
         handshake::command(proxy.tls, scenario.connections, duration, &site.certificate())?
     } else {
@@ -41,24 +58,31 @@ pub(crate) fn measure(scenario: &Scenario, proxy: &Proxy, site: &Site, duration:
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "the load failed: {text}{}", String::from_utf8_lossy(&output.stderr));
     let outcome = parse(&text).with_context(|| format!("cannot read what the load said: {text}"))?;
-    ensure!(outcome.requests > 0 && !cpu.is_zero(), "{} served nothing in {}:\n{text}", proxy.name, scenario.name);
+    if outcome.requests == 0 || cpu.is_zero() {
+        return Ok(Err(text.into_owned()));
+    }
     let requests = outcome.requests as f64;
-    Ok(Sample::Requests {
+    Ok(Ok(Sample::Requests {
         per_cpu_second: requests / cpu.as_secs_f64(),
         per_second: requests / wall.as_secs_f64(),
         cpu_share: cpu.as_secs_f64() / wall.as_secs_f64(),
         errors: outcome.errors,
-    })
+    }))
 }
 
 fn wrk(scenario: &Scenario, proxy: &Proxy, duration: Duration) -> Command {
-    let (scheme, address) = if scenario.tls { ("https", proxy.tls) } else { ("http", proxy.plain) };
+    // By name, since wrk would send an address as the server's name, which TLS does not allow.
+    let site = if scenario.tls {
+        format!("https://localhost:{}", proxy.tls.port())
+    } else {
+        format!("http://{}", proxy.plain)
+    };
     let mut command = Command::new("wrk");
     command.args(["-t", "1", "-c", &scenario.connections.to_string(), "-d", &format!("{}s", duration.as_secs())]);
     if scenario.close {
         command.args(["-H", "Connection: close"]);
     }
-    command.arg(format!("{scheme}://{address}{}", scenario.path));
+    command.arg(format!("{site}{}", scenario.path));
     // SAFETY: between fork and exec only a system call is made, on memory of the child's own stack.
     unsafe {
         command.pre_exec(|| measure::pin_to(measure::LOAD_CORE));

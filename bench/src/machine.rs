@@ -16,6 +16,8 @@ pub(crate) struct Machine {
     pub cores: usize,
     /// `uname -sr`.
     pub kernel: String,
+    /// The load average when the bench ended, with its own load in it: much over 2 means that something else ran.
+    pub load_average: String,
     /// What was compared, with versions.
     pub versions: Vec<String>,
 }
@@ -35,9 +37,16 @@ impl Machine {
             processor: name.map_or("unknown processor".to_owned(), |(_, name)| name.to_owned()),
             cores: online_cores(),
             kernel: first_line("uname", &["-sr"]),
+            load_average: load_average(),
             versions,
         }
     }
+}
+
+/// Over the last minute, five and fifteen minutes.
+pub(crate) fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
 /// The first line that a command says, on either stream.

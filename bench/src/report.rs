@@ -129,8 +129,11 @@ impl Report {
         let mut text = String::new();
         let machine = &self.machine;
         // Writing to a string cannot fail.
-        let _ =
-            writeln!(text, "{}, {} cores of {}, {}", machine.date, machine.cores, machine.processor, machine.kernel);
+        let _ = writeln!(
+            text,
+            "{}, {} cores of {}, {}, load average {}",
+            machine.date, machine.cores, machine.processor, machine.kernel, machine.load_average
+        );
         let _ = writeln!(text, "{}", machine.versions.join("; "));
         let _ = writeln!(
             text,

@@ -55,7 +55,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "keep-alive-64", what: "keep-alive, 64 connections, 1 KiB", without_log: true, ..BASE },
     Scenario { name: "keep-alive-256", what: "keep-alive, 256 connections, 1 KiB", connections: 256, ..BASE },
     Scenario { name: "large", what: "keep-alive, 64 connections, 100 KiB", path: "/100k", ..BASE },
-    Scenario { name: "short", what: "a connection per request, 1 KiB", close: true, ..BASE },
+    Scenario { name: "short", what: "a connection per request, 1 KiB", close: true, without_log: true, ..BASE },
     Scenario { name: "tls-keep-alive", what: "TLS keep-alive, 64 connections, 1 KiB", tls: true, ..BASE },
     Scenario {
         name: "tls-resumed",
