@@ -237,9 +237,13 @@ impl Gateway {
             let _closed = closed.recv_timeout(COMMAND_LIMIT.min(deadline));
         }
         tracing::info!(phase = "drain", connections = self.open_connections(), "shutting down: draining");
-        while self.open_connections() > 0 && began.elapsed() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
+        // Tunnels get what there is of the time but its last part, in which they are told.
+        let notice = deadline.div_f64(10.0).min(Duration::from_secs(1));
+        self.wait_until_closed(began, deadline.saturating_sub(notice));
+        for worker in &self.workers {
+            let _stopped = worker.commands.send(Command::CloseTunnels);
         }
+        self.wait_until_closed(began, deadline);
         let cut = self.open_connections();
         for worker in &self.workers {
             let _stopped = worker.commands.send(Command::Stop);
@@ -251,6 +255,12 @@ impl Gateway {
         self.log.flush();
         tracing::info!(phase = "done", cut, took = ?began.elapsed(), "shut down");
         cut
+    }
+
+    fn wait_until_closed(&self, began: Instant, limit: Duration) {
+        while self.open_connections() > 0 && began.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

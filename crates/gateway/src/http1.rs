@@ -4,4 +4,5 @@ pub(crate) mod body;
 pub(crate) mod field;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod websocket;
 pub(crate) mod write;

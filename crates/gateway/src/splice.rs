@@ -6,8 +6,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use mainstay_core::time::Moment;
-
+use crate::http1::websocket::Frames;
 use crate::stream::{Buffer, Stream};
 use crate::worker::Worker;
 use crate::worker::deadline::Slot;
@@ -29,6 +28,8 @@ pub(crate) struct Moved {
     pub(crate) to_upstream: u64,
     pub(crate) to_client: u64,
     pub(crate) ended: Ended,
+    /// The client has got whole WebSocket frames only, if that was followed.
+    pub(crate) between_frames: bool,
 }
 
 /// One direction.
@@ -38,6 +39,8 @@ struct Half {
     /// The source has ended; the sink is still to be told.
     ending: bool,
     done: bool,
+    /// Follows what was written.
+    frames: Option<Frames>,
 }
 
 impl Half {
@@ -53,6 +56,9 @@ impl Half {
                 let written = ready!(to.poll_write(cx, buffer.data()))?;
                 if written == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                if let Some(frames) = &mut self.frames {
+                    frames.advance(buffer.data().get(..written).unwrap_or_default());
                 }
                 buffer.consume(written);
                 self.bytes += written as u64;
@@ -77,7 +83,15 @@ impl Half {
     }
 }
 
-/// Carries bytes until both halves have ended, one has failed, nothing moved for `idle`, or `deadline` came.
+impl Half {
+    /// Nothing is on its way, and no frame is half-way through.
+    fn is_quiet(&self, buffer: &Buffer) -> bool {
+        buffer.is_empty() && self.frames.is_none_or(|frames| frames.is_between_frames())
+    }
+}
+
+/// Carries bytes until both halves have ended, one has failed, nothing moved for `idle`, or the gateway closes its tunnels.
+/// With `frames` what goes to the client is followed as WebSocket frames.
 pub(crate) async fn run(
     worker: &Worker,
     slot: &Slot,
@@ -85,11 +99,13 @@ pub(crate) async fn run(
     upstream: &mut Stream,
     (to_upstream, to_client): (&mut Buffer, &mut Buffer),
     idle: Duration,
-    deadline: Moment,
+    frames: Option<Frames>,
 ) -> Moved {
-    let (mut up, mut down) = (Half::default(), Half::default());
+    let (mut up, mut down) = (Half::default(), Half { frames, ..Half::default() });
     let mut moved = 0;
-    slot.set(worker.clock.now().after(idle).min(deadline));
+    let deadline = || if worker.closes_tunnels() { worker.clock.now() } else { worker.clock.now().after(idle) };
+    slot.set(deadline());
+    slot.tunnel.set(true);
     let ended = poll_fn(|cx| {
         let halves = [up.poll(cx, client, to_upstream, upstream), down.poll(cx, upstream, to_client, client)];
         if halves.iter().any(|half| matches!(half, Poll::Ready(Err(_)))) {
@@ -98,11 +114,14 @@ pub(crate) async fn run(
         if up.done && down.done {
             return Poll::Ready(Ended::Closed);
         }
+        if worker.closes_tunnels() && down.is_quiet(to_client) {
+            return Poll::Ready(Ended::Draining);
+        }
         if moved != up.bytes + down.bytes {
             moved = up.bytes + down.bytes;
-            slot.set(worker.clock.now().after(idle).min(deadline));
+            slot.set(deadline());
         } else if slot.has_expired() {
-            return Poll::Ready(if worker.is_draining() { Ended::Draining } else { Ended::Idle });
+            return Poll::Ready(if worker.closes_tunnels() { Ended::Draining } else { Ended::Idle });
         }
         slot.register(cx);
         Poll::Pending
@@ -113,5 +132,6 @@ pub(crate) async fn run(
         client.reset_on_close();
         upstream.reset_on_close();
     }
-    Moved { to_upstream: up.bytes, to_client: down.bytes, ended }
+    let between_frames = down.frames.is_some_and(|frames| frames.is_between_frames()) && to_client.is_empty();
+    Moved { to_upstream: up.bytes, to_client: down.bytes, ended, between_frames }
 }

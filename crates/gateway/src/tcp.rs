@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use mainstay_core::random;
 use mainstay_core::retry::Failure;
-use mainstay_core::time::Moment;
 
 use crate::spec::Protocol;
 use crate::splice;
@@ -34,7 +33,7 @@ pub(crate) async fn serve(
     let (mut up, mut down) = (Box::new(Buffer::new()), Box::new(Buffer::new()));
     let buffers = (&mut *up, &mut *down);
     let upstream = &mut connection.stream;
-    splice::run(&worker, &slot, &mut client, upstream, buffers, *idle_timeout, Moment::NEVER).await;
+    splice::run(&worker, &slot, &mut client, upstream, buffers, *idle_timeout, None).await;
     drop(in_flight);
 }
 

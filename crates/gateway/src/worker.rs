@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Apply { state: Arc<State>, tls: Arc<Tls>, sockets: Vec<(String, std::net::TcpListener)>, done: Done },
     /// Answer with `Connection: close`, close idle connections within `spread`.
     Drain { spread: Duration },
+    /// Tell tunnels that the gateway leaves, and close them.
+    CloseTunnels,
     /// Stop accepting.
     CloseListeners { done: Done },
     /// Let go of everything.
@@ -77,6 +79,7 @@ pub(crate) struct Worker {
     #[expect(clippy::vec_box, reason = "an exchange is large; it moves in and out of the store as a pointer")]
     exchanges: RefCell<Vec<Box<Exchange>>>,
     draining: Cell<Option<Draining>>,
+    closes_tunnels: Cell<bool>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +103,7 @@ impl Worker {
             table: RefCell::default(),
             exchanges: RefCell::default(),
             draining: Cell::new(None),
+            closes_tunnels: Cell::new(false),
         });
         let _wheel = task::spawn_local(Kind::Control, Rc::clone(&worker.wheel).run()).abort_on_drop();
         let _sweeper = task::spawn_local(Kind::Control, Rc::clone(&worker).sweep()).abort_on_drop();
@@ -112,6 +116,7 @@ impl Worker {
                     let _told = done.try_send(());
                 }
                 Command::Drain { spread } => worker.drain(spread),
+                Command::CloseTunnels => worker.close_tunnels(),
                 Command::CloseListeners { done } => {
                     for (_name, listening) in listening.drain() {
                         listening.close(&worker).await;
@@ -171,6 +176,21 @@ impl Worker {
                 endpoint.pool.clear();
             }
         }
+    }
+
+    fn close_tunnels(&self) {
+        self.closes_tunnels.set(true);
+        let now = self.clock.now();
+        self.wheel.for_each(|slot| {
+            if slot.tunnel.get() {
+                slot.hasten(now);
+            }
+        });
+    }
+
+    /// Whether tunnels are told to end.
+    pub(crate) fn closes_tunnels(&self) -> bool {
+        self.closes_tunnels.get()
     }
 
     /// Whether responses say `Connection: close`.

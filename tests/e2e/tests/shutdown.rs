@@ -73,6 +73,8 @@ fn requests_in_flight_finish_and_the_deadline_cuts_the_rest() {
     assert_eq!(response.status, 200);
     assert!(response.head.has("connection", "close"), "{:?}", response.head);
     assert!(long.response().is_err());
+    // The WebSocket is told that the gateway goes away (RFC 6455, section 7.4.1: 1001), then closed.
+    assert_eq!(tunnel.exact(4).expect("a close frame"), [0x88, 0x02, 0x03, 0xe9]);
     assert!(tunnel.is_closed());
 }
 

@@ -1,13 +1,19 @@
 //! After a 101: bytes both ways until either side ends. The connection never returns to a pool.
 
-use mainstay_core::time::Moment;
+use std::future::poll_fn;
+use std::time::Duration;
 
 use super::connection::Next;
 use super::exchange::{Exchange, Run};
 use super::record::{self, Ending};
+use crate::http1::field::Name;
+use crate::http1::websocket::{Frames, GOING_AWAY};
 use crate::splice::{self, Ended};
 use crate::stream::Stream;
 use crate::worker::pool::{Connection, InFlight};
+
+/// How long a client may take to accept the frame that says goodbye.
+const GOODBYE: Duration = Duration::from_millis(200);
 
 /// Carries bytes both ways. What either side sent behind its head goes first.
 pub(crate) async fn run(
@@ -17,9 +23,12 @@ pub(crate) async fn run(
     exchange: &mut Exchange,
 ) -> Next {
     let limit = run.route.state.spec.tunnel_timeout;
-    let (up, down) = (&mut exchange.input, &mut exchange.output);
-    let moved =
-        splice::run(run.worker, run.slot, client, &mut connection.stream, (up, down), limit, Moment::NEVER).await;
+    let bytes = exchange.head_bytes();
+    let is_websocket =
+        exchange.head.find(Name::Upgrade).is_some_and(|it| it.value.get(bytes).eq_ignore_ascii_case(b"websocket"));
+    let frames = is_websocket.then(Frames::default);
+    let buffers = (&mut exchange.input, &mut exchange.output);
+    let moved = splice::run(run.worker, run.slot, client, &mut connection.stream, buffers, limit, frames).await;
     drop(in_flight);
     let error = match moved.ended {
         Ended::Closed => None,
@@ -27,6 +36,13 @@ pub(crate) async fn run(
         Ended::Draining => Some("shutting-down"),
     };
     let ending = Ending { status: 101, error, client_gone: false };
-    record::finish(run.worker, run.listener, Some(run.route), exchange, ending, (moved.to_upstream, moved.to_client));
+    let bytes = (moved.to_upstream, moved.to_client);
+    record::finish(run.worker, run.listener, Some(run.route), exchange, ending, bytes);
+    if moved.ended == Ended::Draining && moved.between_frames {
+        // A frame in the middle of another one would be garbage, so that only a quiet WebSocket is told.
+        run.slot.set(run.worker.clock.now().after(GOODBYE));
+        let _client_left = run.slot.within(poll_fn(|cx| client.poll_write(cx, &GOING_AWAY))).await;
+        return Next::Linger;
+    }
     Next::Close
 }

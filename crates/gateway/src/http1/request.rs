@@ -347,28 +347,32 @@ fn has_dot_segment(path: &[u8]) -> bool {
     if memchr::memchr2(b'.', b'%', path).is_none() {
         return false;
     }
-    path.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| {
-        let mut rest = segment;
-        let mut dots = 0;
-        loop {
-            rest = match rest {
-                [] => return dots == 1 || dots == 2,
-                [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
-                // An encoded slash may end the segment for the server behind us.
-                [b'%', b'2', b'f' | b'F', ..] | [b'%', b'5', b'c' | b'C', ..] if dots == 1 || dots == 2 => return true,
-                _name => return has_encoded_dot_segment(segment),
-            };
-            dots += 1;
-        }
-    })
-}
-
-/// `a%2f..%2fb`: a dot segment between encoded slashes.
-fn has_encoded_dot_segment(segment: &[u8]) -> bool {
-    memchr::memmem::find_iter(segment, b"%2").chain(memchr::memmem::find_iter(segment, b"%5")).any(|at| {
-        let slash = matches!(segment.get(at..at + 3), Some([b'%', b'2', b'f' | b'F'] | [b'%', b'5', b'c' | b'C']));
-        slash && segment.get(at + 3..).is_some_and(|rest| !rest.is_empty() && has_dot_segment(rest))
-    })
+    // One pass, whatever the path holds: anything that starts over at each encoded slash can be made to take for ever.
+    let mut rest = path;
+    let mut dots = Some(0_u32);
+    loop {
+        rest = match rest {
+            [] => return matches!(dots, Some(1 | 2)),
+            // An encoded slash may end the segment for the server behind us.
+            [b'/' | b'\\', rest @ ..]
+            | [b'%', b'2', b'f' | b'F', rest @ ..]
+            | [b'%', b'5', b'c' | b'C', rest @ ..] => {
+                if matches!(dots, Some(1 | 2)) {
+                    return true;
+                }
+                dots = Some(0);
+                rest
+            }
+            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => {
+                dots = dots.map(|dots| dots.saturating_add(1));
+                rest
+            }
+            [_name, rest @ ..] => {
+                dots = None;
+                rest
+            }
+        };
+    }
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub(crate) struct Slot {
     entry: Entry,
     /// The connection waits for its next request and may be closed without harm.
     pub(crate) idle: Cell<bool>,
+    /// The connection is a tunnel, which stays open until the end of a drain.
+    pub(crate) tunnel: Cell<bool>,
 }
 
 impl Slot {
@@ -144,6 +146,7 @@ impl Wheel {
             waker: RefCell::new(None),
             entry: Entry { key: place.key() as u32, generation },
             idle: Cell::new(false),
+            tunnel: Cell::new(false),
         });
         place.insert(Rc::downgrade(&slot));
         slot
