@@ -188,6 +188,30 @@ fn limits_of_a_head() {
     assert!(stand.backend.seen().len() <= 2, "{:?}", stand.backend.seen());
 }
 
+/// Fuzzing once found a path of 400 bytes that took ten seconds.
+#[test]
+fn no_head_within_the_limits_is_expensive() {
+    let stand = stand("");
+    for unit in ["%2fa", "%5ca", "/%2f", "..%2f", "%2e%2e%2e%2f", "%", "/./", "//", "a/../"] {
+        let path = unit.repeat(60_000 / unit.len());
+        let begun = Instant::now();
+        let mut wire = Wire::connect(stand.listen);
+        let _refused_early = wire.send(format!("GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let response = wire.response().unwrap_or_else(|broken| panic!("{unit}: {broken}"));
+        assert!(matches!(response.status, 200 | 400), "{unit}: {}", response.status);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{unit}: {:?}", begun.elapsed());
+    }
+    for field in ["Cookie: a=b; ", "X-Forwarded-For: 1.2.3.4, ", "Connection: a, ", "Via: 1.1 a, "] {
+        let (name, unit) = field.split_once(": ").expect("a field");
+        let value = unit.repeat(60_000 / unit.len());
+        let begun = Instant::now();
+        let mut wire = Wire::connect(stand.listen);
+        wire.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: {value}\r\n\r\n")).expect("sent");
+        assert!(wire.response().is_ok(), "{name}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{name}: {:?}", begun.elapsed());
+    }
+}
+
 #[test]
 fn limits_of_chunk_extensions_and_trailers() {
     let stand = stand("");

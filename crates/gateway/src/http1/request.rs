@@ -354,9 +354,7 @@ fn has_dot_segment(path: &[u8]) -> bool {
         rest = match rest {
             [] => return matches!(dots, Some(1 | 2)),
             // An encoded slash may end the segment for the server behind us.
-            [b'/' | b'\\', rest @ ..]
-            | [b'%', b'2', b'f' | b'F', rest @ ..]
-            | [b'%', b'5', b'c' | b'C', rest @ ..] => {
+            [b'/' | b'\\', rest @ ..] | [b'%', b'2', b'f' | b'F', rest @ ..] | [b'%', b'5', b'c' | b'C', rest @ ..] => {
                 if matches!(dots, Some(1 | 2)) {
                     return true;
                 }
