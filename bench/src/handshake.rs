@@ -28,7 +28,7 @@ pub(crate) fn command(address: SocketAddr, connections: usize, duration: Duratio
 
 /// Makes connections, each with a handshake and one request, until the time is over, and says how many.
 pub(crate) fn run(address: SocketAddr, connections: usize, duration: Duration, ca: &Path) -> Result<Outcome> {
-    measure::pin_to(measure::LOAD_CORE)?;
+    measure::join_load()?;
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca)?)?;
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();

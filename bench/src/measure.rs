@@ -20,6 +20,17 @@ pub(crate) fn pin_to(core: usize) -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Binds the calling thread, and what it starts, to the core of the load, where nothing interrupts what runs to let another
+/// begin (`SCHED_BATCH`). Otherwise load and origin would interrupt each other at every request, and how often they do would
+/// depend on the proxy's pace and in turn set it.
+pub(crate) fn join_load() -> io::Result<()> {
+    pin_to(LOAD_CORE)?;
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: sched_setscheduler only reads the structure.
+    let status = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Open files that each process needs: the idle connections, and some.
 pub(crate) const FILES: u64 = 12_000;
 

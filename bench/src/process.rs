@@ -20,7 +20,7 @@ impl Process {
         unsafe {
             command.pre_exec(move || {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
-                measure::pin_to(core)
+                if core == measure::LOAD_CORE { measure::join_load() } else { measure::pin_to(core) }
             });
         }
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
