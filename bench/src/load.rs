@@ -85,7 +85,7 @@ fn wrk(scenario: &Scenario, proxy: &Proxy, duration: Duration) -> Command {
     command.arg(format!("{site}{}", scenario.path));
     // SAFETY: between fork and exec only a system call is made, on memory of the child's own stack.
     unsafe {
-        command.pre_exec(|| measure::join_load());
+        command.pre_exec(measure::join_load);
     }
     command
 }
