@@ -150,3 +150,22 @@ fn without_a_key_hash_is_random() {
     let picks: Vec<_> = (0..50).map(|_pick| balancer.pick(None, |_index| 0, &[], &mut rng)).collect();
     assert!(picks.contains(&Some(0)) && picks.contains(&Some(1)));
 }
+
+#[test]
+fn retries_do_not_bring_the_turn_back_to_a_failing_endpoint() {
+    for weights in [[1, 1], [1, 2]] {
+        let candidates = weights.map(|weight| Candidate { weight, identity: u64::from(weight) });
+        let mut balancer = Balancer::new(Policy::RoundRobin, &candidates);
+        let mut rng = Rng::seeded(1);
+        let mut first = [0; 2];
+        for _request in 0..30 {
+            let picked = balancer.pick(None, |_| 0, &[], &mut rng).unwrap();
+            first[picked] += 1;
+            // Endpoint 0 fails, and the request is tried elsewhere.
+            if picked == 0 {
+                assert_eq!(balancer.pick(None, |_| 0, &[0], &mut rng), Some(1));
+            }
+        }
+        assert_eq!(first, if weights == [1, 1] { [15, 15] } else { [10, 20] });
+    }
+}

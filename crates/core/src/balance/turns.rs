@@ -70,7 +70,8 @@ impl Turns {
         self.order = Order::Weighted { turns, now };
     }
 
-    /// The next of `live` that is not excluded.
+    /// The next of `live` that is not excluded. A pick with exclusions is a retry and uses up nobody's turn: if it did, of
+    /// two endpoints the failing one would come first in every request, since each retry would bring the turn back to it.
     pub(super) fn pick(&mut self, live: &[usize], excluded: &[usize], rng: &mut Rng) -> Option<usize> {
         if live.is_empty() {
             return None;
@@ -81,7 +82,9 @@ impl Turns {
             }
         }
         let picked = self.order.advance(live, excluded, &mut self.aside)?;
-        self.last = picked;
+        if excluded.is_empty() {
+            self.last = picked;
+        }
         Some(picked)
     }
 }
@@ -90,19 +93,22 @@ impl Order {
     fn advance(&mut self, live: &[usize], excluded: &[usize], aside: &mut Vec<Turn>) -> Option<usize> {
         match self {
             Self::Equal { next } => {
-                // An excluded one that is passed over loses its turn: it has just failed.
                 let (before, after) = live.split_at(*next);
                 let steps = after.iter().chain(before).position(|index| !excluded.contains(index))?;
                 let at = (*next + steps) % live.len();
-                *next = (at + 1) % live.len();
+                if excluded.is_empty() {
+                    *next = (at + 1) % live.len();
+                }
                 Some(live[at])
             }
             Self::Weighted { turns, now } => {
                 let picked = loop {
                     let Some(mut top) = turns.peek_mut() else { break None };
                     if !excluded.contains(&top.index.0) {
-                        *now = top.at.0;
-                        top.at.0 += top.stride;
+                        if excluded.is_empty() {
+                            *now = top.at.0;
+                            top.at.0 += top.stride;
+                        }
                         break Some(top.index.0);
                     }
                     aside.push(std::collections::binary_heap::PeekMut::pop(top));
