@@ -219,7 +219,7 @@ impl Gateway {
         let began = Instant::now();
         let Shutdown { lead, deadline } = self.current().spec.node.shutdown;
         self.leaving.store(true, Ordering::Release);
-        // From here on every response says that its connection closes, also while new ones are still accepted.
+        // Idle connections close over this time, so that clients do not all come back at once.
         let spread = deadline.saturating_sub(lead).div_f64(4.0).min(Duration::from_secs(2));
         tracing::info!(phase = "readiness", ?lead, ?deadline, "shutting down: not ready any more");
         if !lead.is_zero() {

@@ -63,7 +63,7 @@ impl Half {
                 buffer.consume(written);
                 self.bytes += written as u64;
             }
-            if self.ending {
+            if self.ending && !self.done {
                 ready!(to.poll_shutdown(cx))?;
                 self.done = true;
             }

@@ -129,6 +129,39 @@ pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
+/// What `Connection` says (RFC 9110, section 7.6.1), over all its lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ConnectionOptions {
+    pub(crate) close: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade: bool,
+}
+
+impl ConnectionOptions {
+    /// Takes in one line of the field; other fields that it names go to `nominated`. `false` if it is malformed.
+    pub(crate) fn read(&mut self, value: &[u8], bytes: &[u8], nominated: &mut Vec<Span>) -> bool {
+        for member in members(value) {
+            if !member.iter().copied().all(is_token) {
+                return false;
+            } else if member.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if member.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if member.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
+            } else {
+                nominated.push(Span::of(member, bytes));
+            }
+        }
+        true
+    }
+
+    /// Whether the connection stays open after the message.
+    pub(crate) const fn keeps_alive(self, is_http10: bool) -> bool {
+        !self.close && (!is_http10 || self.keep_alive)
+    }
+}
+
 /// Whether `byte` may stand in a token (RFC 9110, section 5.6.2).
 pub(crate) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()

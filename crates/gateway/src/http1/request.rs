@@ -204,8 +204,8 @@ fn read_fields(bytes: &[u8], head: &mut Head) -> Result<(), Reject> {
     let mut host = None;
     let mut length = None;
     let mut coding = None;
-    let mut upgrade_named = false;
-    let (mut close, mut keep_alive, mut has_upgrade) = (false, false, false);
+    let mut options = field::ConnectionOptions::default();
+    let mut has_upgrade = false;
     head.nominated.clear();
     head.expects_continue = false;
     head.accepts_trailers = false;
@@ -219,21 +219,7 @@ fn read_fields(bytes: &[u8], head: &mut Head) -> Result<(), Reject> {
             Name::Te => head.accepts_trailers |= field::members(value).any(|it| it.eq_ignore_ascii_case(b"trailers")),
             Name::Expect if value.eq_ignore_ascii_case(b"100-continue") => head.expects_continue = true,
             Name::Expect => return Err(Reject::Expectation),
-            Name::Connection => {
-                for member in field::members(value) {
-                    if !member.iter().copied().all(field::is_token) {
-                        return Err(Reject::Malformed);
-                    } else if member.eq_ignore_ascii_case(b"close") {
-                        close = true;
-                    } else if member.eq_ignore_ascii_case(b"keep-alive") {
-                        keep_alive = true;
-                    } else if member.eq_ignore_ascii_case(b"upgrade") {
-                        upgrade_named = true;
-                    } else {
-                        head.nominated.push(Span::of(member, bytes));
-                    }
-                }
-            }
+            Name::Connection if !options.read(value, bytes, &mut head.nominated) => return Err(Reject::Malformed),
             _ => {}
         }
     }
@@ -249,9 +235,9 @@ fn read_fields(bytes: &[u8], head: &mut Head) -> Result<(), Reject> {
         (None, Some(value)) if ends_in_chunked(value) => return Err(Reject::Coding),
         (None, Some(_)) => return Err(Reject::Framing),
     };
-    head.keep_alive = !close && (!head.is_http10 || keep_alive);
+    head.keep_alive = options.keeps_alive(head.is_http10);
     head.expects_continue &= !head.is_http10 && head.framing.has_body();
-    head.wants_upgrade = has_upgrade && upgrade_named && !head.is_http10;
+    head.wants_upgrade = has_upgrade && options.upgrade && !head.is_http10;
     head.authority = match host {
         Some(value) => value,
         None if head.is_http10 => Span::default(),

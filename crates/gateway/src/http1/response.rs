@@ -70,7 +70,8 @@ pub(crate) fn parse(bytes: &[u8], limits: Limits, to_head: bool, head: &mut Head
 fn read_fields(bytes: &[u8], is_http10: bool, to_head: bool, head: &mut Head) -> Result<(), Malformed> {
     let mut length = None;
     let mut coding = None;
-    let (mut close, mut keep_alive, mut upgrade_named, mut has_upgrade) = (false, false, false, false);
+    let mut options = field::ConnectionOptions::default();
+    let mut has_upgrade = false;
     head.nominated.clear();
     for field in &head.fields {
         let value = field.value.get(bytes);
@@ -78,25 +79,11 @@ fn read_fields(bytes: &[u8], is_http10: bool, to_head: bool, head: &mut Head) ->
             Name::ContentLength if length.replace(value).is_some() => return Err(Malformed),
             Name::TransferEncoding if coding.replace(value).is_some() => return Err(Malformed),
             Name::Upgrade => has_upgrade = true,
-            Name::Connection => {
-                for member in field::members(value) {
-                    if !member.iter().copied().all(field::is_token) {
-                        return Err(Malformed);
-                    } else if member.eq_ignore_ascii_case(b"close") {
-                        close = true;
-                    } else if member.eq_ignore_ascii_case(b"keep-alive") {
-                        keep_alive = true;
-                    } else if member.eq_ignore_ascii_case(b"upgrade") {
-                        upgrade_named = true;
-                    } else {
-                        head.nominated.push(Span::of(member, bytes));
-                    }
-                }
-            }
+            Name::Connection if !options.read(value, bytes, &mut head.nominated) => return Err(Malformed),
             _ => {}
         }
     }
-    head.upgrades = head.status == 101 && has_upgrade && upgrade_named;
+    head.upgrades = head.status == 101 && has_upgrade && options.upgrade;
     head.framing = match (length, coding) {
         (Some(_), Some(_)) => return Err(Malformed),
         (_, Some(_)) if is_http10 => return Err(Malformed),
@@ -111,6 +98,6 @@ fn read_fields(bytes: &[u8], is_http10: bool, to_head: bool, head: &mut Head) ->
     if to_head || head.status < 200 || matches!(head.status, 204 | 304) {
         head.framing = Framing::None;
     }
-    head.keep_alive = !close && (!is_http10 || keep_alive) && head.framing != Framing::UntilClose;
+    head.keep_alive = options.keeps_alive(is_http10) && head.framing != Framing::UntilClose;
     Ok(())
 }

@@ -11,8 +11,6 @@ use super::{request, response};
 pub(crate) struct Ops {
     removed: Vec<String>,
     set: Vec<u8>,
-    /// `Host` is the one field that routing and forwarding share, so a change of it is kept apart.
-    pub(crate) is_empty: bool,
 }
 
 impl Ops {
@@ -27,11 +25,11 @@ impl Ops {
             .chain(ops.set.iter().map(|(name, _value)| name))
             .map(|name| name.to_ascii_lowercase())
             .collect();
-        Self { is_empty: removed.is_empty(), removed, set }
+        Self { removed, set }
     }
 
     fn removes(&self, name: &[u8]) -> bool {
-        !self.is_empty && self.removed.iter().any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))
+        self.removed.iter().any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))
     }
 }
 
