@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use mainstay_core::health;
+use mainstay_core::{eligibility, health};
 
 use crate::spec;
 
@@ -95,25 +95,18 @@ pub struct Service {
 }
 
 impl Service {
-    /// Which endpoints get traffic: those that are up; if none is, those of which nothing is known yet; if there is none of
-    /// these either, all that are not draining, if the service fails open.
+    /// Which endpoints get traffic now, in their order.
     pub fn eligible(&self) -> Vec<bool> {
-        let in_state = |wanted: health::State| -> Vec<bool> {
-            let takes = |endpoint: &Arc<Endpoint>| {
-                !endpoint.is_draining() && !endpoint.ejected.load(Ordering::Acquire) && endpoint.health() == wanted
-            };
-            self.endpoints.iter().map(takes).collect()
-        };
-        for wanted in [health::State::Up, health::State::Unknown] {
-            let list = in_state(wanted);
-            if list.contains(&true) {
-                return list;
-            }
-        }
-        match self.spec.when_empty {
-            spec::WhenEmpty::Refuse => vec![false; self.endpoints.len()],
-            spec::WhenEmpty::FailOpen => self.endpoints.iter().map(|endpoint| !endpoint.is_draining()).collect(),
-        }
+        let known: Vec<eligibility::Known> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| eligibility::Known {
+                health: endpoint.health(),
+                ejected: endpoint.ejected.load(Ordering::Acquire),
+                draining: endpoint.is_draining(),
+            })
+            .collect();
+        eligibility::eligible(&known, self.spec.when_empty == spec::WhenEmpty::FailOpen)
     }
 }
 
