@@ -242,7 +242,7 @@ pub enum WhenEmpty {
 /// One server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `host:port` as configured; its identity within the service.
+    /// `host:port` or `unix:PATH` as configured; its identity within the service.
     pub address: Address,
     /// Share of traffic relative to its siblings; at least 1.
     pub weight: u32,
@@ -262,13 +262,20 @@ pub enum Address {
         /// The port.
         port: u16,
     },
+    /// A Unix stream socket on this machine, by its absolute path.
+    Unix(PathBuf),
 }
+
+/// What an endpoint behind a Unix socket is called where a host is needed: SNI, the name in its certificate, and the `Host`
+/// of checks.
+pub const LOCAL_NAME: &str = "localhost";
 
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Socket(address) => address.fmt(f),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -280,7 +287,7 @@ pub struct HealthCheck {
     pub policy: health::Policy,
     /// What is asked.
     pub probe: Probe,
-    /// The port, if it is not that of the endpoint.
+    /// The port, if it is not that of the endpoint. A Unix socket has none and is asked itself.
     pub port: Option<u16>,
 }
 
@@ -293,7 +300,7 @@ pub enum Probe {
     Http {
         /// Path and query.
         path: String,
-        /// `Host` header; the endpoint's address if absent.
+        /// `Host` header; if absent the endpoint's address, or [`LOCAL_NAME`] for a Unix socket.
         host: Option<String>,
         /// Inclusive ranges of accepted status codes.
         expect: Vec<(u16, u16)>,
@@ -309,7 +316,7 @@ pub struct UpstreamTls {
     pub verify: bool,
     /// Authorities in PEM in place of the system's.
     pub ca: Option<PathBuf>,
-    /// The name in SNI and verification; the endpoint's host if absent.
+    /// The name in SNI and verification; if absent the endpoint's host, or [`LOCAL_NAME`] for a Unix socket.
     pub server_name: Option<String>,
     /// The gateway's own certificate, for endpoints that ask for one.
     pub client: Option<CertificateFiles>,

@@ -130,7 +130,7 @@ pub struct Endpoint {
     pub reason: Mutex<String>,
     /// When its state changed last.
     pub changed_at: Mutex<SystemTime>,
-    /// Where it is; `None` while its name does not resolve.
+    /// Where it is; `None` while its name does not resolve, and for a Unix socket, which needs no look-up.
     pub resolved: Mutex<Option<std::net::SocketAddr>>,
     /// Requests in flight, over all workers (least-request compares it).
     pub in_flight: AtomicU32,
@@ -151,7 +151,7 @@ impl Endpoint {
     pub fn new(spec: spec::Endpoint, health: health::State, workers: usize) -> Self {
         let resolved = match &spec.address {
             spec::Address::Socket(address) => Some(*address),
-            spec::Address::Name { .. } => None,
+            spec::Address::Name { .. } | spec::Address::Unix(_) => None,
         };
         Self {
             name: spec.address.to_string(),

@@ -1,11 +1,12 @@
 //! A connection to either side, plain or TLS, and the buffer that is borrowed while it is busy.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// A connection. TLS state is boxed: it is large, and a plain idle connection should not pay for it.
 #[derive(Debug)]
@@ -13,17 +14,24 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    /// To an endpoint on this machine.
+    Unix(UnixStream),
+    TlsUnix(Box<tokio_rustls::client::TlsStream<UnixStream>>),
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Plain(tcp) => tcp.as_fd(),
+            Self::TlsServer(tls) => tls.get_ref().0.as_fd(),
+            Self::TlsClient(tls) => tls.get_ref().0.as_fd(),
+            Self::Unix(unix) => unix.as_fd(),
+            Self::TlsUnix(tls) => tls.get_ref().0.as_fd(),
+        }
+    }
 }
 
 impl Stream {
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::TlsServer(tls) => tls.get_ref().0,
-            Self::TlsClient(tls) => tls.get_ref().0,
-        }
-    }
-
     /// Reads into `into`; 0 is the end. A short read clears the readiness, so that the next read does not ask the kernel
     /// in vain.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -32,6 +40,8 @@ impl Stream {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buffer),
             Self::TlsServer(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
             Self::TlsClient(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, &mut buffer),
+            Self::TlsUnix(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
         })?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
@@ -39,12 +49,14 @@ impl Stream {
     /// Whether a read would find something: bytes in the socket, or what TLS has decrypted already. A client's first request
     /// often comes in the same segment as the end of its handshake.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let decrypted = match self {
-            Self::Plain(_) => false,
-            Self::TlsServer(tls) => !tls.get_ref().1.wants_read(),
-            Self::TlsClient(tls) => !tls.get_ref().1.wants_read(),
-        };
-        if decrypted { Poll::Ready(Ok(())) } else { self.tcp().poll_read_ready(cx) }
+        match self {
+            Self::Plain(tcp) => tcp.poll_read_ready(cx),
+            Self::Unix(unix) => unix.poll_read_ready(cx),
+            Self::TlsServer(tls) if tls.get_ref().1.wants_read() => tls.get_ref().0.poll_read_ready(cx),
+            Self::TlsClient(tls) if tls.get_ref().1.wants_read() => tls.get_ref().0.poll_read_ready(cx),
+            Self::TlsUnix(tls) if tls.get_ref().1.wants_read() => tls.get_ref().0.poll_read_ready(cx),
+            Self::TlsServer(_) | Self::TlsClient(_) | Self::TlsUnix(_) => Poll::Ready(Ok(())),
+        }
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
@@ -52,6 +64,8 @@ impl Stream {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, from),
             Self::TlsServer(tls) => Pin::new(tls).poll_write(cx, from),
             Self::TlsClient(tls) => Pin::new(tls).poll_write(cx, from),
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, from),
+            Self::TlsUnix(tls) => Pin::new(tls).poll_write(cx, from),
         }
     }
 
@@ -68,15 +82,18 @@ impl Stream {
             Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, &slices),
             Self::TlsServer(tls) => Pin::new(tls).poll_write_vectored(cx, &slices),
             Self::TlsClient(tls) => Pin::new(tls).poll_write_vectored(cx, &slices),
+            Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, &slices),
+            Self::TlsUnix(tls) => Pin::new(tls).poll_write_vectored(cx, &slices),
         }
     }
 
     /// Hands what TLS has buffered to the kernel.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::TlsServer(tls) => Pin::new(tls).poll_flush(cx),
             Self::TlsClient(tls) => Pin::new(tls).poll_flush(cx),
+            Self::TlsUnix(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
 
@@ -86,13 +103,16 @@ impl Stream {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::TlsServer(tls) => Pin::new(tls).poll_shutdown(cx),
             Self::TlsClient(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::TlsUnix(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }
 
-    /// Makes the close a reset, so that the other side cannot take a cut-off message for a complete one.
+    /// Makes the close a reset, so that the other side cannot take a cut-off message for a complete one. A Unix socket knows
+    /// no such thing: its peer sees an end, which framing still shows as premature.
     pub(crate) fn reset_on_close(&self) {
         // If the socket refuses, the close is an ordinary one, which framing still shows as premature.
-        let _set = socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO));
+        let _set = socket2::SockRef::from(self).set_linger(Some(std::time::Duration::ZERO));
     }
 }
 

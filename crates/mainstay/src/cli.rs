@@ -82,6 +82,7 @@ A listen address without a host (`:8080`) means 127.0.0.1. Endpoints are checked
 Examples:
   mainstay proxy --listen :8080 127.0.0.1:3001 127.0.0.1:3002
   mainstay proxy --listen 0.0.0.0:80 --balance round-robin app1:3000 app2:3000
+  mainstay proxy --listen :8080 unix:/run/app.sock
   mainstay proxy --listen :8080 --access-log off --admin off --admin-socket off 127.0.0.1:3001";
 
 const STATUS_HELP: &str = "\

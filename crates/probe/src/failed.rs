@@ -118,6 +118,8 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => "end of stream".to_owned(),
         io::ErrorKind::HostUnreachable => "no route to host".to_owned(),
         io::ErrorKind::NetworkUnreachable => "network is unreachable".to_owned(),
+        io::ErrorKind::NotFound => "there is no such socket".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::TimedOut => "the system's own time-out".to_owned(),
         _other => error.to_string(),
     }

@@ -6,20 +6,31 @@ mod failed;
 mod http;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 pub use failed::{Expected, Failed, Stage};
 
+/// Where it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An address.
+    Tcp(SocketAddr),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// A connection comes to be.
+    /// A connection comes to be, over TCP or to the Unix socket.
     Tcp,
     /// A `GET` is answered with an expected status.
     Http {
@@ -61,18 +72,33 @@ pub struct Passed {
 ///
 /// # Errors
 /// Why the endpoint is not well.
-pub async fn probe(target: &Target, address: SocketAddr, timeout: Duration) -> Result<Passed, Failed> {
+pub async fn probe(target: &Target, place: &Place, timeout: Duration) -> Result<Passed, Failed> {
     let started = Instant::now();
     let mut stage = Stage::Connection;
-    let asking = ask(target, address, started, &mut stage);
+    let asking = ask(target, place, started, &mut stage);
     match tokio::time::timeout(timeout, asking).await {
         Ok(result) => result,
         Err(_elapsed) => Err(Failed::Timeout { stage, after: timeout }),
     }
 }
 
-async fn ask(target: &Target, address: SocketAddr, started: Instant, stage: &mut Stage) -> Result<Passed, Failed> {
-    let stream = TcpStream::connect(address).await.map_err(Failed::Connect)?;
+async fn ask(target: &Target, place: &Place, started: Instant, stage: &mut Stage) -> Result<Passed, Failed> {
+    match place {
+        Place::Tcp(address) => {
+            let stream = TcpStream::connect(address).await.map_err(Failed::Connect)?;
+            converse(target, stream, started, stage).await
+        }
+        Place::Unix(path) => {
+            let stream = mainstay_runtime::socket::connect_unix(path).await.map_err(Failed::Connect)?;
+            converse(target, stream, started, stage).await
+        }
+    }
+}
+
+async fn converse<S>(target: &Target, stream: S, started: Instant, stage: &mut Stage) -> Result<Passed, Failed>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     match target {
         Target::Tcp => Ok(Passed { latency: started.elapsed() }),
         Target::Http { get, tls: None } => {

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mainstay_probe::{Expected, Failed, Get, Target, Tls, probe};
+use mainstay_probe::{Expected, Failed, Get, Place, Target, Tls, probe};
 use mainstay_runtime::tls::{ClientAuth, ClientSettings, ClientTls, ServerTls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::ServerName;
@@ -18,7 +18,7 @@ use rustls::{ServerConnection, StreamOwned};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn run(target: &Target, address: SocketAddr, timeout: Duration) -> Result<Duration, Failed> {
-    let asking = async { probe(target, address, timeout).await.map(|passed| passed.latency) };
+    let asking = async { probe(target, &Place::Tcp(address), timeout).await.map(|passed| passed.latency) };
     mainstay_runtime::thread::run_here(asking).unwrap()
 }
 
@@ -236,4 +236,28 @@ fn a_server_without_tls_is_named_as_such() {
     let (address, _told, _thread) = server(|mut stream| stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
     let failed = run(&pki.target("shop.test", &pki.authority.pem()), address, PATIENCE).unwrap_err();
     assert_eq!(failed.to_string(), "TLS: the endpoint does not speak TLS here");
+}
+
+#[test]
+fn a_unix_socket_is_asked_as_an_address_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let ask = |target: &Target| {
+        let place = Place::Unix(path.clone());
+        mainstay_runtime::thread::run_here(async { probe(target, &place, PATIENCE).await.map(|_passed| ()) }).unwrap()
+    };
+    let none = ask(&Target::Tcp).unwrap_err();
+    assert_eq!(none.to_string(), "cannot connect: there is no such socket");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    ask(&Target::Tcp).unwrap();
+    let _only_connected = listener.accept().unwrap();
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _peer) = listener.accept().unwrap();
+        let head = read_head(&mut stream);
+        stream.write_all(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n").unwrap();
+        head
+    });
+    assert_eq!(ask(&http()).unwrap_err().to_string(), "status 503, expected 200-299");
+    assert!(thread.join().unwrap().starts_with("GET /health?deep=1 HTTP/1.1\r\nhost: shop.test:81\r\n"));
+    assert_eq!(ask(&Target::Tcp).unwrap_err().to_string(), "cannot connect: connection refused");
 }

@@ -4,8 +4,11 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::UnixStream;
 
 /// Listens on `address` without blocking. `SO_REUSEADDR` is set, so that connections of a process that has just left do
 /// not hold the port; with `reuse_port` every worker can have a listener of its own, between which the kernel spreads
@@ -65,6 +68,22 @@ pub fn stop_listening_softly(listener: &TcpListener) -> io::Result<()> {
         instruction(RETURN, 0, 0, 0),
         instruction(RETURN, 0, 0, u32::MAX),
     ])
+}
+
+/// Connects to a Unix stream socket. Where TCP would wait for a place in a full queue of connections, a Unix socket that
+/// must not block says so and has to be asked again; the caller's own limit ends that.
+///
+/// # Errors
+/// What the system says: no such file, no permission, nobody listens.
+pub async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(pause).await,
+            connected => return connected,
+        }
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
 }
 
 /// Sends small writes at once.
@@ -154,6 +173,29 @@ mod tests {
         assert!(!peek_closed(&client));
         drop(server);
         wait_for(|| peek_closed(&client));
+    }
+
+    #[test]
+    fn a_full_queue_of_a_unix_socket_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+        // Room for one.
+        listener.listen(0).unwrap();
+        crate::thread::run_here(async {
+            let _first = connect_unix(&path).await.unwrap();
+            let second = connect_unix(&path);
+            let mut second = std::pin::pin!(second);
+            let waited = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
+            assert!(waited.is_err(), "there is no room: {waited:?}");
+            let _taken = listener.accept().unwrap();
+            tokio::time::timeout(Duration::from_secs(5), second).await.unwrap().unwrap();
+            drop(listener);
+            assert_eq!(connect_unix(&path).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+            assert_eq!(connect_unix(&dir.path().join("none")).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        })
+        .unwrap();
     }
 
     fn accept(listener: &TcpListener) -> TcpStream {

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use mainstay_core::health::{Input, Machine, Output, State};
 use mainstay_core::random::{self, Rng};
 use mainstay_core::time::Moment;
+use mainstay_probe::Place;
 use mainstay_runtime::clock::Clock;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -77,17 +78,20 @@ impl Member {
 
     /// Minds the endpoint for ever.
     pub(super) async fn run(self: Rc<Self>) {
+        if let Address::Unix(path) = &self.endpoint.address {
+            match self.check(Place::Unix(path.clone())).await {}
+        }
         let mut address = self.first_address().await;
         loop {
             address = tokio::select! {
-                never = self.check(address) => match never {},
+                never = self.check(Place::Tcp(address)) => match never {},
                 address = self.moved(address) => address,
             };
         }
     }
 
-    /// Feeds the health machine for as long as the endpoint stays at `address`.
-    async fn check(&self, address: SocketAddr) -> Infallible {
+    /// Feeds the health machine for as long as the endpoint stays at `place`.
+    async fn check(&self, place: Place) -> Infallible {
         let clock = self.surroundings.clock;
         let Some(policy) = self.plan().check.as_ref().map(|check| check.policy) else {
             self.change(State::Up, None);
@@ -111,7 +115,7 @@ impl Member {
                 self.gate.take();
             }
             if let Some(generation) = probe {
-                failure = self.ask(address).await;
+                failure = self.ask(&place).await;
                 machine.step(clock.now(), Input::Verdict { generation, passed: failure.is_none() });
                 judged = true;
                 if failure.is_some() && machine.state() != State::Up {
@@ -132,10 +136,10 @@ impl Member {
     }
 
     /// Asks the endpoint once and counts the answer; the reason if it failed.
-    async fn ask(&self, address: SocketAddr) -> Option<String> {
+    async fn ask(&self, place: &Place) -> Option<String> {
         let plan = self.plan();
         let check = plan.check.as_ref()?;
-        let result = check.ask(address, check.policy.timeout).await;
+        let result = check.ask(place, check.policy.timeout).await;
         let counter = if result.is_ok() { &self.endpoint.probes_passed } else { &self.endpoint.probes_failed };
         counter.fetch_add(1, Ordering::Relaxed);
         result.err()
@@ -164,7 +168,7 @@ impl Member {
     /// Waits until the name resolves to other addresses than the present one. An address is kept while look-ups fail: a
     /// name server that is gone must not take well endpoints with it.
     async fn moved(&self, present: SocketAddr) -> SocketAddr {
-        if matches!(self.endpoint.address, Address::Socket(_)) {
+        if !matches!(self.endpoint.address, Address::Name { .. }) {
             return std::future::pending().await;
         }
         let names = &self.surroundings.names;
@@ -200,6 +204,7 @@ impl Member {
         match &self.endpoint.address {
             Address::Socket(address) => Ok(vec![*address]),
             Address::Name { host, port } => (self.surroundings.names.resolve)(host.clone(), *port).await,
+            Address::Unix(_) => Ok(Vec::new()),
         }
     }
 

@@ -3,12 +3,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mainstay_core::health::Policy;
-use mainstay_probe::{Expected, Failed, Get, Target, Tls};
+use mainstay_probe::{Expected, Failed, Get, Place, Target, Tls};
 use mainstay_runtime::tls::{ClientSettings, ClientTls};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use crate::spec::{Address, HealthCheck, Probe};
+use crate::spec::{Address, HealthCheck, LOCAL_NAME, Probe};
 use crate::state::{Endpoint, Service};
 
 /// What an endpoint is minded by. A reload that keeps the endpoint replaces it under the running task.
@@ -43,10 +43,14 @@ impl Plan {
 
 impl Check {
     /// Asks once; the reason if it fails.
-    pub(super) async fn ask(&self, address: SocketAddr, timeout: Duration) -> Result<(), String> {
+    pub(super) async fn ask(&self, place: &Place, timeout: Duration) -> Result<(), String> {
         let target = self.target.as_ref().map_err(Clone::clone)?;
-        let address = self.port.map_or(address, |port| SocketAddr::new(address.ip(), port));
-        let result = mainstay_probe::probe(target, address, timeout).await;
+        let result = match (place, self.port) {
+            (Place::Tcp(address), Some(port)) => {
+                mainstay_probe::probe(target, &Place::Tcp(SocketAddr::new(address.ip(), port)), timeout).await
+            }
+            (Place::Tcp(_), None) | (Place::Unix(_), _) => mainstay_probe::probe(target, place, timeout).await,
+        };
         result.map(|_passed| ()).map_err(|failed: Failed| failed.to_string())
     }
 }
@@ -60,7 +64,10 @@ fn target(
     let Probe::Http { path, host, expect, tls } = &check.probe else { return Ok(Target::Tcp) };
     let get = Get {
         path: path.clone(),
-        host: host.clone().unwrap_or_else(|| endpoint.name.clone()),
+        host: host.clone().unwrap_or_else(|| match &endpoint.address {
+            Address::Unix(_) => LOCAL_NAME.to_owned(),
+            Address::Socket(_) | Address::Name { .. } => endpoint.name.clone(),
+        }),
         expect: Expected(expect.clone()),
     };
     if !tls {
@@ -77,6 +84,7 @@ fn server_name(service: &Service, endpoint: &Endpoint) -> Result<ServerName<'sta
         (Some(name), _address) => name,
         (None, Address::Socket(address)) => return Ok(ServerName::from(address.ip())),
         (None, Address::Name { host, .. }) => host.clone(),
+        (None, Address::Unix(_)) => LOCAL_NAME.to_owned(),
     };
     ServerName::try_from(name.clone()).map_err(|_invalid| format!("`{name}` is no name that TLS can verify"))
 }

@@ -9,11 +9,14 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use mainstay_core::time::Moment;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::table::{Endpoint, Service};
-use crate::spec::{Address, Connections};
+use crate::spec::{Address, Connections, LOCAL_NAME};
 use crate::state::EndpointCounters;
 use crate::stream::Stream;
 
@@ -56,7 +59,7 @@ impl Connection {
     fn is_stale(&self, ask_kernel: bool) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         matches!(self.stream.poll_readable(&mut cx), Poll::Ready(_))
-            || (ask_kernel && mainstay_runtime::socket::peek_closed(self.stream.tcp()))
+            || (ask_kernel && mainstay_runtime::socket::peek_closed(&self.stream))
     }
 }
 
@@ -102,19 +105,36 @@ fn is_expired(idle: &Idle, now: Moment, limits: &Connections) -> bool {
 /// Opens a connection to endpoint `index` of `service`, TLS included.
 pub(crate) async fn connect(service: &Service, index: usize, worker: usize, now: Moment) -> io::Result<Connection> {
     let owner = service.endpoints.get(index).ok_or_else(|| io::Error::other("no such endpoint"))?;
-    let address = resolved(owner).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "name does not resolve"))?;
-    let tcp = TcpStream::connect(address).await?;
-    tcp.set_nodelay(true)?;
-    let stream = match &service.tls {
-        None => Stream::Plain(tcp),
-        Some(config) => {
-            let name = server_name(service, owner)?;
-            let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
-            Stream::TlsClient(Box::new(connector.connect(name, tcp).await?))
+    let stream = match &owner.state.address {
+        Address::Unix(path) => {
+            let unix = mainstay_runtime::socket::connect_unix(path).await?;
+            match &service.tls {
+                None => Stream::Unix(unix),
+                Some(config) => Stream::TlsUnix(Box::new(handshake(service, config, owner, unix).await?)),
+            }
+        }
+        Address::Socket(_) | Address::Name { .. } => {
+            let unresolved = || io::Error::new(io::ErrorKind::NotFound, "name does not resolve");
+            let tcp = TcpStream::connect(resolved(owner).ok_or_else(unresolved)?).await?;
+            tcp.set_nodelay(true)?;
+            match &service.tls {
+                None => Stream::Plain(tcp),
+                Some(config) => Stream::TlsClient(Box::new(handshake(service, config, owner, tcp).await?)),
+            }
         }
     };
     owner.state.shards.of(worker).connections_opened.add(1);
     Ok(Connection { stream, opened: now, reused: false, owner: Rc::clone(owner), worker })
+}
+
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    service: &Service,
+    config: &Arc<ClientConfig>,
+    endpoint: &Endpoint,
+    stream: S,
+) -> io::Result<TlsStream<S>> {
+    let name = server_name(service, endpoint)?;
+    tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name, stream).await
 }
 
 fn resolved(endpoint: &Endpoint) -> Option<SocketAddr> {
@@ -127,6 +147,7 @@ fn server_name(service: &Service, endpoint: &Endpoint) -> io::Result<ServerName<
     let name = configured.unwrap_or_else(|| match &endpoint.state.address {
         Address::Socket(address) => address.ip().to_string(),
         Address::Name { host, .. } => host.clone(),
+        Address::Unix(_) => LOCAL_NAME.to_owned(),
     });
     ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }

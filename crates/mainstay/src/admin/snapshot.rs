@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use mainstay_core::health;
-use mainstay_gateway::spec;
+use mainstay_gateway::spec::{self, Address};
 use mainstay_gateway::state::{Endpoint, Listener, Route, Service, State};
 
 use crate::admin::document::{
@@ -111,7 +111,10 @@ fn endpoint_status(endpoint: &Endpoint, eligible: bool, activity: ActivityStatus
     let opened = endpoint.shards.sum(|counters| counters.connections_opened.get());
     EndpointStatus {
         name: endpoint.name.clone(),
-        address: lock(&endpoint.resolved).map(|address| address.to_string()),
+        address: match &endpoint.address {
+            Address::Unix(_) => Some(endpoint.name.clone()),
+            Address::Socket(_) | Address::Name { .. } => lock(&endpoint.resolved).map(|address| address.to_string()),
+        },
         health: health_word(endpoint.health()).to_owned(),
         ejected: endpoint.ejected.load(Ordering::Acquire),
         draining: endpoint.is_draining(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mainstay_core::{balance, budget, outlier};
 use mainstay_gateway::spec::{
-    Balance, CertificateFiles, Connections, Endpoint, HashKey, Service, UpstreamTls, WhenEmpty,
+    Address, Balance, CertificateFiles, Connections, Endpoint, HashKey, Service, UpstreamTls, WhenEmpty,
 };
 
 use super::problem::Fault;
@@ -60,11 +60,19 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         Some(item) => health::read(&item, tls.is_some()),
         None => default.health,
     };
+    let endpoints = read_endpoints(section);
+    if health.as_ref().is_some_and(|check| check.port.is_some())
+        && let Some(endpoint) = endpoints.iter().find(|endpoint| matches!(endpoint.address, Address::Unix(_)))
+        && let Some(item) = section.item("health")
+    {
+        let fault = Fault::new(format!("`port` has no meaning for the endpoint `{}`", endpoint.address));
+        item.error(fault.hint("leave `port` out: checks go through the socket"));
+    }
     let words = [("refuse", WhenEmpty::Refuse), ("fail-open", WhenEmpty::FailOpen)];
     let service = Service {
         name: name.value,
         balance: read_balance(section),
-        endpoints: read_endpoints(section),
+        endpoints,
         health,
         outlier: section.field("outlier", default.outlier, |item| Some(read_outlier(item))).value,
         retry_budget: section.item("retry_budget").map(|item| read_budget(&item)).unwrap_or_default(),

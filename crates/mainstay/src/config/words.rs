@@ -1,6 +1,7 @@
 //! The small languages inside strings: names, addresses, hosts, paths, methods, headers, status codes.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use mainstay_core::route::Host;
@@ -8,6 +9,9 @@ use mainstay_gateway::spec::Address;
 
 use super::problem::Fault;
 use super::reader::clip;
+
+/// The longest path that the system takes for a Unix socket.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The longest name of a listener, route or service.
 const NAME_CHARS_MAX: usize = 100;
@@ -51,8 +55,16 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, Fault> {
         .hint("write an IP address and a port: \"127.0.0.1:8080\""))
 }
 
-/// Where an endpoint is: an IP address or a name, and a port.
+/// Where an endpoint is: an IP address or a name, and a port; or the path of a Unix socket.
 pub(super) fn endpoint(text: &str) -> Result<Address, Fault> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix_socket(path.strip_prefix("//").unwrap_or(path));
+    }
+    if text.starts_with('/') {
+        return Err(
+            Fault::new("a path alone is no endpoint").hint(format!("for a Unix socket write \"unix:{}\"", clip(text)))
+        );
+    }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return if address.port() == 0 { Err(no_port(text)) } else { Ok(Address::Socket(address)) };
     }
@@ -77,6 +89,26 @@ pub(super) fn endpoint(text: &str) -> Result<Address, Fault> {
         }
         Ok(_) | Err(_) => Err(Fault::new(format!("`{}` is not a port", clip(port))).hint("ports go from 1 to 65535")),
     }
+}
+
+/// The path of a Unix socket. It is a name in metrics and logs as well, so that it must be the same from everywhere.
+fn unix_socket(path: &str) -> Result<Address, Fault> {
+    let fault = |message: &str| Err(Fault::new(message).hint("write \"unix:/run/app.sock\""));
+    if path.starts_with('@') {
+        return fault("a Unix socket without a file (abstract, `@`) cannot be an endpoint");
+    }
+    if !path.starts_with('/') || path.ends_with('/') {
+        return fault("a Unix socket is named by the whole path of its file");
+    }
+    if !path.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        return fault("the path of a Unix socket holds visible ASCII characters only");
+    }
+    if path.len() > SOCKET_PATH_BYTES_MAX {
+        let length = path.len();
+        return Err(Fault::new(format!("the path is {length} bytes long; the system allows {SOCKET_PATH_BYTES_MAX}"))
+            .hint("choose a shorter one, such as \"unix:/run/app.sock\""));
+    }
+    Ok(Address::Unix(PathBuf::from(path)))
 }
 
 fn no_port(text: &str) -> Fault {

@@ -142,6 +142,16 @@ fn every_setting_of_routes_and_services_arrives() {
 }
 
 #[test]
+fn unix_sockets() {
+    for text in ["unix:/run/app.sock", "unix:///run/app.sock"] {
+        let config = good(&SMALL.replace("127.0.0.1:3001", text));
+        let address = &config.spec.services[0].endpoints[0].address;
+        assert_eq!(*address, Address::Unix("/run/app.sock".into()));
+        assert_eq!(address.to_string(), "unix:/run/app.sock", "one name, however it is written");
+    }
+}
+
+#[test]
 fn short_forms() {
     for (line, interval, unhealthy) in [("health = \"aggressive\"", 5, 2), ("health = \"conservative\"", 30, 5)] {
         let config = good(&format!("{SMALL}{line}"));

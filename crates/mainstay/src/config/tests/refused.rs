@@ -55,6 +55,30 @@ const AFTER_SMALL: &[(&str, &[&str])] = &[
     ),
     ("tls = { cert = \"a\" }", &["m.toml:7:7: service[0].tls: `key` is missing; `cert` and `key` go together"]),
     (
+        "[[service.endpoint]]\naddress = \"/run/app.sock\"",
+        &[
+            "m.toml:8:11: service[0].endpoint[0].address: a path alone is no endpoint; for a Unix socket write \"unix:/run/app.sock\"",
+        ],
+    ),
+    (
+        "[[service.endpoint]]\naddress = \"unix:app.sock\"",
+        &[
+            "m.toml:8:11: service[0].endpoint[0].address: a Unix socket is named by the whole path of its file; write \"unix:/run/app.sock\"",
+        ],
+    ),
+    (
+        "[[service.endpoint]]\naddress = \"unix:@app\"",
+        &[
+            "m.toml:8:11: service[0].endpoint[0].address: a Unix socket without a file (abstract, `@`) cannot be an endpoint; write \"unix:/run/app.sock\"",
+        ],
+    ),
+    (
+        "health = { http = \"/\", port = 81 }\n[[service.endpoint]]\naddress = \"unix:/run/app.sock\"",
+        &[
+            "m.toml:7:10: service[0].health: `port` has no meaning for the endpoint `unix:/run/app.sock`; leave `port` out: checks go through the socket",
+        ],
+    ),
+    (
         "[[service.endpoint]]\naddress = \"127.0.0.1:3001\"",
         &[
             "m.toml:8:11: service[0].endpoint[0].address: endpoint `127.0.0.1:3001` is there twice; give one of them a larger `weight`",
