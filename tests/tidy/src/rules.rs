@@ -4,7 +4,7 @@
 /// `resilience`, the one exception inside what DESIGN calls a layer.
 pub const LAYERS: &[&[&str]] = &[
     &["mainstay-core"],
-    &["mainstay-runtime"],
+    &["mainstay-runtime", "mainstay-http2"],
     &["mainstay-probe", "mainstay-resilience"],
     &["mainstay-gateway", "mainstay-dns", "mainstay-cluster"],
     &[
