@@ -14,14 +14,14 @@ pub enum Indexing {
     Never,
 }
 
-/// How a field of this name, in lower case, is best written.
+/// How a field of this name, in lower case, is best written. Dates are indexed: within a second they are the same.
 pub fn indexing_for(name: &[u8]) -> Indexing {
     match name {
         b"authorization" | b"proxy-authorization" | b"cookie" | b"set-cookie" => Indexing::Never,
-        b":path" | b"age" | b"content-length" | b"content-range" | b"date" | b"etag" | b"expires"
-        | b"if-modified-since" | b"if-none-match" | b"if-range" | b"last-modified" | b"location" | b"range"
-        | b"referer" | b"retry-after" | b"grpc-timeout" | b"grpc-message" | b"traceparent" | b"tracestate"
-        | b"x-request-id" | b"x-correlation-id" | b"x-forwarded-for" | b"forwarded" => Indexing::Without,
+        b":path" | b"age" | b"content-length" | b"content-range" | b"etag" | b"if-modified-since"
+        | b"if-none-match" | b"if-range" | b"location" | b"range" | b"referer" | b"retry-after" | b"grpc-timeout"
+        | b"grpc-message" | b"traceparent" | b"tracestate" | b"x-request-id" | b"x-correlation-id"
+        | b"x-forwarded-for" | b"forwarded" => Indexing::Without,
         _ => Indexing::Index,
     }
 }
@@ -130,11 +130,10 @@ impl Encoder {
     /// Writes a field. The name is in lower case: HTTP/2 has no other.
     pub fn field(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8], indexing: Indexing) {
         let name_hash = hash(name, 0);
-        let field_hash = hash(value, name_hash);
-        let (pattern, prefix) = match indexing {
-            Indexing::Index => (0x40, 6),
-            Indexing::Without => (0x00, 4),
-            Indexing::Never => (0x10, 4),
+        let (pattern, prefix, field_hash) = match indexing {
+            Indexing::Index => (0x40, 6, hash(value, name_hash)),
+            Indexing::Without => (0x00, 4, 0),
+            Indexing::Never => (0x10, 4, 0),
         };
         let index = match self.find(name, value, name_hash, field_hash, indexing) {
             Known::Field(index) => return integer::encode(out, 0x80, 7, index),
@@ -198,7 +197,7 @@ fn string(out: &mut Vec<u8>, text: &[u8]) {
     let length = huffman::encoded_len(text);
     if length < text.len() {
         integer::encode(out, 0x80, 7, length);
-        huffman::encode(text, out);
+        huffman::encode(text, length, out);
     } else {
         integer::encode(out, 0x00, 7, text.len());
         out.extend_from_slice(text);
@@ -209,24 +208,29 @@ const fn slot(hash: u32) -> usize {
     (hash >> 24) as usize
 }
 
-/// A quick hash. What shares a slot only loses a place in an index, so nobody gains by making it collide.
+/// A quick hash: of the length, and of what stands at the beginning, in the middle and at the end. What shares a slot
+/// only loses a place in an index, so nobody gains by making it collide.
 #[inline]
 const fn hash(text: &[u8], seed: u32) -> u32 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut state = (seed as u64 ^ text.len() as u64).wrapping_mul(FACTOR);
-    let mut rest = text;
-    while let Some((word, after)) = rest.split_first_chunk::<8>() {
-        state = (state.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
-        rest = after;
-    }
-    let mut last: u64 = 0;
-    let mut at = 0;
-    while at < rest.len() {
-        last = last << 8 | rest[at] as u64;
-        at += 1;
-    }
-    state = (state.rotate_left(23) ^ last).wrapping_mul(FACTOR);
-    (state >> 32) as u32
+    const FACTORS: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9];
+    let length = text.len();
+    let (first, middle, last) = if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let middle = match text.split_at((length - 8) / 2).1.first_chunk() {
+            Some(middle) => u64::from_le_bytes(*middle),
+            None => 0,
+        };
+        (u64::from_le_bytes(*first), middle, u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        (u32::from_le_bytes(*first) as u64, 0, u32::from_le_bytes(*last) as u64)
+    } else if length > 0 {
+        (text[0] as u64, text[length / 2] as u64, text[length - 1] as u64)
+    } else {
+        (0, 0, 0)
+    };
+    let mixed = (first ^ seed as u64).wrapping_mul(FACTORS[0])
+        ^ middle.rotate_left(32).wrapping_mul(FACTORS[1])
+        ^ (last ^ length as u64).rotate_left(16).wrapping_mul(FACTORS[2]);
+    ((mixed ^ mixed >> 29).wrapping_mul(FACTORS[0]) >> 32) as u32
 }
 
 /// The static names by hash: the first index of each, with linear probing; zero is an empty slot.

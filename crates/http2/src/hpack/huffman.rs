@@ -23,7 +23,7 @@ const LENGTHS: [u8; 256] = [
 
 const LENGTH_MAX: usize = 30;
 /// Bits by which the first table is entered: two codes of the commonest bytes, or any one of up to ten bits.
-const FAST_BITS: u32 = 10;
+const FAST_BITS: u32 = 12;
 
 const fn length(symbol: usize) -> usize {
     if symbol == EOS { LENGTH_MAX } else { LENGTHS[symbol] as usize }
@@ -95,14 +95,15 @@ static CODES: [u32; 256] = {
 #[derive(Clone, Copy)]
 struct Fast {
     symbols: [u8; 2],
-    /// Bits of the first code; zero if it is longer than the table is deep.
-    first: u8,
-    /// Bits of both codes, or of the first if the second is not whole.
-    both: u8,
+    /// Bits of the codes together.
+    bits: u8,
+    /// How many codes.
+    count: u8,
 }
 
-static FAST: [Fast; 1 << FAST_BITS] = {
-    let mut singles = [(0_u8, 0_u8); 1 << FAST_BITS];
+/// The byte whose whole code the next `FAST_BITS` bits begin with, and the bits of the code; none if it is longer.
+static SINGLE: [(u8, u8); 1 << FAST_BITS] = {
+    let mut table = [(0, 0); 1 << FAST_BITS];
     let all = canonical();
     let mut bits = 1;
     while bits <= FAST_BITS as usize {
@@ -113,23 +114,26 @@ static FAST: [Fast; 1 << FAST_BITS] = {
             let from = ((all.first[bits] + nth) as usize) << spread;
             let mut slot = from;
             while slot < from + (1 << spread) {
-                singles[slot] = (symbol, bits as u8);
+                table[slot] = (symbol, bits as u8);
                 slot += 1;
             }
             nth += 1;
         }
         bits += 1;
     }
-    let mut table = [Fast { symbols: [0, 0], first: 0, both: 0 }; 1 << FAST_BITS];
+    table
+};
+
+static FAST: [Fast; 1 << FAST_BITS] = {
+    let mut table = [Fast { symbols: [0, 0], bits: 0, count: 0 }; 1 << FAST_BITS];
     let mut slot = 0;
     while slot < table.len() {
-        let (symbol, bits) = singles[slot];
-        table[slot] = Fast { symbols: [symbol, 0], first: bits, both: bits };
+        let (symbol, bits) = SINGLE[slot];
         if bits > 0 {
-            let (next, next_bits) = singles[(slot << bits) & (table.len() - 1)];
+            table[slot] = Fast { symbols: [symbol, 0], bits, count: 1 };
+            let (next, next_bits) = SINGLE[(slot << bits) & (table.len() - 1)];
             if next_bits > 0 && (bits + next_bits) as u32 <= FAST_BITS {
-                table[slot].symbols[1] = next;
-                table[slot].both = bits + next_bits;
+                table[slot] = Fast { symbols: [symbol, next], bits: bits + next_bits, count: 2 };
             }
         }
         slot += 1;
@@ -144,8 +148,12 @@ pub(super) fn encoded_len(text: &[u8]) -> usize {
     bits.div_ceil(8)
 }
 
-/// Appends `text` as Huffman code, padded with ones.
-pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
+/// Appends `text` as Huffman code, padded with ones; `length` is its [`encoded_len`].
+pub(super) fn encode(text: &[u8], length: usize, out: &mut Vec<u8>) {
+    let from = out.len();
+    out.resize(from + length, 0);
+    let code = out.get_mut(from..).unwrap_or_default();
+    let mut at = 0;
     let mut waiting: u64 = 0;
     let mut bits = 0;
     for &byte in text {
@@ -154,27 +162,37 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
         bits += length;
         if bits >= 32 {
             bits -= 32;
-            out.extend_from_slice(&((waiting >> bits) as u32).to_be_bytes());
+            if let Some(word) = code.get_mut(at..at + 4) {
+                word.copy_from_slice(&((waiting >> bits) as u32).to_be_bytes());
+            }
+            at += 4;
         }
     }
-    if bits > 0 {
-        let padded = (waiting << (32 - bits)) as u32 | u32::MAX.checked_shr(bits).unwrap_or(0);
-        let bytes = padded.to_be_bytes();
-        out.extend_from_slice(&bytes[..bits.div_ceil(8) as usize]);
+    let padded = (waiting << (32 - bits)) as u32 | u32::MAX.checked_shr(bits).unwrap_or(0);
+    for (last, byte) in code.iter_mut().skip(at).zip(padded.to_be_bytes()) {
+        *last = byte;
     }
 }
 
 /// Appends what `code` stands for.
 pub(super) fn decode(code: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    // The shortest code has five bits.
-    out.reserve(code.len() * 8 / 5 + 1);
+    let from = out.len();
+    // The shortest code has five bits, and every step writes two bytes, of which the second may not count.
+    out.resize(from + code.len() * 8 / 5 + 2, 0);
+    let length = decode_into(code, out.get_mut(from..).unwrap_or_default())?;
+    out.truncate(from + length);
+    Ok(())
+}
+
+fn decode_into(code: &[u8], text: &mut [u8]) -> Result<usize, Error> {
     // The unread bits, left-aligned; below the `bits` that are there it holds zeros.
     let mut window: u64 = 0;
     let mut bits: u32 = 0;
     let mut rest = code;
+    let mut at = 0;
     loop {
-        if let Some((word, after)) = rest.split_first_chunk::<4>()
-            && bits <= 32
+        if bits <= 32
+            && let Some((word, after)) = rest.split_first_chunk::<4>()
         {
             window |= u64::from(u32::from_be_bytes(*word)) << (32 - bits);
             bits += 32;
@@ -188,43 +206,41 @@ pub(super) fn decode(code: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
             }
         }
         if bits < LENGTH_MAX as u32 {
-            break;
+            return tail(window, bits, text, at);
         }
         while bits >= LENGTH_MAX as u32 {
-            let fast = FAST[(window >> (64 - FAST_BITS)) as usize];
-            let used = if fast.both > fast.first {
-                out.extend_from_slice(&fast.symbols);
-                u32::from(fast.both)
-            } else if fast.first > 0 {
-                out.push(fast.symbols[0]);
-                u32::from(fast.first)
-            } else {
+            let mut fast = FAST[(window >> (64 - FAST_BITS)) as usize];
+            if fast.count == 0 {
                 let (symbol, length) = long(window, bits).ok_or(Error::Huffman)?;
-                out.push(symbol);
-                length
-            };
-            window <<= used;
-            bits -= used;
+                fast = Fast { symbols: [symbol, 0], bits: length as u8, count: 1 };
+            }
+            if let Some(room) = text.get_mut(at..at + 2) {
+                room.copy_from_slice(&fast.symbols);
+            }
+            at += usize::from(fast.count);
+            window <<= fast.bits;
+            bits -= u32::from(fast.bits);
         }
     }
-    tail(window, bits, out)
 }
 
 /// The last codes, of fewer bits than the longest has, and the padding after them.
-fn tail(mut window: u64, mut bits: u32, out: &mut Vec<u8>) -> Result<(), Error> {
+fn tail(mut window: u64, mut bits: u32, text: &mut [u8], mut at: usize) -> Result<usize, Error> {
     loop {
-        let fast = FAST[(window >> (64 - FAST_BITS)) as usize];
-        let first = u32::from(fast.first);
-        let (symbol, used) = if first > 0 && first <= bits {
-            (fast.symbols[0], first)
+        let (first, first_bits) = SINGLE[(window >> (64 - FAST_BITS)) as usize];
+        let (symbol, used) = if first_bits > 0 && u32::from(first_bits) <= bits {
+            (first, u32::from(first_bits))
         } else if let Some(found) = long(window, bits) {
             found
         } else {
             // Padding is the beginning of EOS, all ones, and shorter than a byte (RFC 7541 5.2).
             let ones = bits < 8 && window == !(u64::MAX >> bits);
-            return if ones { Ok(()) } else { Err(Error::Huffman) };
+            return if ones { Ok(at) } else { Err(Error::Huffman) };
         };
-        out.push(symbol);
+        if let Some(room) = text.get_mut(at) {
+            *room = symbol;
+        }
+        at += 1;
         window <<= used;
         bits -= used;
     }
@@ -270,8 +286,7 @@ mod tests {
                 for after in 0..6 {
                     let text = [vec![b'0'; before], vec![byte], vec![b'X'; after]].concat();
                     let mut code = Vec::new();
-                    encode(&text, &mut code);
-                    assert_eq!(code.len(), encoded_len(&text));
+                    encode(&text, encoded_len(&text), &mut code);
                     assert_eq!(decoded(&code).unwrap(), text);
                 }
             }
