@@ -69,28 +69,62 @@ pub enum Verdict {
     GiveUp,
 }
 
+/// Why no other attempt may follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client has seen a part of the response.
+    Answered,
+    /// The layer that sent the request retries it.
+    RetriedUpstream,
+    /// All attempts that the policy allows were made.
+    Attempts,
+    /// Failures of this kind are never retried, or the policy leaves them out.
+    Failure,
+    /// The endpoint may have acted on the request, and its repetition could act twice.
+    NotIdempotent,
+    /// A part of the body is gone.
+    NotReplayable,
+}
+
+/// What stands in the way of another attempt, if anything does.
+pub fn refusal(policy: &Policy, situation: &Situation) -> Option<Refusal> {
+    if situation.answered {
+        return Some(Refusal::Answered);
+    }
+    if situation.retried_upstream {
+        return Some(Refusal::RetriedUpstream);
+    }
+    if situation.made >= policy.attempts {
+        return Some(Refusal::Attempts);
+    }
+    let is_retried = match situation.failure {
+        // Nothing was sent, so neither the method nor the body stands in the way: what was read of it is still here.
+        Failure::Connect => return None,
+        Failure::StaleConnection | Failure::Reset => true,
+        Failure::Timeout => policy.on_timeout,
+        Failure::Status(status) => matches!(status, 500..=599) && policy.on_5xx,
+        // An endpoint that does not speak HTTP has still received, and maybe carried out, the request.
+        Failure::Malformed => false,
+    };
+    match (is_retried, situation.idempotent, situation.replayable) {
+        (false, _, _) => Some(Refusal::Failure),
+        (true, false, _) => Some(Refusal::NotIdempotent),
+        (true, true, false) => Some(Refusal::NotReplayable),
+        (true, true, true) => None,
+    }
+}
+
 /// Decides. The caller charges the budget and keeps to the deadline.
 pub fn decide(policy: &Policy, situation: &Situation) -> Verdict {
-    if situation.answered || situation.retried_upstream || situation.made >= policy.attempts {
+    if refusal(policy, situation).is_some() {
         return Verdict::GiveUp;
     }
-    let repeatable = situation.idempotent && situation.replayable;
     match situation.failure {
-        // Nothing was sent, so neither the method nor the body stands in the way: what was read of it is still here.
-        Failure::Connect => Verdict::RetryNow,
-        // The endpoint closed an idle connection just as it was used: no sign of trouble, hence no wait.
-        Failure::StaleConnection if repeatable => Verdict::RetryNow,
+        // The endpoint refused, or closed an idle connection just as it was used: no sign of trouble, hence no wait.
+        Failure::Connect | Failure::StaleConnection => Verdict::RetryNow,
         // An endpoint that dies drops all its requests at once; the jittered wait keeps them from hitting the survivors
         // at once too.
-        Failure::Reset if repeatable => Verdict::RetryAfterBackoff,
-        Failure::Timeout if repeatable && policy.on_timeout => Verdict::RetryAfterBackoff,
-        Failure::Status(500..=599) if repeatable && policy.on_5xx => Verdict::RetryAfterBackoff,
-        Failure::StaleConnection
-        | Failure::Reset
-        | Failure::Timeout
-        | Failure::Status(_)
-        // An endpoint that does not speak HTTP has still received, and maybe carried out, the request.
-        | Failure::Malformed => Verdict::GiveUp,
+        Failure::Reset | Failure::Timeout | Failure::Status(_) | Failure::Malformed => Verdict::RetryAfterBackoff,
     }
 }
 

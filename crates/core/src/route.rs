@@ -8,8 +8,10 @@
 //! Trailing slashes of a prefix mean nothing: `/shop/` is `/shop`, and takes `/shop` too.
 
 mod lengths;
+mod miss;
 mod shadow;
 
+pub use miss::{Miss, by_precedence, miss};
 pub use shadow::shadowed;
 
 use lengths::ByLength;

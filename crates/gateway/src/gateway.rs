@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use mainstay_runtime::clock::Clock;
 use mainstay_runtime::thread;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use crate::access_log::Writer;
 use crate::assemble::{self, Sockets};
+use crate::explain::{ExplainError, Explanation};
 use crate::health::Driver;
 use crate::spec::{Shutdown, Spec};
 use crate::state::State;
@@ -19,6 +21,8 @@ use crate::worker::{Command, Parts, Worker};
 
 /// How long a worker may take to carry out a command. It only ever takes this long if it is stuck.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+/// How long workers may take to tell of a request, which they do between two others.
+const EXPLAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// A running gateway. Dropping it does not stop it; [`Gateway::shutdown`] does.
 pub struct Gateway {
@@ -101,7 +105,7 @@ impl Gateway {
     pub fn start(spec: Spec) -> Result<Arc<Self>, StartError> {
         assemble::check(&spec)?;
         let count = spec.node.workers.max(1);
-        let clock = Clock::new();
+        let (clock, records) = (Clock::new(), spec.node.explain);
         let tls = assemble::tls(&spec)?;
         let sockets = assemble::sockets(&spec, count, None)?;
         let state = Arc::new(assemble::state(&spec, count, None, clock.now()));
@@ -123,7 +127,7 @@ impl Gateway {
             applying: Mutex::new(()),
             current: Mutex::new(Current { spec, state: Arc::clone(&state) }),
         };
-        gateway.tell_workers(&state, tls, sockets);
+        gateway.tell_workers(&state, tls, sockets, records);
         Ok(Arc::new(gateway))
     }
 
@@ -142,19 +146,21 @@ impl Gateway {
             self.log.open(spec.node.access_log.clone());
         }
         self.health.apply(Arc::clone(&state), tls.services.clone());
-        self.tell_workers(&state, tls, sockets);
+        self.tell_workers(&state, tls, sockets, spec.node.explain);
         *self.current() = Current { spec, state };
         Ok(())
     }
 
     /// Hands every worker the state and waits until all serve by it.
-    fn tell_workers(&self, state: &Arc<State>, tls: Tls, mut sockets: Sockets) {
+    fn tell_workers(&self, state: &Arc<State>, tls: Tls, mut sockets: Sockets, records: usize) {
+        let explain = records.div_ceil(self.workers.len().max(1));
         let tls = Arc::new(tls);
         let (done, told) = sync_channel(self.workers.len());
         for worker in &self.workers {
             let own = sockets.iter_mut().filter_map(|(name, sockets)| Some((name.clone(), sockets.pop()?))).collect();
             let (state, tls) = (Arc::clone(state), Arc::clone(&tls));
-            let _stopped = worker.commands.send(Command::Apply { state, tls, sockets: own, done: done.clone() });
+            let apply = Command::Apply { state, tls, sockets: own, explain, done: done.clone() };
+            let _stopped = worker.commands.send(apply);
         }
         for _worker in &self.workers {
             let _told = told.recv_timeout(COMMAND_LIMIT);
@@ -191,6 +197,38 @@ impl Gateway {
         found.epoch.fetch_add(1, Ordering::Release);
         tracing::info!(service, endpoint, drain, "endpoint drain changed");
         Ok(())
+    }
+
+    /// What is remembered of the requests with this id, the newest first.
+    ///
+    /// # Errors
+    /// If nothing is: records are turned off, the request is too old or still under way, or a worker is stuck.
+    pub async fn explain(&self, id: &str) -> Result<Vec<Explanation>, ExplainError> {
+        let records = self.current().spec.node.explain;
+        if records == 0 {
+            return Err(ExplainError::Off);
+        }
+        let mut answers = Vec::with_capacity(self.workers.len());
+        for worker in &self.workers {
+            let (answer, told) = oneshot::channel();
+            let _stopped = worker.commands.send(Command::Explain { id: id.to_owned(), answer });
+            answers.push(told);
+        }
+        let mut found = Vec::new();
+        let mut silent = false;
+        let limit = tokio::time::Instant::now() + EXPLAIN_LIMIT;
+        for told in answers {
+            match tokio::time::timeout_at(limit, told).await {
+                Ok(Ok(explanations)) => found.extend(explanations),
+                Ok(Err(_)) | Err(_) => silent = true,
+            }
+        }
+        found.sort_by_key(|it: &Explanation| std::cmp::Reverse(it.started_at));
+        match (found.is_empty(), silent) {
+            (false, _) => Ok(found),
+            (true, true) => Err(ExplainError::Silent),
+            (true, false) => Err(ExplainError::Unknown(records)),
+        }
     }
 
     /// Whether every endpoint with a check has had its first verdict and no shutdown has begun.

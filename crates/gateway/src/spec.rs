@@ -31,6 +31,8 @@ pub struct Node {
     pub workers: usize,
     /// Where the access log goes.
     pub access_log: AccessLog,
+    /// Requests that are remembered for `mainstay explain`, over all workers; 0 for none.
+    pub explain: usize,
     /// How the process leaves.
     pub shutdown: Shutdown,
 }

@@ -1,5 +1,6 @@
 //! TCP listeners: a connection to the service for each connection of a client, bytes both ways.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -54,7 +55,7 @@ async fn connect(
         if !tried.is_empty() && !worker.may_retry(service) {
             return None;
         }
-        let Some(index) = worker.with_rng(|rng| service.pick(Some(key), &tried, rng)) else {
+        let Some(index) = worker.with_rng(|rng| service.pick(Some(key), &tried, rng, &RefCell::default())) else {
             if tried.is_empty() {
                 raise(&service.state.empty);
             }

@@ -19,10 +19,13 @@ use mainstay_core::time::Moment;
 use mainstay_runtime::clock::{Clock, Wall};
 use mainstay_runtime::task::{self, Kind};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
 
 use self::deadline::Wheel;
 use self::table::{Service, Table, Tls, raise};
 use crate::access_log::Log;
+use crate::explain::ring::Ring;
+use crate::explain::{self, Explanation};
 use crate::health;
 use crate::http::exchange::Exchange;
 use crate::state::State;
@@ -38,7 +41,15 @@ const SWEEP: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Serve from this state. `sockets` are this worker's own for listeners that are new.
-    Apply { state: Arc<State>, tls: Arc<Tls>, sockets: Vec<(String, std::net::TcpListener)>, done: Done },
+    Apply {
+        state: Arc<State>,
+        tls: Arc<Tls>,
+        sockets: Vec<(String, std::net::TcpListener)>,
+        explain: usize,
+        done: Done,
+    },
+    /// Tell what is remembered of the requests with this id, the newest first.
+    Explain { id: String, answer: oneshot::Sender<Vec<Explanation>> },
     /// Answer with `Connection: close`, close idle connections within `spread`.
     Drain { spread: Duration },
     /// Tell tunnels that the gateway leaves, and close them.
@@ -78,6 +89,8 @@ pub(crate) struct Worker {
     table: RefCell<Rc<Table>>,
     #[expect(clippy::vec_box, reason = "an exchange is large; it moves in and out of the store as a pointer")]
     exchanges: RefCell<Vec<Box<Exchange>>>,
+    /// The last requests that ended.
+    pub(crate) explain: RefCell<Ring>,
     draining: Cell<Option<Draining>>,
     closes_tunnels: Cell<bool>,
 }
@@ -102,6 +115,7 @@ impl Worker {
             wall: RefCell::new(Wall::new()),
             table: RefCell::default(),
             exchanges: RefCell::default(),
+            explain: RefCell::default(),
             draining: Cell::new(None),
             closes_tunnels: Cell::new(false),
         });
@@ -110,10 +124,16 @@ impl Worker {
         let mut listening: HashMap<String, listen::Listening> = HashMap::new();
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Apply { state, tls, sockets, done } => {
+                Command::Apply { state, tls, sockets, explain, done } => {
+                    worker.explain.borrow_mut().resize(explain);
                     worker.apply(&state, &tls, sockets, &mut listening).await;
                     // Nobody may be waiting any more, which is no reason to stop.
                     let _told = done.try_send(());
+                }
+                Command::Explain { id, answer } => {
+                    let found = explain::tell(&worker.explain.borrow(), &id, worker.index, worker.clock.now());
+                    // Whoever asked may have given up.
+                    let _told = answer.send(found);
                 }
                 Command::Drain { spread } => worker.drain(spread),
                 Command::CloseTunnels => worker.close_tunnels(),
@@ -131,7 +151,7 @@ impl Worker {
 
     async fn apply(
         self: &Rc<Self>,
-        state: &State,
+        state: &Arc<State>,
         tls: &Tls,
         sockets: Vec<(String, std::net::TcpListener)>,
         listening: &mut HashMap<String, listen::Listening>,

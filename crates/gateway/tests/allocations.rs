@@ -74,6 +74,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
             name: "test".to_owned(),
             workers: 1,
             access_log: log,
+            explain: 1024,
             shutdown: Shutdown { lead: Duration::ZERO, deadline: 5 * second },
         },
         listeners: vec![Listener {

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod document;
+pub mod explanation;
 pub mod guard;
 pub mod metrics;
 pub mod process;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{demo, drain, logging, run, status};
+use crate::{demo, drain, explain, logging, run, status};
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
 #[derive(Debug, Parser)]
@@ -46,6 +46,9 @@ enum Command {
     /// Show what a running node does: services, endpoints, routes, listeners
     #[command(after_help = STATUS_HELP)]
     Status(status::StatusArgs),
+    /// Tell what became of one recent request: route, endpoints considered, attempts, and why
+    #[command(after_help = EXPLAIN_HELP)]
+    Explain(explain::ExplainArgs),
     /// Stop sending new requests to one endpoint of a running node
     #[command(after_help = DRAIN_HELP)]
     Drain(drain::DrainArgs),
@@ -93,6 +96,15 @@ Examples:
   mainstay status --watch
   mainstay status --admin /run/mainstay/admin.sock --json | jq '.services[].endpoints[]'
   mainstay status --admin 127.0.0.1:7901";
+
+const EXPLAIN_HELP: &str = "\
+The id is in the response's header x-request-id and in the access log. A node remembers the last 1024 requests that
+ended; `explain` under [node] changes that. Without --admin, the default admin socket is asked first, then 127.0.0.1:7900.
+
+Examples:
+  mainstay explain 0af7651916cd43dd8448eb211c80319c
+  mainstay explain 0af7651916cd43dd8448eb211c80319c --admin 127.0.0.1:7901
+  mainstay explain 0af7651916cd43dd8448eb211c80319c --json | jq '.requests[0].attempts'";
 
 const DRAIN_HELP: &str = "\
 Requests in flight are finished; new ones go to the other endpoints. The drain lasts until --undo or until the node
@@ -148,6 +160,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Proxy(args) => run::proxy(&args),
         Command::Check(args) => run::check(&args.config, args.json),
         Command::Status(args) => status::status(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Drain(args) => drain::drain(&args),
         Command::Demo(args) => demo::run(args.into()),
         Command::DemoService(args) => demo::serve(&args).map(|()| ExitCode::SUCCESS),
@@ -168,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_examples_in_the_help_parse() {
-        for help in [FIRST_STEPS, RUN_HELP, CHECK_HELP, PROXY_HELP, STATUS_HELP, DRAIN_HELP, DEMO_HELP] {
+        for help in [FIRST_STEPS, RUN_HELP, CHECK_HELP, PROXY_HELP, STATUS_HELP, EXPLAIN_HELP, DRAIN_HELP, DEMO_HELP] {
             for line in help.lines().filter(|line| line.starts_with("  mainstay ")) {
                 let words = line.split('|').next().unwrap_or_default().trim();
                 // A remark stands after at least three spaces.

@@ -6,6 +6,7 @@ pub mod client;
 pub mod config;
 pub mod demo;
 pub mod drain;
+pub mod explain;
 pub mod failure;
 pub mod limits;
 pub mod logging;

@@ -1,6 +1,6 @@
 use std::cmp::Reverse;
 
-use mainstay_core::route::{Header, Host, Match, Path, Request, Table, shadowed};
+use mainstay_core::route::{Header, Host, Match, Path, Request, Table, by_precedence, miss, shadowed};
 use proptest::prelude::*;
 
 /// Hosts that routes and requests name; `z` and those below the others are named by requests alone, so that every suffix
@@ -141,6 +141,18 @@ proptest! {
             let Asked { host, path, method, headers: _ } = asked;
             let found = table.lookup(Request { host, path, method }, |header| asked.has(header));
             prop_assert_eq!(found, reference(&rules, &asked), "{:?}", asked);
+        }
+    }
+
+    #[test]
+    fn explanations_agree_with_lookups(rules in rules()) {
+        let order = by_precedence(&rules.iter().collect::<Vec<_>>());
+        for asked in all_requests() {
+            let Asked { host, path, method, headers: _ } = asked;
+            let request = Request { host, path, method };
+            let takes = |rule: &Match| miss(rule, request).is_none() && rule.headers.iter().all(|it| asked.has(it));
+            let first = order.iter().copied().find(|index| takes(&rules[*index]));
+            prop_assert_eq!(first, reference(&rules, &asked), "{:?}", asked);
         }
     }
 

@@ -1,5 +1,6 @@
 //! One request: its route, its attempts one after another, its answer.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::connection::Next;
 use super::identity;
 use super::record::{self, Attempt, Ending, Outcome};
 use super::respond;
+use crate::explain::trace::{self, Trace};
 use crate::http1::field::Name;
 use crate::http1::{request, response};
 use crate::relay::Relay;
@@ -44,6 +46,8 @@ pub(crate) struct Exchange {
     peer_address: Option<SocketAddr>,
     pub(crate) attempts: Vec<Attempt>,
     tried: Vec<usize>,
+    /// What is chosen and decided, for [`crate::explain`].
+    pub(crate) trace: Trace,
     pub(crate) started: Moment,
 }
 
@@ -62,6 +66,7 @@ impl Exchange {
             peer_address: None,
             attempts: Vec::new(),
             tried: Vec::new(),
+            trace: Trace::default(),
             started: Moment::ZERO,
         }
     }
@@ -87,6 +92,7 @@ impl Exchange {
         self.output.clear();
         self.attempts.clear();
         self.tried.clear();
+        self.trace.begin();
         self.request_id.clear();
         self.client.clear();
         self.client.push_str(&self.peer);
@@ -206,6 +212,7 @@ async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, k
             return give_up(run, client, exchange, last).await;
         };
         let started = run.worker.clock.now();
+        exchange.trace.started(started);
         let result = attempt::run(run, index, fresh, client, exchange).await;
         let duration = run.worker.clock.now().since(started);
         let failed = match result {
@@ -264,9 +271,12 @@ async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, k
 
 /// Chooses an endpoint that was not tried yet. After a stale connection one that was tried will do if there is no other:
 /// nothing was wrong with the endpoint.
-fn choose(run: &Run<'_>, exchange: &Exchange, key: Option<u64>, after_stale: bool) -> Option<usize> {
-    let pick = |excluded: &[usize]| run.worker.with_rng(|rng| run.route.service.pick(key, excluded, rng));
-    pick(&exchange.tried).or_else(|| if after_stale { pick(&[]) } else { None })
+fn choose(run: &Run<'_>, exchange: &mut Exchange, key: Option<u64>, after_stale: bool) -> Option<usize> {
+    let (service, drawn) = (&run.route.service, RefCell::default());
+    let pick = |excluded: &[usize]| run.worker.with_rng(|rng| service.pick(key, excluded, rng, &drawn));
+    let chosen = pick(&exchange.tried).or_else(|| if after_stale { pick(&[]) } else { None });
+    exchange.trace.choice(service.view(), drawn.into_inner());
+    chosen
 }
 
 async fn give_up(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, error: respond::OwnError) -> Next {
@@ -303,16 +313,25 @@ async fn retry(run: &Run<'_>, exchange: &mut Exchange, failure: Failure, sent: S
         retried_upstream: run.is_trusted && exchange.head.find(Name::Attempt).is_some(),
     };
     let wait = match retry::decide(policy, &situation) {
-        Verdict::GiveUp => return false,
+        Verdict::GiveUp => {
+            exchange.trace.next(retry::refusal(policy, &situation).map_or(trace::Next::End, trace::Next::Refused));
+            return false;
+        }
         Verdict::RetryNow => Duration::ZERO,
         Verdict::RetryAfterBackoff => {
             run.worker.with_rng(|rng| backoff::delay(&policy.backoff, made.saturating_sub(1), rng))
         }
     };
     let now = run.worker.clock.now();
-    if now.after(wait) >= run.deadline || !run.worker.may_retry(&run.route.service) {
+    if now.after(wait) >= run.deadline {
+        exchange.trace.next(trace::Next::Deadline);
         return false;
     }
+    if !run.worker.may_retry(&run.route.service) {
+        exchange.trace.next(trace::Next::Budget);
+        return false;
+    }
+    exchange.trace.next(trace::Next::Retry(wait));
     if !wait.is_zero() {
         run.slot.set(now.after(wait));
         let _waited = run.slot.within(std::future::pending::<()>()).await;

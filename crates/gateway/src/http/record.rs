@@ -5,6 +5,7 @@ use std::time::Duration;
 use mainstay_core::retry::Failure;
 
 use super::exchange::Exchange;
+use crate::explain::ring::End;
 use crate::http1::write::decimal;
 use crate::worker::Worker;
 use crate::worker::table::{Listener, Route};
@@ -32,7 +33,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Answered(_) => "ok",
             Self::Abandoned => "abandoned",
@@ -47,7 +48,7 @@ impl Outcome {
         }
     }
 
-    const fn status(self) -> Option<u16> {
+    pub(crate) const fn status(self) -> Option<u16> {
         match self {
             Self::Answered(status) | Self::Failed(Failure::Status(status)) => Some(status),
             Self::Failed(_) | Self::Abandoned => None,
@@ -80,6 +81,7 @@ pub(crate) fn finish(
         Some(route) => count(worker, route, ending, duration),
         None => listener.state.shards.of(worker.index).rejected.add(1),
     }
+    worker.explain.borrow_mut().keep(listener, route, exchange, End { ending, bytes, duration });
     if worker.log.is_on() {
         worker.log.line(|line| write(line, worker, listener, route, exchange, ending, bytes, duration));
     }

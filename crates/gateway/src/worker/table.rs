@@ -12,6 +12,9 @@ use mainstay_core::random::{self, Rng};
 use mainstay_core::route;
 
 use super::pool::Pool;
+use crate::explain::ring::Scene;
+use crate::explain::trace::Drawn;
+use crate::explain::view::View;
 use crate::http1::write::Ops;
 use crate::spec::Protocol;
 use crate::state::{self, State};
@@ -39,6 +42,9 @@ pub(crate) struct Listener {
     pub(crate) targets: Vec<Rc<Route>>,
     /// The service of a TCP listener.
     pub(crate) service: Option<Rc<Service>>,
+    /// What records of requests refer to, and the listener's place in it.
+    pub(crate) scene: Rc<Scene>,
+    pub(crate) number: usize,
 }
 
 /// A route and where it leads.
@@ -48,6 +54,8 @@ pub(crate) struct Route {
     pub(crate) service: Rc<Service>,
     pub(crate) request_ops: Ops,
     pub(crate) response_ops: Ops,
+    /// Its place in the state.
+    pub(crate) number: usize,
 }
 
 /// A service as this worker sees it.
@@ -58,6 +66,8 @@ pub(crate) struct Service {
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
     balancer: RefCell<Balancer>,
     seen_epoch: Cell<u64>,
+    /// What the balancer was told of, for records of requests.
+    view: RefCell<Rc<View>>,
     /// Requests not yet told to the shared retry budget.
     pub(crate) undeposited: Cell<u32>,
 }
@@ -71,7 +81,8 @@ pub(crate) struct Endpoint {
 
 impl Table {
     /// The table for `state`, with the connections of `previous` where an endpoint is the same.
-    pub(crate) fn new(state: &State, tls: &Tls, previous: &Self) -> Self {
+    pub(crate) fn new(state: &Arc<State>, tls: &Tls, previous: &Self) -> Self {
+        let scene = Rc::new(Scene(Arc::clone(state)));
         let mut services = HashMap::new();
         for service in &state.services {
             let before = previous.services.get(&service.spec.name);
@@ -81,19 +92,22 @@ impl Table {
         let routes: Vec<Rc<Route>> = state
             .routes
             .iter()
-            .filter_map(|route| {
+            .enumerate()
+            .filter_map(|(number, route)| {
                 Some(Rc::new(Route {
                     state: Arc::clone(route),
                     service: Rc::clone(services.get(&route.spec.service)?),
                     request_ops: Ops::new(&route.spec.request_headers),
                     response_ops: Ops::new(&route.spec.response_headers),
+                    number,
                 }))
             })
             .collect();
         let listeners = state
             .listeners
             .iter()
-            .map(|listener| {
+            .enumerate()
+            .map(|(number, listener)| {
                 let name = &listener.spec.name;
                 let targets: Vec<Rc<Route>> =
                     routes.iter().filter(|route| route.state.spec.listeners.contains(name)).cloned().collect();
@@ -108,6 +122,8 @@ impl Table {
                     routes: route::Table::new(&matches),
                     targets,
                     service,
+                    scene: Rc::clone(&scene),
+                    number,
                 };
                 (name.clone(), Rc::new(made))
             })
@@ -140,6 +156,7 @@ impl Service {
         Self {
             balancer: RefCell::new(Balancer::new(state.spec.balance.policy, &candidates)),
             seen_epoch: Cell::new(u64::MAX),
+            view: RefCell::default(),
             undeposited: Cell::new(0),
             endpoints,
             tls,
@@ -147,18 +164,33 @@ impl Service {
         }
     }
 
-    /// Chooses an endpoint that `excluded` does not list. `None` if none is eligible.
-    pub(crate) fn pick(&self, key: Option<u64>, excluded: &[usize], rng: &mut Rng) -> Option<usize> {
+    /// Chooses an endpoint that `excluded` does not list, and notes in `drawn` what was compared. `None` if none is eligible.
+    pub(crate) fn pick(
+        &self,
+        key: Option<u64>,
+        excluded: &[usize],
+        rng: &mut Rng,
+        drawn: &RefCell<Drawn>,
+    ) -> Option<usize> {
         let epoch = self.state.epoch.load(Ordering::Acquire);
         let mut balancer = self.balancer.borrow_mut();
         if epoch != self.seen_epoch.get() {
-            balancer.set_eligible(&self.state.eligible());
+            let eligible = self.state.eligible();
+            balancer.set_eligible(&eligible);
+            self.view.replace(Rc::new(View::new(&self.state, &eligible)));
             self.seen_epoch.set(epoch);
         }
         let load = |index: usize| {
-            self.state.endpoints.get(index).map_or(0, |endpoint| endpoint.in_flight.load(Ordering::Relaxed))
+            let load = self.state.endpoints.get(index).map_or(0, |endpoint| endpoint.in_flight.load(Ordering::Relaxed));
+            drawn.borrow_mut().note(index, load);
+            load
         };
         balancer.pick(key, load, excluded, rng)
+    }
+
+    /// What the balancer knew at the last pick.
+    pub(crate) fn view(&self) -> Rc<View> {
+        Rc::clone(&self.view.borrow())
     }
 }
 

@@ -4,18 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State as Shared};
+use axum::extract::{Path, Request, State as Shared};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Router, body};
 use mainstay_gateway::DrainError;
+use mainstay_gateway::explain::ExplainError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::guard::{self, Origin};
-use crate::admin::{Node, metrics};
+use crate::admin::{Node, explanation, metrics};
 
 /// Bytes of a request's body, at most.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -79,6 +80,7 @@ pub fn router(node: Arc<Node>, door: Door) -> Router {
         .route("/metrics", get(scrape))
         .route("/api/status", get(status))
         .route("/api/drain", drains)
+        .route("/api/requests/{*id}", get(explain))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(move |request: Request, next: Next| admit(door, request, next)))
@@ -111,6 +113,7 @@ async fn index() -> &'static str {
      GET  /ready       200 if the node should get traffic, else 503 and why\n\
      GET  /metrics     OpenMetrics\n\
      GET  /api/status  everything as JSON (`mainstay status` prints it)\n\
+     GET  /api/requests/ID  what became of a recent request and why (`mainstay explain ID` prints it)\n\
      POST /api/drain   over the unix socket only (`mainstay drain SERVICE/ENDPOINT`)\n"
 }
 
@@ -138,6 +141,26 @@ async fn scrape(Shared(node): Shared<Arc<Node>>, headers: HeaderMap) -> Response
 
 async fn status(Shared(node): Shared<Arc<Node>>) -> Response {
     Json(node.status()).into_response()
+}
+
+async fn explain(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>) -> Response {
+    match node.gateway.explain(&id).await {
+        Ok(found) => Json(explanation::document(&found)).into_response(),
+        Err(why) => {
+            let (status, hint) = match why {
+                ExplainError::Off => (StatusCode::NOT_FOUND, "set `explain` under [node], such as explain = 1024"),
+                ExplainError::Unknown(_) => (
+                    StatusCode::NOT_FOUND,
+                    "is it the `x-request-id` of a response by this node? an older one is in the access log; raise \
+                     `explain` under [node] to keep more",
+                ),
+                ExplainError::Silent => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "ask again; `mainstay status` shows the load")
+                }
+            };
+            error(status, why.to_string(), Some(hint.to_owned()))
+        }
+    }
 }
 
 async fn drain(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {

@@ -23,7 +23,7 @@ sections! {
     /// The document.
     ROOT = "the top of the file": "node", "listener", "route", "service";
     /// The process.
-    NODE = "node": "name", "workers", "admin", "admin_socket", "access_log", "shutdown";
+    NODE = "node": "name", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown";
     /// The phases of a shutdown.
     SHUTDOWN = "node.shutdown": "lead", "deadline";
     /// Where connections come in.

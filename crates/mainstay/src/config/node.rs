@@ -19,6 +19,11 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// When everything that is still open at a shutdown is closed, unless the configuration says otherwise.
 pub(super) const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Requests that are remembered, unless the configuration says otherwise.
+pub(super) const EXPLAIN: usize = 1024;
+/// The most: each takes about 0.8 KiB.
+const EXPLAIN_MAX: u64 = 1_000_000;
+
 const NO_TIME: Duration = Duration::ZERO;
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -37,6 +42,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         name: String::new(),
         workers: defaults::workers(),
         access_log: AccessLog::Stdout,
+        explain: EXPLAIN,
         shutdown: Shutdown { lead: NO_TIME, deadline: SHUTDOWN_DEADLINE },
     };
     let mut admin =
@@ -49,6 +55,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         node.workers = usize::try_from(workers).unwrap_or(1);
         let log = section.field("access_log", AccessLog::Stdout, read_access_log);
         (node.access_log, access_log) = (log.value, log.place);
+        node.explain = section.field("explain", EXPLAIN, read_explain).value;
         node.shutdown = read_shutdown(&section);
         admin = section.field("admin", Some(defaults::ADMIN), |item| item.parsed(parse_admin));
         let socket = section.field("admin_socket", None, |item| {
@@ -61,6 +68,18 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
     }
     let admin_socket = admin_socket.unwrap_or_else(|| Some(defaults::admin_socket()));
     Settings { node, admin, admin_socket, access_log }
+}
+
+/// How many requests are remembered, or `off`.
+fn read_explain(item: &Item<'_>) -> Option<usize> {
+    if item.word() == Some("off") {
+        return Some(0);
+    }
+    if item.number().is_none() {
+        item.wrong_type("a number or \"off\"", "write explain = 1024 or explain = \"off\"");
+        return None;
+    }
+    item.integer(&(1..=EXPLAIN_MAX)).and_then(|count| usize::try_from(count).ok())
 }
 
 fn read_access_log(item: &Item<'_>) -> Option<AccessLog> {

@@ -73,6 +73,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         name: defaults::node_name(),
         workers,
         access_log,
+        explain: node::EXPLAIN,
         shutdown: Shutdown { lead: Duration::ZERO, deadline: node::SHUTDOWN_DEADLINE },
     };
     let routes = vec![route::default_route(&service.name, vec![listener.name.clone()])];

@@ -11,7 +11,7 @@ use super::{SMALL, good, read};
 
 /// Every key with a value of its own, or nearly.
 const EVERYTHING: &str = r#"
-        node = { name = "lb1", workers = 3, admin = "off", admin_socket = "off", access_log = "log/access", shutdown = { lead = "2s", deadline = "1m" } }
+        node = { name = "lb1", workers = 3, admin = "off", admin_socket = "off", access_log = "log/access", explain = 64, shutdown = { lead = "2s", deadline = "1m" } }
         [[listener]]
         name = "a"
         bind = "[::1]:8443"

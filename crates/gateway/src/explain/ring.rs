@@ -1,0 +1,142 @@
+//! The records of a worker's last requests, in a ring: the newest is written over the oldest.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_core::time::Moment;
+
+use super::trace::Trace;
+use crate::http::exchange::Exchange;
+use crate::http::record::Ending;
+use crate::state::State;
+use crate::worker::table::{Listener, Route};
+
+/// The state that a worker serves from, shared by the records of its requests. They refer to it and not to the worker's
+/// table, which holds connections.
+#[derive(Debug)]
+pub(crate) struct Scene(pub(crate) Arc<State>);
+
+/// A text of limited length.
+#[derive(Clone, Debug)]
+pub(crate) struct Text<const N: usize> {
+    length: u16,
+    pub(crate) is_cut: bool,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Self {
+        Self { length: 0, is_cut: false, bytes: [0; N] }
+    }
+}
+
+impl<const N: usize> Text<N> {
+    fn set(&mut self, text: &[u8]) {
+        let length = text.len().min(N);
+        self.bytes[..length].copy_from_slice(&text[..length]);
+        self.length = length as u16;
+        self.is_cut = text.len() > N;
+    }
+
+    pub(crate) fn get(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// One request.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// `None` in a place that was never written.
+    pub(crate) scene: Option<Rc<Scene>>,
+    /// Places in the scene.
+    pub(crate) listener: usize,
+    pub(crate) route: Option<usize>,
+    pub(crate) started: Moment,
+    pub(crate) duration: Duration,
+    pub(crate) ending: Ending,
+    pub(crate) bytes: (u64, u64),
+    pub(crate) trace: Trace,
+    /// Whether a head was read; the three texts about it say something only then.
+    pub(crate) has_head: bool,
+    pub(crate) method: Text<14>,
+    pub(crate) client: Text<46>,
+    pub(crate) id: Text<128>,
+    pub(crate) host: Text<62>,
+    pub(crate) path: Text<126>,
+}
+
+/// How a request ended, beyond what the exchange holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) ending: Ending,
+    pub(crate) bytes: (u64, u64),
+    pub(crate) duration: Duration,
+}
+
+/// The last requests of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    records: Vec<Record>,
+    next: usize,
+}
+
+impl Ring {
+    /// Makes room for `count` records; what is known is forgotten if their number changes.
+    pub(crate) fn resize(&mut self, count: usize) {
+        if self.records.len() != count {
+            self.records = std::iter::repeat_with(Record::default).take(count).collect();
+            self.next = 0;
+        }
+    }
+
+    /// Keeps a request that has ended.
+    pub(crate) fn keep(&mut self, listener: &Listener, route: Option<&Route>, exchange: &Exchange, end: End) {
+        let count = self.records.len();
+        let Some(record) = self.records.get_mut(self.next) else { return };
+        self.next = if self.next + 1 == count { 0 } else { self.next + 1 };
+        record.scene = Some(Rc::clone(&listener.scene));
+        record.listener = listener.number;
+        record.route = route.map(|route| route.number);
+        record.started = exchange.started;
+        record.duration = end.duration;
+        record.ending = end.ending;
+        record.bytes = end.bytes;
+        record.trace.copy(&exchange.trace, &exchange.attempts);
+        record.id.set(&exchange.request_id);
+        record.client.set(exchange.client.as_bytes());
+        record.has_head = exchange.head.length > 0;
+        if record.has_head {
+            let bytes = exchange.head_bytes();
+            record.method.set(exchange.head.method.get(bytes));
+            record.host.set(exchange.head.host.get(bytes));
+            record.path.set(exchange.head.routed_path(bytes).as_bytes());
+        }
+    }
+
+    /// The records with this id, the newest first. Ids that trusted proxies choose may occur more than once.
+    pub(crate) fn find<'a>(&'a self, id: &'a [u8]) -> impl Iterator<Item = &'a Record> {
+        let (newer, older) = self.records.split_at(self.next);
+        let records = newer.iter().rev().chain(older.iter().rev());
+        records.filter(move |record| record.scene.is_some() && record.id.get() == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_and_says_so() {
+        let mut text = Text::<4>::default();
+        for (given, kept, is_cut) in [(&b"abcdef"[..], &b"abcd"[..], true), (b"ab", b"ab", false), (b"", b"", false)] {
+            text.set(given);
+            assert_eq!((text.get(), text.is_cut), (kept, is_cut));
+        }
+    }
+
+    #[test]
+    fn a_record_is_as_small_as_the_documentation_says() {
+        assert!(size_of::<Record>() <= 820, "{} bytes", size_of::<Record>());
+    }
+}

@@ -1,0 +1,148 @@
+//! From a record to an explanation: places become names, and what was not noted is worked out.
+
+use std::time::SystemTime;
+
+use mainstay_core::route::{self, Request};
+use mainstay_core::time::Moment;
+
+use super::ring::{Record, Scene};
+use super::trace::Step;
+use super::view::View;
+use super::{Asked, Attempt, Choice, Considered, Explanation, RouteLooked, RouteVerdict, Target, Verdict};
+use crate::http::record;
+use crate::state::{Route, Service, State};
+
+/// Endpoints that one choice lists, at most.
+pub(super) const ENDPOINTS_MAX: usize = 256;
+/// Routes that are listed, at most.
+const ROUTES_MAX: usize = 256;
+
+/// The present, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Present {
+    pub(crate) moment: Moment,
+    pub(crate) time: SystemTime,
+}
+
+/// Explains the request of a record. `None` for one that was never written.
+pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<Explanation> {
+    let Scene(state) = &**record.scene.as_ref()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let route = record.route.and_then(|number| state.routes.get(number));
+    let service = route.and_then(|route| state.services.iter().find(|it| it.spec.name == route.spec.service));
+    let asked = record.has_head.then(|| Asked {
+        method: text(record.method.get()),
+        host: text(record.host.get()),
+        path: text(record.path.get()),
+        is_cut: record.method.is_cut || record.host.is_cut || record.path.is_cut,
+    });
+    let listener = state.listeners.get(record.listener).map_or("", |listener| &listener.spec.name);
+    let redirects = record.ending.error == Some("https-required");
+    let target = route.zip(service).map(|(route, service)| Target {
+        route: route.spec.name.clone(),
+        service: service.spec.name.clone(),
+        balance: service.spec.balance.policy,
+        attempts_max: route.spec.retry.attempts,
+    });
+    Some(Explanation {
+        id: text(record.id.get()),
+        worker,
+        generation: state.generation,
+        started_at: present.time.checked_sub(present.moment.since(record.started)).unwrap_or(SystemTime::UNIX_EPOCH),
+        duration: record.duration,
+        client: text(record.client.get()),
+        listener: listener.to_owned(),
+        routes: asked
+            .as_ref()
+            .filter(|_asked| !redirects)
+            .map(|asked| routes(state, listener, asked, record.route))
+            .unwrap_or_default(),
+        asked,
+        choices: service.map(|service| choices(service, record)).unwrap_or_default(),
+        target,
+        status: record.ending.status,
+        error: record.ending.error,
+        client_gone: record.ending.client_gone,
+        bytes_in: record.bytes.0,
+        bytes_out: record.bytes.1,
+    })
+}
+
+/// The routes up to the one that took the request. Headers are not remembered, but where all else fits, they did not.
+fn routes(state: &State, listener: &str, asked: &Asked, taken: Option<usize>) -> Vec<RouteLooked> {
+    let serves = |route: &&std::sync::Arc<Route>| route.spec.listeners.iter().any(|name| name == listener);
+    let routes: Vec<&Route> = state.routes.iter().filter(serves).map(AsRef::as_ref).collect();
+    let taken = taken.and_then(|number| state.routes.get(number)).map(|route| route.spec.name.as_str());
+    let matches: Vec<&route::Match> = routes.iter().map(|route| &route.spec.matches).collect();
+    let host = asked.host.to_ascii_lowercase();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    let request = Request { host, path: &asked.path, method: &asked.method };
+    let mut looked = Vec::new();
+    for index in route::by_precedence(&matches).into_iter().take(ROUTES_MAX) {
+        let name = &routes[index].spec.name;
+        let verdict = match route::miss(matches[index], request) {
+            _ if taken == Some(name) => RouteVerdict::Taken,
+            Some(miss) => RouteVerdict::Missed(miss),
+            None => RouteVerdict::MissedHeaders,
+        };
+        looked.push(RouteLooked { name: name.clone(), verdict });
+        if verdict == RouteVerdict::Taken {
+            break;
+        }
+    }
+    looked
+}
+
+fn choices(service: &Service, record: &Record) -> Vec<Choice> {
+    let mut tried = Vec::new();
+    let mut choices = Vec::new();
+    for step in record.trace.steps() {
+        let chosen = step.attempt.map(|attempt| attempt.endpoint);
+        let (endpoints, left_out) = match &step.view {
+            Some(view) => considered(service, view, step, chosen, &tried),
+            None => (Vec::new(), 0),
+        };
+        let attempt = step.attempt.map(|attempt| self::attempt(service, step, &attempt, record.started));
+        choices.push(Choice { endpoints, left_out, attempt, next: step.next });
+        tried.extend(chosen);
+    }
+    choices
+}
+
+fn considered(
+    service: &Service,
+    view: &View,
+    step: &Step,
+    chosen: Option<usize>,
+    tried: &[usize],
+) -> (Vec<Considered>, usize) {
+    let verdict = |index: usize, eligible: bool| {
+        let load = step.drawn.load(index);
+        match (chosen == Some(index), eligible, load) {
+            (true, _, load) => Verdict::Chosen(load),
+            (false, false, _) => Verdict::NotEligible,
+            (false, true, _) if tried.contains(&index) => Verdict::AlreadyTried,
+            (false, true, Some(load)) => Verdict::MoreLoaded(load),
+            (false, true, None) => Verdict::NotDrawn,
+        }
+    };
+    let all = view.endpoints().iter().zip(&service.endpoints).enumerate();
+    let told = all.map(|(index, (seen, endpoint))| Considered {
+        name: endpoint.name.clone(),
+        standing: seen.standing,
+        reason: view.reason(index).to_owned(),
+        verdict: verdict(index, seen.eligible),
+    });
+    (told.take(ENDPOINTS_MAX).collect(), view.endpoints().len().saturating_sub(ENDPOINTS_MAX))
+}
+
+fn attempt(service: &Service, step: &Step, attempt: &record::Attempt, began: Moment) -> Attempt {
+    Attempt {
+        endpoint: service.endpoints.get(attempt.endpoint).map_or_else(String::new, |endpoint| endpoint.name.clone()),
+        start: step.started.since(began),
+        duration: attempt.duration,
+        outcome: attempt.outcome.word(),
+        status: attempt.outcome.status(),
+        reused: attempt.reused,
+    }
+}
