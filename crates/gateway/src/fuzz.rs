@@ -3,6 +3,7 @@
 use crate::http1::body::{Decoder, Framing, Piece};
 use crate::http1::request::{self, Limits};
 use crate::http1::response;
+use crate::proxy_protocol;
 
 const LIMITS: Limits = Limits { bytes: 64 * 1024, headers: 100 };
 
@@ -20,6 +21,24 @@ pub fn response_head(bytes: &[u8]) {
     let mut head = response::Head::default();
     if response::parse(bytes, LIMITS, false, &mut head) == Ok(request::Progress::Complete) {
         assert!(head.length <= bytes.len());
+    }
+}
+
+/// Reads a PROXY header whole and in pieces: it must settle at one point, the same way however it goes on.
+pub fn proxy_header(bytes: &[u8]) {
+    let mut settled = Ok(proxy_protocol::Progress::Partial);
+    // Steps grow, so that a long input does not take quadratic time.
+    let mut end = 0;
+    while end < bytes.len() {
+        end = (end + 1 + end / 16).min(bytes.len());
+        let now = proxy_protocol::parse(bytes.get(..end).unwrap_or_default());
+        if settled == Ok(proxy_protocol::Progress::Partial) {
+            settled = now;
+        }
+        assert_eq!(settled, now);
+        if let Ok(proxy_protocol::Progress::Complete(_, length)) = now {
+            assert!(length <= end && length <= proxy_protocol::MAX_BYTES);
+        }
     }
 }
 

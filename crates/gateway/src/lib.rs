@@ -12,6 +12,8 @@ mod gateway;
 mod health;
 mod http;
 mod http1;
+mod peer;
+mod proxy_protocol;
 mod relay;
 pub mod spec;
 mod splice;

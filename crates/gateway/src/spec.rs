@@ -64,12 +64,23 @@ pub struct Listener {
     pub name: String,
     /// Address and port.
     pub bind: SocketAddr,
+    /// A PROXY header, before TLS and everything else, on every connection; `None` where there is none on any.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// TLS towards clients.
     pub tls: Option<ListenerTls>,
     /// Connections open at once, over all workers; further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// What is spoken on it.
     pub protocol: Protocol,
+}
+
+/// Whose PROXY headers (version 1 or 2) are taken. A connection without one is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Peers that may connect at all.
+    pub trusted: Vec<IpNet>,
+    /// The header must be complete this long after the connection was accepted.
+    pub timeout: Duration,
 }
 
 /// What a listener speaks.
@@ -89,7 +100,7 @@ pub enum Protocol {
 /// How a listener speaks HTTP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
-    /// Peers whose `X-Forwarded-*` and `Forwarded` are believed.
+    /// Peers whose `X-Forwarded-*` and `Forwarded` are believed. Behind PROXY headers the peer is whom the header names.
     pub trusted_proxies: Vec<IpNet>,
     /// A request head must be complete this long after its first byte (408).
     pub head_timeout: Duration,

@@ -47,8 +47,21 @@ pub struct ListenerCounters {
     pub closed: Counter,
     /// TLS handshakes that failed.
     pub tls_failures: Counter,
+    /// Connections that were closed for want of a PROXY header.
+    pub proxy_protocol: ProxyProtocolFailures,
     /// Requests refused before a route was known (malformed, too large, too slow).
     pub rejected: Counter,
+}
+
+/// Counters of connections that were closed for want of a PROXY header, by reason.
+#[derive(Debug, Default)]
+pub struct ProxyProtocolFailures {
+    /// The peer may send none.
+    pub untrusted: Counter,
+    /// None came in time.
+    pub timeouts: Counter,
+    /// What came was none, or broke off.
+    pub malformed: Counter,
 }
 
 /// A route and its counters.

@@ -1,12 +1,12 @@
 //! TCP listeners: a connection to the service for each connection of a client, bytes both ways.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use mainstay_core::random;
 use mainstay_core::retry::Failure;
 
+use crate::peer::Peer;
 use crate::spec::Protocol;
 use crate::splice;
 use crate::stream::{Buffer, Stream};
@@ -19,16 +19,10 @@ use crate::worker::{Worker, endpoint_works};
 const ATTEMPTS: usize = 3;
 
 /// Serves a client's connection until it closes.
-pub(crate) async fn serve(
-    worker: Rc<Worker>,
-    listener: Rc<Listener>,
-    mut client: Stream,
-    peer: SocketAddr,
-    slot: Rc<Slot>,
-) {
+pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, mut client: Stream, peer: Peer, slot: Rc<Slot>) {
     let Protocol::Tcp { idle_timeout, .. } = &listener.state.spec.protocol else { return };
     let Some(service) = &listener.service else { return };
-    let Some((mut connection, in_flight)) = connect(&worker, service, peer, &slot).await else {
+    let Some((mut connection, in_flight)) = connect(&worker, service, &peer, &slot).await else {
         return client.reset_on_close();
     };
     let (mut up, mut down) = (Box::new(Buffer::new()), Box::new(Buffer::new()));
@@ -42,10 +36,10 @@ pub(crate) async fn serve(
 async fn connect(
     worker: &Worker,
     service: &Rc<Service>,
-    peer: SocketAddr,
+    peer: &Peer,
     slot: &Slot,
 ) -> Option<(pool::Connection, InFlight)> {
-    let key = match peer.ip().to_canonical() {
+    let key = match peer.address.ip().to_canonical() {
         std::net::IpAddr::V4(address) => random::hash(&address.octets()),
         std::net::IpAddr::V6(address) => random::hash(&address.octets()),
     };

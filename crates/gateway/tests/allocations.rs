@@ -80,6 +80,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
         listeners: vec![Listener {
             name: "web".to_owned(),
             bind,
+            proxy_protocol: None,
             tls: None,
             max_connections: 100,
             protocol: Protocol::Http(Http {

@@ -63,6 +63,30 @@ pub fn nginx(listen: SocketAddr, blocks: &str, files: &[(&str, &str)]) -> Server
     server
 }
 
+/// Starts HAProxy with these sections behind `global` and `defaults`, and waits until `listen` accepts. Files go beside its
+/// configuration and are named relative to it.
+///
+/// # Panics
+/// If it does not come up.
+pub fn haproxy(listen: SocketAddr, sections: &str, files: &[(&str, &str)]) -> Server {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for (name, content) in files {
+        fs::write(dir.path().join(name), content).expect("a file for HAProxy");
+    }
+    let config = format!(
+        "global\n  default-path config\n  ssl-server-verify none\n\
+         defaults\n  mode http\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n{sections}\n"
+    );
+    fs::write(dir.path().join("haproxy.cfg"), config).expect("HAProxy's configuration");
+    let mut command = Command::new(find("haproxy", "haproxy"));
+    // One process, in the foreground.
+    command.arg("-db").arg("-f").arg(dir.path().join("haproxy.cfg"));
+    let process = Process::start("haproxy", dir.path(), &mut command, None);
+    let mut server = Server { dir, process };
+    server.wait_for(listen);
+    server
+}
+
 /// Starts redis-server on this address.
 pub fn redis(listen: SocketAddr) -> Server {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -1,7 +1,6 @@
 //! A client's connection: its requests one after another, and the waits between them.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use super::exchange::{self, Exchange};
 use super::respond;
 use crate::http1::request::{self, Limits, Progress, Reject};
+use crate::peer::Peer;
 use crate::spec::{Http, Protocol};
 use crate::stream::{MAX_HEAD_BYTES, Stream};
 use crate::worker::Worker;
@@ -35,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Serves a connection until it closes.
-pub(crate) async fn serve(worker: Rc<Worker>, cell: Rc<Cell>, mut stream: Stream, peer: SocketAddr, slot: Rc<Slot>) {
+pub(crate) async fn serve(worker: Rc<Worker>, cell: Rc<Cell>, mut stream: Stream, peer: Peer, slot: Rc<Slot>) {
     let mut first = true;
     loop {
         let Some(http) = http(&cell) else { return };
@@ -44,7 +44,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, cell: Rc<Cell>, mut stream: Stream
         }
         first = false;
         let mut exchange = worker.take_exchange();
-        let next = busy(&worker, &cell, &mut stream, peer, &slot, &mut exchange).await;
+        let next = busy(&worker, &cell, &mut stream, &peer, &slot, &mut exchange).await;
         worker.give_exchange(exchange);
         match next {
             Next::KeepAlive => {}
@@ -94,7 +94,7 @@ async fn busy(
     worker: &Rc<Worker>,
     cell: &Cell,
     stream: &mut Stream,
-    peer: SocketAddr,
+    peer: &Peer,
     slot: &Rc<Slot>,
     exchange: &mut Exchange,
 ) -> Next {

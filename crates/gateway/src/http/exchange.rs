@@ -17,6 +17,7 @@ use super::respond;
 use crate::explain::trace::{self, Trace};
 use crate::http1::field::Name;
 use crate::http1::{request, response};
+use crate::peer::Peer;
 use crate::relay::Relay;
 use crate::spec::{HashKey, Http};
 use crate::stream::{Buffer, Stream};
@@ -77,7 +78,8 @@ impl Exchange {
     }
 
     /// Called when a connection becomes busy.
-    pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
+    pub(crate) fn set_peer(&mut self, peer: &Peer) {
+        let peer = peer.address;
         if self.peer_address != Some(peer) {
             self.peer_address = Some(peer);
             self.peer.clear();

@@ -11,8 +11,11 @@ use mainstay_runtime::task::{self, Kind, Task};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Worker;
+use super::deadline::Slot;
 use super::table::Listener;
 use crate::http::connection;
+use crate::peer::Peer;
+use crate::proxy_protocol::receive::receive;
 use crate::spec::Protocol;
 use crate::stream::Stream;
 use crate::tcp;
@@ -126,10 +129,33 @@ impl Drop for Open {
     }
 }
 
-fn admit(worker: &Rc<Worker>, cell: &Rc<Cell>, stream: TcpStream, peer: SocketAddr) {
+fn admit(worker: &Rc<Worker>, cell: &Rc<Cell>, mut stream: TcpStream, address: SocketAddr) {
     let open = Open::new(worker, cell);
     let slot = worker.wheel.slot();
     let listener = cell.current();
+    if listener.state.spec.proxy_protocol.is_none() {
+        return dispatch(worker, cell, listener, stream, address.into(), slot, open);
+    }
+    let (worker, cell) = (Rc::clone(worker), Rc::clone(cell));
+    task::spawn_local(Kind::Connection, async move {
+        let Some(policy) = &listener.state.spec.proxy_protocol else { return };
+        let peer = receive(&worker, &listener, policy, &mut stream, address, &slot).await;
+        if let Some(peer) = peer {
+            dispatch(&worker, &cell, Rc::clone(&listener), stream, peer, slot, open);
+        }
+    });
+}
+
+/// Serves a connection whose client is known.
+fn dispatch(
+    worker: &Rc<Worker>,
+    cell: &Rc<Cell>,
+    listener: Rc<Listener>,
+    stream: TcpStream,
+    peer: Peer,
+    slot: Rc<Slot>,
+    open: Open,
+) {
     let (worker, cell) = (Rc::clone(worker), Rc::clone(cell));
     match (&listener.tls, &listener.state.spec.protocol) {
         (None, Protocol::Http(_)) => {
@@ -160,7 +186,7 @@ fn admit(worker: &Rc<Worker>, cell: &Rc<Cell>, stream: TcpStream, peer: SocketAd
                     }
                     Ok(Ok(tls)) => tcp::serve(worker, listener, Stream::TlsServer(Box::new(tls)), peer, slot).await,
                     Ok(Err(error)) => {
-                        tracing::debug!(listener = listener.state.spec.name, %peer, %error, "TLS handshake failed");
+                        tracing::debug!(listener = listener.state.spec.name, peer = %peer.address, %error, "TLS handshake failed");
                         listener.state.shards.of(worker.index).tls_failures.add(1);
                     }
                     Err(_expired) => listener.state.shards.of(worker.index).tls_failures.add(1),

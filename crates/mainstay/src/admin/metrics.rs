@@ -289,6 +289,19 @@ impl Families<'_, '_> {
         self.gauge(("mainstay_listener_connections", "Open connections."), None, open)?;
         let name = ("mainstay_listener_tls_failures", "TLS handshakes that failed.");
         self.counter(name, each(|counters| counters.tls_failures.get()))?;
+        let name = ("mainstay_listener_proxy_protocol_failures", "Connections closed for want of a PROXY header.");
+        let expecting = state.listeners.iter().filter(|listener| listener.spec.proxy_protocol.is_some());
+        let failures = expecting.flat_map(|listener| {
+            let row = |reason, read: fn(&ListenerCounters) -> u64| {
+                ([("listener", listener.spec.name.as_str()), ("reason", reason)], listener.shards.sum(read))
+            };
+            [
+                row("untrusted", |counters| counters.proxy_protocol.untrusted.get()),
+                row("timeout", |counters| counters.proxy_protocol.timeouts.get()),
+                row("malformed", |counters| counters.proxy_protocol.malformed.get()),
+            ]
+        });
+        self.counter(name, failures)?;
         let name = ("mainstay_listener_rejected", "Requests refused before a route was known.");
         self.counter(name, each(|counters| counters.rejected.get()))
     }

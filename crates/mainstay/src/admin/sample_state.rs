@@ -40,6 +40,7 @@ fn listener() -> spec::Listener {
     spec::Listener {
         name: "web".to_owned(),
         bind: ([127, 0, 0, 1], 8080).into(),
+        proxy_protocol: None,
         tls: None,
         max_connections: 100,
         protocol: spec::Protocol::Http(spec::Http {

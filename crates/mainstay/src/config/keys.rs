@@ -28,7 +28,10 @@ sections! {
     SHUTDOWN = "node.shutdown": "lead", "deadline";
     /// Where connections come in.
     LISTENER = "listener": "name", "bind", "protocol", "service", "idle_timeout", "tls", "trusted_proxies",
-        "head_timeout", "keep_alive_timeout", "body_timeout", "max_head", "max_headers", "max_connections", "redirect_https";
+        "head_timeout", "keep_alive_timeout", "body_timeout", "max_head", "max_headers", "max_connections", "redirect_https",
+        "proxy_protocol";
+    /// Whose PROXY headers are taken.
+    PROXY_PROTOCOL = "listener.proxy_protocol": "trusted", "timeout";
     /// TLS towards clients.
     LISTENER_TLS = "listener.tls": "cert", "key", "certificates", "client_auth", "client_ca";
     /// A certificate and its key.
@@ -88,6 +91,12 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("algorithm", "balance"),
     ("retries", "retry"),
     ("threshold", "unhealthy"),
+    ("accept_proxy", "proxy_protocol"),
+    ("accept-proxy", "proxy_protocol"),
+    ("proxyProtocol", "proxy_protocol"),
+    ("trusted_ips", "trusted"),
+    ("trustedIPs", "trusted"),
+    ("trusted_proxies", "trusted"),
 ];
 
 /// The key of this table that an unknown one was probably meant to be.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use mainstay_gateway::spec::{CertificateFiles, ClientAuth, Http, Listener, ListenerTls, Protocol};
+use mainstay_gateway::spec::{CertificateFiles, ClientAuth, Http, Listener, ListenerTls, Protocol, ProxyProtocol};
 
 use super::problem::Fault;
 use super::reader::{Field, Item, Place, Section};
@@ -56,6 +56,9 @@ pub(super) fn default_http() -> Http {
     }
 }
 
+/// A load balancer sends its header at once; what takes longer is something else.
+const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Connections open at once.
 pub(super) const MAX_CONNECTIONS: usize = 65_536;
 
@@ -73,12 +76,14 @@ pub(super) fn read(section: &Section<'_>) -> Read {
     if is_tcp.is_good {
         refuse_keys(section, if is_tcp.value { HTTP_ONLY } else { TCP_ONLY }, is_tcp.value);
     }
+    let proxy_protocol = section.field("proxy_protocol", None, read_proxy_protocol).value;
     let tls_item = section.item("tls");
     let tls = tls_item.as_ref().and_then(read_tls);
     let (protocol, service) = if is_tcp.value { read_tcp(section) } else { (Protocol::Http(read_http(section)), None) };
     let listener = Listener {
         name: name.value,
         bind: bind.value,
+        proxy_protocol,
         tls,
         max_connections: usize::try_from(max_connections).unwrap_or(MAX_CONNECTIONS),
         protocol,
@@ -144,6 +149,34 @@ fn read_redirect(item: &Item<'_>) -> Option<Option<u16>> {
             None
         }
     }
+}
+
+/// `false`, or a table. `true` alone would let anybody say who they are.
+fn read_proxy_protocol(item: &Item<'_>) -> Option<Option<ProxyProtocol>> {
+    let hint = "write proxy_protocol = { trusted = [\"10.0.0.0/8\"] } with the addresses of the load balancers";
+    match item.as_flag() {
+        Some(false) => return Some(None),
+        Some(true) => {
+            item.error(Fault::new("whose PROXY headers are to be believed must be said").hint(hint));
+            return None;
+        }
+        None => {}
+    }
+    if !item.is_table() {
+        item.wrong_type("a table", hint);
+        return None;
+    }
+    let section = item.section(&keys::PROXY_PROTOCOL)?;
+    let trusted = section.required("trusted", hint);
+    let networks = trusted.as_ref().map(read_networks).unwrap_or_default();
+    if let Some(item) = &trusted
+        && item.is_list()
+        && item.list().is_empty()
+    {
+        item.error(Fault::new("nobody could connect: every peer would be refused").hint(hint));
+    }
+    let timeout = section.duration("timeout", PROXY_HEADER_TIMEOUT, MILLI..=WEEK).value;
+    Some(Some(ProxyProtocol { trusted: networks, timeout }))
 }
 
 fn read_networks(item: &Item<'_>) -> Vec<IpNet> {

@@ -65,6 +65,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
     let listener = Listener {
         name: "proxy".to_owned(),
         bind,
+        proxy_protocol: None,
         tls: None,
         max_connections: listener::MAX_CONNECTIONS,
         protocol: Protocol::Http(listener::default_http()),

@@ -24,6 +24,7 @@ const EVERYTHING: &str = r#"
         name = "b"
         bind = "0.0.0.0:80"
         redirect_https = 8443
+        proxy_protocol = { trusted = ["10.1.2.0/24", "::1"], timeout = "2s" }
         [[listener]]
         name = "c"
         bind = "0.0.0.0:5432"
@@ -104,6 +105,9 @@ fn every_setting_of_node_and_listeners_arrives() {
         (certificates[0].cert.to_str(), certificates[0].key.to_str()),
         (Some("/etc/mainstay/a.pem"), Some("/keys/a.key"))
     );
+    let policy = spec.listeners[1].proxy_protocol.as_ref().expect("a PROXY header");
+    assert_eq!((policy.trusted.len(), policy.timeout), (2, Duration::from_secs(2)));
+    assert_eq!((&spec.listeners[0].proxy_protocol, &spec.listeners[2].proxy_protocol), (&None, &None));
     let first = http(&spec.listeners[0].protocol);
     assert_eq!((first.trusted_proxies.len(), first.max_head_bytes, first.max_headers), (2, 16_384, 50));
     assert_eq!(http(&spec.listeners[1].protocol).redirect_https, Some(8443));

@@ -157,6 +157,30 @@ fn messages() {
 }
 
 #[test]
+fn messages_about_proxy_protocol() {
+    let hint = "write proxy_protocol = { trusted = [\"10.0.0.0/8\"] } with the addresses of the load balancers";
+    let table = [
+        ("proxy_protocol = true", format!(":18: listener[0].proxy_protocol: whose PROXY headers are to be believed must be said; {hint}")),
+        ("proxy_protocol = {}", format!(":18: listener[0].proxy_protocol: `trusted` is missing; {hint}")),
+        ("proxy_protocol = { trusted = [] }", format!(":30: listener[0].proxy_protocol.trusted: nobody could connect: every peer would be refused; {hint}")),
+        ("proxy_protocol = { trusted = \"lb\" }", ":30: listener[0].proxy_protocol.trusted: `lb` is not a network; write \"10.0.0.0/8\" or \"10.0.0.7\"".to_owned()),
+        ("proxy_protocol = { trusted = \"10.0.0.7\", timeout = 5 }", ":52: listener[0].proxy_protocol.timeout: a duration needs a unit; write \"5s\" for seconds or \"5ms\" for milliseconds".to_owned()),
+        ("proxy_protocol = { trusted_proxies = \"10.0.0.7\", trusted = \"::1\" }", ":20: listener[0].proxy_protocol.trusted_proxies: unknown key; did you mean `trusted`?".to_owned()),
+        ("accept_proxy = true", ":1: listener[0].accept_proxy: unknown key; did you mean `proxy_protocol`?".to_owned()),
+        ("proxy_protocol = { trusted = \"0.0.0.0/0\" }", ":30: warning: listener[0].proxy_protocol.trusted: every client is believed about its own address".to_owned()),
+    ];
+    for (added, expected) in table {
+        let text = SMALL.replace("bind = \"127.0.0.1:8080\"\n", &format!("bind = \"127.0.0.1:8080\"\n{added}\n"));
+        let said = match read(&text) {
+            Ok(config) => config.warnings,
+            Err(problems) => problems,
+        };
+        let said: Vec<String> = said.iter().map(ToString::to_string).collect();
+        assert_eq!(said, [format!("m.toml:4{expected}")], "{text}");
+    }
+}
+
+#[test]
 fn warnings() {
     for (added, expected) in [
         (
