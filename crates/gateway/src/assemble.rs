@@ -72,7 +72,7 @@ fn service(spec: &spec::Service, workers: usize, known: Option<&Arc<Service>>, n
         return Arc::clone(known);
     }
     // An endpoint is the same if it is reached the same way; its weight and drain may change under it.
-    let kept = known.filter(|known| known.spec.tls == spec.tls);
+    let kept = known.filter(|known| known.spec.tls == spec.tls && known.spec.send_proxy == spec.send_proxy);
     let endpoints = spec.endpoints.iter().map(|endpoint| {
         let same = |it: &&Arc<Endpoint>| it.address == endpoint.address;
         let Some(endpoint_known) = kept.and_then(|known| known.endpoints.iter().find(same)) else {

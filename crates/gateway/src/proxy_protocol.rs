@@ -6,6 +6,7 @@ mod crc32c;
 pub(crate) mod receive;
 mod v1;
 mod v2;
+pub(crate) mod write;
 
 use std::net::SocketAddr;
 

@@ -206,8 +206,20 @@ pub struct Service {
     pub tls: Option<UpstreamTls>,
     /// What happens when no endpoint is eligible.
     pub when_empty: WhenEmpty,
+    /// The PROXY header that each connection to an endpoint begins with, before TLS. It belongs to one client, so that such a
+    /// connection is never used again.
+    pub send_proxy: Option<ProxyVersion>,
     /// Connections to endpoints.
     pub connections: Connections,
+}
+
+/// The form of a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// A binary block.
+    V2,
 }
 
 /// How requests spread.
@@ -300,7 +312,7 @@ pub struct HealthCheck {
     pub policy: health::Policy,
     /// What is asked.
     pub probe: Probe,
-    /// The port, if it is not that of the endpoint. A Unix socket has none and is asked itself.
+    /// The port, if it is not that of the endpoint; it is then asked without a PROXY header. A Unix socket has none and is asked itself.
     pub port: Option<u16>,
 }
 

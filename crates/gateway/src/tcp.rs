@@ -7,6 +7,7 @@ use mainstay_core::random;
 use mainstay_core::retry::Failure;
 
 use crate::peer::Peer;
+use crate::proxy_protocol::write;
 use crate::spec::Protocol;
 use crate::splice;
 use crate::stream::{Buffer, Stream};
@@ -22,7 +23,14 @@ const ATTEMPTS: usize = 3;
 pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, mut client: Stream, peer: Peer, slot: Rc<Slot>) {
     let Protocol::Tcp { idle_timeout, .. } = &listener.state.spec.protocol else { return };
     let Some(service) = &listener.service else { return };
-    let Some((mut connection, in_flight)) = connect(&worker, service, &peer, &slot).await else {
+    let header = match service.state.spec.send_proxy {
+        Some(version) => {
+            let destination = peer.destination.as_deref().unwrap_or(&listener.state.spec.bind);
+            write::proxied(version, peer.address, *destination)
+        }
+        None => Vec::new(),
+    };
+    let Some((mut connection, in_flight)) = connect(&worker, service, &peer, &header, &slot).await else {
         return client.reset_on_close();
     };
     let (mut up, mut down) = (Box::new(Buffer::new()), Box::new(Buffer::new()));
@@ -37,6 +45,7 @@ async fn connect(
     worker: &Worker,
     service: &Rc<Service>,
     peer: &Peer,
+    header: &[u8],
     slot: &Slot,
 ) -> Option<(pool::Connection, InFlight)> {
     let key = match peer.address.ip().to_canonical() {
@@ -60,7 +69,7 @@ async fn connect(
         let in_flight = InFlight::new(endpoint);
         let now = worker.clock.now();
         slot.set(now.after(service.state.spec.connections.connect_timeout));
-        match slot.within(Box::pin(pool::connect(service, index, worker.index, now))).await {
+        match slot.within(Box::pin(pool::connect(service, index, header, worker.index, now))).await {
             Ok(Ok(connection)) => {
                 endpoint_works(&endpoint.state);
                 endpoint.state.shards.of(worker.index).duration.record(worker.clock.now().since(now));

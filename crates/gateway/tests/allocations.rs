@@ -115,6 +115,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
             retry_budget: budget::Policy::default(),
             tls: None,
             when_empty: WhenEmpty::Refuse,
+            send_proxy: None,
             connections: Connections {
                 connect_timeout: second,
                 max_idle: 16,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -68,37 +68,51 @@ pub struct Passed {
     pub latency: Duration,
 }
 
-/// Asks once. Always answers within `timeout` and a little.
+/// Asks once. Always answers within `timeout` and a little. `header` goes before everything else, TLS included, if it is not
+/// empty: a PROXY header for endpoints that expect one.
 ///
 /// # Errors
 /// Why the endpoint is not well.
-pub async fn probe(target: &Target, place: &Place, timeout: Duration) -> Result<Passed, Failed> {
+pub async fn probe(target: &Target, place: &Place, header: &[u8], timeout: Duration) -> Result<Passed, Failed> {
     let started = Instant::now();
     let mut stage = Stage::Connection;
-    let asking = ask(target, place, started, &mut stage);
+    let asking = ask(target, place, header, started, &mut stage);
     match tokio::time::timeout(timeout, asking).await {
         Ok(result) => result,
         Err(_elapsed) => Err(Failed::Timeout { stage, after: timeout }),
     }
 }
 
-async fn ask(target: &Target, place: &Place, started: Instant, stage: &mut Stage) -> Result<Passed, Failed> {
+async fn ask(
+    target: &Target,
+    place: &Place,
+    header: &[u8],
+    started: Instant,
+    stage: &mut Stage,
+) -> Result<Passed, Failed> {
     match place {
         Place::Tcp(address) => {
             let stream = TcpStream::connect(address).await.map_err(Failed::Connect)?;
-            converse(target, stream, started, stage).await
+            converse(target, stream, header, started, stage).await
         }
         Place::Unix(path) => {
             let stream = mainstay_runtime::socket::connect_unix(path).await.map_err(Failed::Connect)?;
-            converse(target, stream, started, stage).await
+            converse(target, stream, header, started, stage).await
         }
     }
 }
 
-async fn converse<S>(target: &Target, stream: S, started: Instant, stage: &mut Stage) -> Result<Passed, Failed>
+async fn converse<S>(
+    target: &Target,
+    mut stream: S,
+    header: &[u8],
+    started: Instant,
+    stage: &mut Stage,
+) -> Result<Passed, Failed>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    stream.write_all(header).await.map_err(Failed::Closed)?;
     match target {
         Target::Tcp => Ok(Passed { latency: started.elapsed() }),
         Target::Http { get, tls: None } => {

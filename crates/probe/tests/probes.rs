@@ -18,7 +18,7 @@ use rustls::{ServerConnection, StreamOwned};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn run(target: &Target, address: SocketAddr, timeout: Duration) -> Result<Duration, Failed> {
-    let asking = async { probe(target, &Place::Tcp(address), timeout).await.map(|passed| passed.latency) };
+    let asking = async { probe(target, &Place::Tcp(address), &[], timeout).await.map(|passed| passed.latency) };
     mainstay_runtime::thread::run_here(asking).unwrap()
 }
 
@@ -244,7 +244,8 @@ fn a_unix_socket_is_asked_as_an_address_is() {
     let path = dir.path().join("s");
     let ask = |target: &Target| {
         let place = Place::Unix(path.clone());
-        mainstay_runtime::thread::run_here(async { probe(target, &place, PATIENCE).await.map(|_passed| ()) }).unwrap()
+        mainstay_runtime::thread::run_here(async { probe(target, &place, b"", PATIENCE).await.map(|_passed| ()) })
+            .unwrap()
     };
     let none = ask(&Target::Tcp).unwrap_err();
     assert_eq!(none.to_string(), "cannot connect: there is no such socket");

@@ -8,6 +8,7 @@ use mainstay_runtime::tls::{ClientSettings, ClientTls};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use crate::proxy_protocol::write;
 use crate::spec::{Address, HealthCheck, LOCAL_NAME, Probe};
 use crate::state::{Endpoint, Service};
 
@@ -21,6 +22,8 @@ pub(super) struct Plan {
 pub(super) struct Check {
     pub(super) policy: Policy,
     port: Option<u16>,
+    /// What a connection to the endpoint itself begins with.
+    header: Vec<u8>,
     /// Or why there can be no probe, which is then the verdict.
     target: Result<Target, String>,
 }
@@ -30,6 +33,7 @@ impl Plan {
         let check = service.spec.health.as_ref().map(|check| Check {
             policy: check.policy,
             port: check.port,
+            header: service.spec.send_proxy.map(write::local).unwrap_or_default(),
             target: target(service, endpoint, check, tls),
         });
         Self { service: Arc::clone(service), check }
@@ -47,9 +51,11 @@ impl Check {
         let target = self.target.as_ref().map_err(Clone::clone)?;
         let result = match (place, self.port) {
             (Place::Tcp(address), Some(port)) => {
-                mainstay_probe::probe(target, &Place::Tcp(SocketAddr::new(address.ip(), port)), timeout).await
+                mainstay_probe::probe(target, &Place::Tcp(SocketAddr::new(address.ip(), port)), &[], timeout).await
             }
-            (Place::Tcp(_), None) | (Place::Unix(_), _) => mainstay_probe::probe(target, place, timeout).await,
+            (Place::Tcp(_), None) | (Place::Unix(_), _) => {
+                mainstay_probe::probe(target, place, &self.header, timeout).await
+            }
         };
         result.map(|_passed| ()).map_err(|failed: Failed| failed.to_string())
     }

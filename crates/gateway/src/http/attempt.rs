@@ -75,7 +75,7 @@ pub(crate) async fn run(
     let connection = match kept {
         Some(connection) => connection,
         // Boxed because it is rare: the memory of a connection's task is sized for its largest part.
-        None => Box::pin(connect(run, index, now, deadline)).await?,
+        None => Box::pin(connect(run, index, &exchange.introduction(run), now, deadline)).await?,
     };
     prepare(run, exchange, idempotent);
     let mut sending = Sending {
@@ -129,9 +129,15 @@ async fn send(
     .await
 }
 
-async fn connect(run: &Run<'_>, index: usize, now: Moment, deadline: Moment) -> Result<Connection, Failed> {
+async fn connect(
+    run: &Run<'_>,
+    index: usize,
+    header: &[u8],
+    now: Moment,
+    deadline: Moment,
+) -> Result<Connection, Failed> {
     run.slot.set(now.after(connections(run).connect_timeout).min(deadline));
-    match run.slot.within(pool::connect(&run.route.service, index, run.worker.index, now)).await {
+    match run.slot.within(pool::connect(&run.route.service, index, header, run.worker.index, now)).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => {
             tracing::debug!(service = run.route.state.spec.service, endpoint = index, %error, "connect failed");

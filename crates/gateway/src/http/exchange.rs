@@ -18,6 +18,7 @@ use crate::explain::trace::{self, Trace};
 use crate::http1::field::Name;
 use crate::http1::{request, response};
 use crate::peer::Peer;
+use crate::proxy_protocol;
 use crate::relay::Relay;
 use crate::spec::{HashKey, Http};
 use crate::stream::{Buffer, Stream};
@@ -45,6 +46,8 @@ pub(crate) struct Exchange {
     /// The client's address as text: the peer's, or what trusted proxies say.
     pub(crate) client: String,
     peer_address: Option<SocketAddr>,
+    /// Where the client connected to, if that is known.
+    destination: Option<SocketAddr>,
     pub(crate) attempts: Vec<Attempt>,
     tried: Vec<usize>,
     /// What is chosen and decided, for [`crate::explain`].
@@ -65,6 +68,7 @@ impl Exchange {
             peer: String::new(),
             client: String::new(),
             peer_address: None,
+            destination: None,
             attempts: Vec::new(),
             tried: Vec::new(),
             trace: Trace::default(),
@@ -79,6 +83,7 @@ impl Exchange {
 
     /// Called when a connection becomes busy.
     pub(crate) fn set_peer(&mut self, peer: &Peer) {
+        self.destination = peer.destination.as_deref().copied();
         let peer = peer.address;
         if self.peer_address != Some(peer) {
             self.peer_address = Some(peer);
@@ -101,6 +106,19 @@ impl Exchange {
         self.head.length = 0;
         self.up.bytes = 0;
         self.down.bytes = 0;
+    }
+
+    /// The PROXY header for a connection to an endpoint that wants one: the client as the access log knows it. A client that
+    /// was named by a trusted proxy has no port.
+    pub(crate) fn introduction(&self, run: &Run<'_>) -> Vec<u8> {
+        let Some(version) = run.route.service.state.spec.send_proxy else { return Vec::new() };
+        let destination = self.destination.unwrap_or(run.listener.state.spec.bind);
+        let source = match (self.peer_address, self.client.parse::<IpAddr>()) {
+            (Some(peer), Ok(client)) if peer.ip().to_canonical() == client => peer,
+            (_, Ok(client)) => SocketAddr::new(client, 0),
+            (peer, Err(_)) => peer.unwrap_or(destination),
+        };
+        proxy_protocol::write::proxied(version, source, destination)
     }
 
     /// Decides the request id and the client's address.
@@ -351,6 +369,10 @@ pub(crate) fn connections<'a>(run: &Run<'a>) -> &'a crate::spec::Connections {
 
 /// Gives a connection back to its endpoint's pool.
 pub(crate) fn keep(run: &Run<'_>, index: usize, connection: pool::Connection) {
+    // What has begun with a client's PROXY header belongs to that client.
+    if run.route.service.state.spec.send_proxy.is_some() {
+        return;
+    }
     if let Some(endpoint) = run.route.service.endpoints.get(index) {
         endpoint.pool.give(connection, run.worker.clock.now(), connections(run));
     }

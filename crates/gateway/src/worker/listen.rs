@@ -152,10 +152,13 @@ fn dispatch(
     cell: &Rc<Cell>,
     listener: Rc<Listener>,
     stream: TcpStream,
-    peer: Peer,
+    mut peer: Peer,
     slot: Rc<Slot>,
     open: Open,
 ) {
+    if listener.sends_proxy && peer.destination.is_none() {
+        peer.destination = stream.local_addr().ok().map(Rc::new);
+    }
     let (worker, cell) = (Rc::clone(worker), Rc::clone(cell));
     match (&listener.tls, &listener.state.spec.protocol) {
         (None, Protocol::Http(_)) => {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use mainstay_core::time::Moment;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -102,12 +102,20 @@ fn is_expired(idle: &Idle, now: Moment, limits: &Connections) -> bool {
     now.since(idle.since) >= limits.idle_timeout || now.since(idle.connection.opened) >= limits.max_age
 }
 
-/// Opens a connection to endpoint `index` of `service`, TLS included.
-pub(crate) async fn connect(service: &Service, index: usize, worker: usize, now: Moment) -> io::Result<Connection> {
+/// Opens a connection to endpoint `index` of `service`, TLS included. A PROXY `header` goes before everything else.
+pub(crate) async fn connect(
+    service: &Service,
+    index: usize,
+    header: &[u8],
+    worker: usize,
+    now: Moment,
+) -> io::Result<Connection> {
     let owner = service.endpoints.get(index).ok_or_else(|| io::Error::other("no such endpoint"))?;
     let stream = match &owner.state.address {
         Address::Unix(path) => {
-            let unix = mainstay_runtime::socket::connect_unix(path).await?;
+            let mut unix = mainstay_runtime::socket::connect_unix(path).await?;
+            // Nothing is written if there is no header.
+            unix.write_all(header).await?;
             match &service.tls {
                 None => Stream::Unix(unix),
                 Some(config) => Stream::TlsUnix(Box::new(handshake(service, config, owner, unix).await?)),
@@ -115,8 +123,9 @@ pub(crate) async fn connect(service: &Service, index: usize, worker: usize, now:
         }
         Address::Socket(_) | Address::Name { .. } => {
             let unresolved = || io::Error::new(io::ErrorKind::NotFound, "name does not resolve");
-            let tcp = TcpStream::connect(resolved(owner).ok_or_else(unresolved)?).await?;
+            let mut tcp = TcpStream::connect(resolved(owner).ok_or_else(unresolved)?).await?;
             tcp.set_nodelay(true)?;
+            tcp.write_all(header).await?;
             match &service.tls {
                 None => Stream::Plain(tcp),
                 Some(config) => Stream::TlsClient(Box::new(handshake(service, config, owner, tcp).await?)),

@@ -40,6 +40,8 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) routes: route::Table,
     pub(crate) targets: Vec<Rc<Route>>,
+    /// Some endpoint behind it wants to know where clients connected to.
+    pub(crate) sends_proxy: bool,
     /// The service of a TCP listener.
     pub(crate) service: Option<Rc<Service>>,
     /// What records of requests refer to, and the listener's place in it.
@@ -116,7 +118,10 @@ impl Table {
                     Protocol::Tcp { service, .. } => services.get(service).cloned(),
                     Protocol::Http(_) => None,
                 };
+                let mut behind = targets.iter().map(|route| &route.service).chain(&service);
+                let sends_proxy = behind.any(|service| service.state.spec.send_proxy.is_some());
                 let made = Listener {
+                    sends_proxy,
                     state: Arc::clone(listener),
                     tls: tls.listeners.get(name).cloned(),
                     routes: route::Table::new(&matches),

@@ -91,6 +91,7 @@ fn service() -> Service {
         retry_budget: budget::Policy::default(),
         tls: None,
         when_empty: spec::WhenEmpty::Refuse,
+        send_proxy: None,
         connections: spec::Connections {
             connect_timeout: Duration::from_secs(1),
             max_idle: 256,

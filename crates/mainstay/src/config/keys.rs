@@ -47,7 +47,8 @@ sections! {
     HEADERS = "route.request_headers and route.response_headers": "set", "remove";
     /// A group of endpoints.
     SERVICE = "service": "name", "balance", "hash", "health", "outlier", "retry_budget", "when_empty", "tls",
-        "connect_timeout", "idle_timeout", "max_idle", "max_age", "endpoint", "endpoints";
+        "connect_timeout", "idle_timeout", "max_idle", "max_age", "endpoint", "endpoints",
+        "send_proxy";
     /// What consistent hashing goes by.
     HASH = "service.hash": "header", "cookie";
     /// Active checks.
@@ -91,6 +92,8 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("algorithm", "balance"),
     ("retries", "retry"),
     ("threshold", "unhealthy"),
+    ("send-proxy", "send_proxy"),
+    ("proxy_protocol", "send_proxy"),
     ("accept_proxy", "proxy_protocol"),
     ("accept-proxy", "proxy_protocol"),
     ("proxyProtocol", "proxy_protocol"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mainstay_core::{balance, budget, outlier};
 use mainstay_gateway::spec::{
-    Address, Balance, CertificateFiles, Connections, Endpoint, HashKey, Service, UpstreamTls, WhenEmpty,
+    Address, Balance, CertificateFiles, Connections, Endpoint, HashKey, ProxyVersion, Service, UpstreamTls, WhenEmpty,
 };
 
 use super::problem::Fault;
@@ -42,6 +42,7 @@ pub(super) fn default_service(name: &str) -> Service {
         retry_budget: budget::Policy::default(),
         tls: None,
         when_empty: WhenEmpty::Refuse,
+        send_proxy: None,
         connections: Connections {
             connect_timeout: Duration::from_secs(1),
             max_idle: 256,
@@ -78,6 +79,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         retry_budget: section.item("retry_budget").map(|item| read_budget(&item)).unwrap_or_default(),
         tls,
         when_empty: section.field("when_empty", WhenEmpty::Refuse, |item| item.one_of(&words)).value,
+        send_proxy: read_send_proxy(section),
         connections: read_connections(section, default.connections),
     };
     Read { service, place: section.place.clone(), name: name.place, tls: tls_item.map(|item| item.place) }
@@ -91,6 +93,17 @@ fn read_connections(section: &Section<'_>, default: Connections) -> Connections 
         idle_timeout: section.duration("idle_timeout", default.idle_timeout, MILLI..=WEEK).value,
         max_age: section.duration("max_age", default.max_age, MILLI..=WEEK).value,
     }
+}
+
+fn read_send_proxy(section: &Section<'_>) -> Option<ProxyVersion> {
+    let words = [("v1", Some(ProxyVersion::V1)), ("v2", Some(ProxyVersion::V2)), ("off", None)];
+    let version = section.field("send_proxy", None, |item| item.one_of(&words)).value?;
+    for item in ["max_idle", "idle_timeout", "max_age"].iter().filter_map(|key| section.item(key)) {
+        let fault =
+            Fault::new("this has no effect with `send_proxy`: a connection belongs to one client and is not kept");
+        item.error(fault.hint("leave it out"));
+    }
+    Some(version)
 }
 
 fn read_balance(section: &Section<'_>) -> Balance {

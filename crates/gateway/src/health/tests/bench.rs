@@ -157,6 +157,7 @@ pub(super) fn service_with(
         retry_budget,
         tls: None,
         when_empty: spec::WhenEmpty::Refuse,
+        send_proxy: None,
         connections: spec::Connections {
             connect_timeout: Duration::from_secs(1),
             max_idle: 1,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use mainstay_core::route::{Host, Path as RoutePath};
 use mainstay_core::{balance, health, outlier, retry};
-use mainstay_gateway::spec::{AccessLog, Address, HashKey, Http, ListenerTls, Probe, Protocol, WhenEmpty};
+use mainstay_gateway::spec::{
+    AccessLog, Address, HashKey, Http, ListenerTls, Probe, Protocol, ProxyVersion, WhenEmpty,
+};
 
 use super::super::{Arguments, proxy};
 use super::{SMALL, good, read};
@@ -48,7 +50,8 @@ const EVERYTHING: &str = r#"
         retry_budget = { ratio = "12.5%", floor = 0 }
         when_empty = "fail-open"
         tls = true
-        max_idle = 0
+        connect_timeout = "3s"
+        send_proxy = "v2"
         [[service.endpoint]]
         address = "DB1.example.com:5432"
         weight = 7
@@ -140,7 +143,9 @@ fn every_setting_of_routes_and_services_arrives() {
     let expected =
         Probe::Http { path: "/health?full=1".into(), host: None, expect: vec![(200, 200), (204, 206)], tls: true };
     assert_eq!(check.probe, expected);
-    assert_eq!((service.outlier, service.retry_budget.ratio, service.connections.max_idle), (None, 0.125, 0));
+    assert_eq!((service.outlier, service.retry_budget.ratio, service.connections.max_idle), (None, 0.125, 256));
+    assert_eq!(service.connections.connect_timeout, Duration::from_secs(3));
+    assert_eq!(service.send_proxy, Some(ProxyVersion::V2));
     assert_eq!(service.endpoints[0].address, Address::Name { host: "db1.example.com".into(), port: 5432 });
     assert_eq!((service.endpoints[0].weight, service.endpoints[1].drain), (7, true));
 }

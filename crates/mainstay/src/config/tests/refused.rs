@@ -22,6 +22,14 @@ const AFTER_SMALL: &[(&str, &[&str])] = &[
     ),
     ("max_age = \"8d\"", &["m.toml:7:11: service[0].max_age: 8d is out of bounds; it must be between 1ms and 7d"]),
     ("max_idle = -1", &["m.toml:7:12: service[0].max_idle: -1 is out of bounds; it must be between 0 and 65536"]),
+    ("send_proxy = \"v3\"", &["m.toml:7:14: service[0].send_proxy: `v3` is not known here; did you mean \"v1\"?"]),
+    (
+        "send_proxy = \"v2\"\nmax_idle = 8",
+        &[
+            "m.toml:8:12: service[0].max_idle: this has no effect with `send_proxy`: a connection belongs to one client and is not kept; leave it out",
+        ],
+    ),
+    ("proxy_protocol = \"v2\"", &["m.toml:7:1: service[0].proxy_protocol: unknown key; did you mean `send_proxy`?"]),
     ("hash = \"source\"", &["m.toml:7:8: service[0].hash: `hash` has no effect without balance = \"hash\""]),
     (
         "health = { tcp = true, http = \"/\" }",
