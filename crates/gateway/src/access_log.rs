@@ -5,16 +5,21 @@ use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::spec::AccessLog;
 
-/// Bytes that a worker gathers before it hands them over.
-const BATCH: usize = 32 * 1024;
+/// Bytes that a worker gathers before it hands them over: some hundred lines, since each hand-over wakes the writer, which
+/// on a busy machine takes the place of a worker.
+const BATCH: usize = 128 * 1024;
+/// Room for the line that fills a batch.
+const SPILL: usize = BATCH / 8;
 /// Batches that may wait for the writer.
-const QUEUE: usize = 128;
+const QUEUE: usize = 32;
+/// Written batches that are kept for the next lines.
+const SPARE: usize = 8;
 
 /// What the writer is told.
 #[derive(Debug)]
@@ -35,6 +40,23 @@ pub(crate) struct Writer {
 struct Shared {
     on: AtomicBool,
     dropped: AtomicU64,
+    /// Written batches, empty again.
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Shared {
+    fn take_spare(&self) -> Option<Vec<u8>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn give_spare(&self, mut lines: Vec<u8>) {
+        lines.clear();
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that a very long line has stretched is not kept.
+        if spare.len() < SPARE && lines.capacity() <= BATCH + 2 * SPILL {
+            spare.push(lines);
+        }
+    }
 }
 
 /// One worker's end of the log.
@@ -92,7 +114,7 @@ impl Log {
         let full = {
             let mut lines = self.lines.borrow_mut();
             if lines.capacity() == 0 {
-                lines.reserve(BATCH + BATCH / 4);
+                *lines = self.writer.shared.take_spare().unwrap_or_else(|| Vec::with_capacity(BATCH + SPILL));
             }
             write(&mut lines);
             lines.len() >= BATCH
@@ -144,15 +166,18 @@ fn write_all(receiver: &Receiver<Message>, shared: &Shared) {
             Message::End(done) => {
                 let _nobody_waits = done.try_send(());
             }
-            Message::Lines(lines) => match target.write(&lines) {
-                Ok(()) => failing = false,
-                Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::error!(%error, "access log cannot be written; lines are dropped and counted");
+            Message::Lines(lines) => {
+                match target.write(&lines) {
+                    Ok(()) => failing = false,
+                    Err(error) => {
+                        if !std::mem::replace(&mut failing, true) {
+                            tracing::error!(%error, "access log cannot be written; lines are dropped and counted");
+                        }
+                        drop_lines(shared, &lines);
                     }
-                    drop_lines(shared, &lines);
                 }
-            },
+                shared.give_spare(lines);
+            }
         }
     }
 }

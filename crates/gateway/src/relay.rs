@@ -56,6 +56,8 @@ pub(crate) struct Relay {
     floor: usize,
     /// The body's bytes are kept in the input, so that it can be sent again.
     pub(crate) retains: bool,
+    /// Nothing follows on the connection that it goes to, whose end is announced at once.
+    pub(crate) is_last: bool,
 }
 
 impl Relay {
@@ -74,6 +76,7 @@ impl Relay {
         self.waits_for = Side::Source;
         self.floor = floor;
         self.retains = retains;
+        self.is_last = false;
     }
 
     /// Whether the whole body was read, even if not all of it was written.
@@ -133,7 +136,12 @@ impl Relay {
         self.waits_for = Side::Sink;
         let head = self.pending.get(self.sent..).unwrap_or_default();
         let raw = input.data().get(..self.raw).unwrap_or_default();
-        match std::task::ready!(to.poll_write_both(cx, head, raw)) {
+        let written = if self.is_last && self.ended && raw.is_empty() {
+            to.poll_write_last(cx, head)
+        } else {
+            to.poll_write_both(cx, head, raw)
+        };
+        match std::task::ready!(written) {
             Ok(0) => return Poll::Ready(Err(RelayError::Sink(io::ErrorKind::WriteZero.into()))),
             Ok(written) => {
                 let of_head = written.min(head.len());

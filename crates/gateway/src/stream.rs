@@ -1,11 +1,13 @@
 //! A connection to either side, plain or TLS, and the buffer that is borrowed while it is busy.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use mainstay_runtime::socket;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connection. TLS state is boxed: it is large, and a plain idle connection should not pay for it.
@@ -59,14 +61,48 @@ impl Stream {
         }
     }
 
+    /// Whether the runtime knows of something to read, or of the end. Registers nothing and costs next to nothing.
+    pub(crate) fn is_readable(&self) -> bool {
+        let ready = || Ok(());
+        match self {
+            Self::Plain(tcp) => tcp.try_io(Interest::READABLE, ready).is_ok(),
+            Self::Unix(unix) => unix.try_io(Interest::READABLE, ready).is_ok(),
+            Self::TlsServer(tls) => {
+                !tls.get_ref().1.wants_read() || tls.get_ref().0.try_io(Interest::READABLE, ready).is_ok()
+            }
+            Self::TlsClient(tls) => {
+                !tls.get_ref().1.wants_read() || tls.get_ref().0.try_io(Interest::READABLE, ready).is_ok()
+            }
+            Self::TlsUnix(tls) => {
+                !tls.get_ref().1.wants_read() || tls.get_ref().0.try_io(Interest::READABLE, ready).is_ok()
+            }
+        }
+    }
+
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, from),
+            // Nearly always there is room: the waker is only registered when there is none.
+            Self::Plain(tcp) => match tcp.try_write(from) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Pin::new(tcp).poll_write(cx, from),
+                written => Poll::Ready(written),
+            },
             Self::TlsServer(tls) => Pin::new(tls).poll_write(cx, from),
             Self::TlsClient(tls) => Pin::new(tls).poll_write(cx, from),
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, from),
             Self::TlsUnix(tls) => Pin::new(tls).poll_write(cx, from),
         }
+    }
+
+    /// Writes what is the last on this connection, so that it leaves in one packet with the end, which the caller announces
+    /// as soon as everything is written.
+    pub(crate) fn poll_write_last(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        if let Self::Plain(tcp) = self {
+            match tcp.try_io(Interest::WRITABLE, || socket::send_last(tcp, from)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+        self.poll_write(cx, from)
     }
 
     /// Writes two slices as one.
@@ -116,22 +152,32 @@ impl Stream {
     }
 }
 
-/// Bytes that were read and not yet used.
-#[derive(Debug)]
+/// Bytes that were read and not yet used. The storage behind them is the thread's: it is borrowed by the first read, and
+/// given back as soon as nothing is held in it, so that whoever reads next finds it in the processor's cache.
+#[derive(Debug, Default)]
 pub(crate) struct Buffer {
+    /// Empty while nothing is borrowed.
     storage: Box<[u8]>,
     start: usize,
     end: usize,
 }
 
-/// Size of a buffer: room for the largest head allowed, and large enough to move bodies at speed.
-pub(crate) const BUFFER_BYTES: usize = 80 * 1024;
+/// Size of a buffer: room for the largest head allowed, and large enough to move bodies at speed. Not a multiple of a page:
+/// buffers that lay a whole number of pages apart would all compete for the same few lines of the cache.
+pub(crate) const BUFFER_BYTES: usize = 80 * 1024 + 320;
 /// Largest head that a listener may allow: it leaves room for its body in the same buffer.
 pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Storages that a thread keeps for the next reads; beyond them memory goes back.
+const KEPT_STORAGES: usize = 256;
+
+thread_local! {
+    /// The one used last on top.
+    static STORAGES: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
 
 impl Buffer {
     pub(crate) fn new() -> Self {
-        Self { storage: vec![0; BUFFER_BYTES].into_boxed_slice(), start: 0, end: 0 }
+        Self { storage: Box::default(), start: 0, end: 0 }
     }
 
     /// What has been read and not consumed.
@@ -139,7 +185,7 @@ impl Buffer {
         &self.storage[self.start..self.end]
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
@@ -147,9 +193,28 @@ impl Buffer {
         self.start = (self.start + bytes).min(self.end);
     }
 
+    /// Forgets everything and gives the storage back.
     pub(crate) fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
+        if self.storage.is_empty() {
+            return;
+        }
+        let storage = std::mem::take(&mut self.storage);
+        // At the end of a thread there may be nothing left to give it back to.
+        let _kept = STORAGES.try_with(|storages| {
+            let mut storages = storages.borrow_mut();
+            if storages.len() < KEPT_STORAGES {
+                storages.push(storage);
+            }
+        });
+    }
+
+    fn borrow(&mut self) {
+        if self.storage.is_empty() {
+            let kept = STORAGES.try_with(|storages| storages.borrow_mut().pop());
+            self.storage = kept.ok().flatten().unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
+        }
     }
 
     /// Everything from the front, consumed or not. What a head's spans lie in, as long as nothing was moved.
@@ -157,7 +222,7 @@ impl Buffer {
         &self.storage[..self.end]
     }
 
-    pub(crate) fn start(&self) -> usize {
+    pub(crate) const fn start(&self) -> usize {
         self.start
     }
 
@@ -166,8 +231,8 @@ impl Buffer {
         self.start = start.min(self.end);
     }
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.end < self.storage.len()
+    pub(crate) const fn has_room(&self) -> bool {
+        self.end < BUFFER_BYTES
     }
 
     /// Moves what is not consumed to `to`, keeping the bytes before it.
@@ -188,8 +253,24 @@ impl Buffer {
 
     /// Reads what fits behind the data; `Ok(0)` is the end of the stream (or a full buffer, which callers rule out).
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> Poll<io::Result<usize>> {
-        let read = ready!(from.poll_read(cx, &mut self.storage[self.end..]))?;
-        self.end += read;
-        Poll::Ready(Ok(read))
+        self.borrow();
+        match from.poll_read(cx, &mut self.storage[self.end..]) {
+            Poll::Ready(Ok(read)) => {
+                self.end += read;
+                Poll::Ready(Ok(read))
+            }
+            other => {
+                if self.end == 0 {
+                    self.clear();
+                }
+                other
+            }
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.clear();
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod deadline;
 pub(crate) mod listen;
 pub(crate) mod pool;
+mod present;
 pub(crate) mod table;
 
 use std::cell::{Cell, RefCell};
@@ -11,17 +12,18 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use mainstay_core::random::Rng;
 use mainstay_core::retry::Failure;
 use mainstay_core::time::Moment;
-use mainstay_runtime::clock::{Clock, Wall};
+use mainstay_runtime::clock::Clock;
 use mainstay_runtime::task::{self, Kind};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use self::deadline::Wheel;
+use self::present::Present;
 use self::table::{Service, Table, Tls, raise};
 use crate::access_log::Log;
 use crate::explain::ring::Ring;
@@ -85,7 +87,7 @@ pub(crate) struct Worker {
     pub(crate) open: Arc<AtomicUsize>,
     health: health::Driver,
     rng: RefCell<Rng>,
-    wall: RefCell<Wall>,
+    present: Present,
     table: RefCell<Rc<Table>>,
     #[expect(clippy::vec_box, reason = "an exchange is large; it moves in and out of the store as a pointer")]
     exchanges: RefCell<Vec<Box<Exchange>>>,
@@ -112,7 +114,7 @@ impl Worker {
             open: parts.open,
             health: parts.health,
             rng: RefCell::new(Rng::seeded(parts.seed)),
-            wall: RefCell::new(Wall::new()),
+            present: Present::new(parts.clock),
             table: RefCell::default(),
             exchanges: RefCell::default(),
             explain: RefCell::default(),
@@ -244,6 +246,7 @@ impl Worker {
                 }
             }
             self.log.flush();
+            self.present.adjust();
         }
     }
 
@@ -254,7 +257,10 @@ impl Worker {
     }
 
     /// Takes it back.
-    pub(crate) fn give_exchange(&self, exchange: Box<Exchange>) {
+    pub(crate) fn give_exchange(&self, mut exchange: Box<Exchange>) {
+        // The output's storage goes back last, so that the next one to read an answer finds it warm.
+        exchange.input.clear();
+        exchange.output.clear();
         let mut exchanges = self.exchanges.borrow_mut();
         if exchanges.len() < KEPT_EXCHANGES {
             exchanges.push(exchange);
@@ -265,9 +271,19 @@ impl Worker {
         with(&mut self.rng.borrow_mut())
     }
 
+    /// The present, read once in each turn of a task.
+    pub(crate) fn now(&self) -> Moment {
+        self.present.now()
+    }
+
+    /// Lets a task take one turn.
+    pub(crate) fn turn<T>(&self, poll: impl FnOnce() -> T) -> T {
+        self.present.turn(poll)
+    }
+
     /// Writes the present in RFC 3339.
     pub(crate) fn write_time(&self, out: &mut Vec<u8>) {
-        self.wall.borrow_mut().write(SystemTime::now(), out);
+        self.present.write(out);
     }
 
     /// Writes a new request id: 128 random bits in hexadecimal.

@@ -94,6 +94,32 @@ pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_nodelay(true)
 }
 
+/// Lets connections accepted from `listener` acknowledge their first bytes together with the answer, instead of in a packet
+/// of its own: a client that connects to ask something is answered soon.
+///
+/// # Errors
+/// What the system says.
+pub fn acknowledge_with_answer(listener: &impl AsFd) -> io::Result<()> {
+    SockRef::from(listener).set_tcp_quickack(false)
+}
+
+/// Sends what is the last on a connection, for which the kernel waits until the end is announced: both then leave in one
+/// packet. Whoever sends this announces the end at once.
+///
+/// # Errors
+/// What the system says.
+pub fn send_last(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    SockRef::from(socket).send_with_flags(bytes, libc::MSG_MORE | libc::MSG_NOSIGNAL)
+}
+
+/// Announces that nothing more will be sent.
+///
+/// # Errors
+/// What the system says.
+pub fn end_sending(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).shutdown(std::net::Shutdown::Write)
+}
+
 /// Whether an idle connection is of no more use: the peer closed or reset it, or sent what nobody asked for. Looks without
 /// taking anything, and never waits.
 pub fn peek_closed(socket: &impl AsFd) -> bool {

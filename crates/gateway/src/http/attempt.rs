@@ -67,7 +67,7 @@ pub(crate) async fn run(
     let endpoint = run.route.service.endpoints.get(index).ok_or(Failed::Body(respond::NO_ENDPOINT))?;
     endpoint.state.shards.of(run.worker.index).attempts.add(1);
     let in_flight = InFlight::new(endpoint);
-    let now = run.worker.clock.now();
+    let now = run.worker.now();
     let deadline =
         run.route.state.spec.attempt_timeout.map_or(run.deadline, |limit| now.after(limit).min(run.deadline));
     let idempotent = exchange.head.is_idempotent(exchange.head_bytes());
@@ -82,6 +82,7 @@ pub(crate) async fn run(
         upstream: connection,
         request_broke: false,
         watches_client: true,
+        listens_to_client: false,
         interim: Vec::new(),
         interim_sent: 0,
         interims: 0,
@@ -92,7 +93,7 @@ pub(crate) async fn run(
         Err(Expired) if !exchange.up.has_ended() && exchange.up.waits_for == Side::Source => {
             return Err(Failed::Body(respond::BODY_TIMEOUT));
         }
-        Err(Expired) if run.worker.clock.now() >= run.deadline => return Err(Failed::Deadline),
+        Err(Expired) if run.worker.now() >= run.deadline => return Err(Failed::Deadline),
         Err(Expired) => return Err(sending.failure(exchange, Failure::Timeout)),
     }
     Ok(Answered { request_broke: sending.request_broke, connection: sending.upstream, in_flight })
@@ -108,7 +109,7 @@ async fn send(
 ) -> Result<Result<(), Failed>, Expired> {
     let mut ended = exchange.up.has_ended();
     let mut progress = 0;
-    let body_deadline = || run.worker.clock.now().after(run.http.body_timeout).min(deadline);
+    let body_deadline = || run.worker.now().after(run.http.body_timeout).min(deadline);
     run.slot.set(if ended { deadline } else { body_deadline() });
     poll_fn(|cx| {
         if let Poll::Ready(result) = sending.poll(cx, client, exchange) {
@@ -143,7 +144,7 @@ async fn connect(
             tracing::debug!(service = run.route.state.spec.service, endpoint = index, %error, "connect failed");
             Err(Failed::Endpoint { failure: Failure::Connect, reused: false, sent: Sent::Nothing })
         }
-        Err(Expired) if run.worker.clock.now() >= run.deadline => Err(Failed::Deadline),
+        Err(Expired) if run.worker.now() >= run.deadline => Err(Failed::Deadline),
         Err(Expired) => Err(Failed::Endpoint { failure: Failure::Connect, reused: false, sent: Sent::Nothing }),
     }
 }
@@ -179,6 +180,8 @@ struct Sending {
     request_broke: bool,
     /// The client is watched for leaving, until it sends something or closes its half.
     watches_client: bool,
+    /// The task is woken when the client sends or leaves.
+    listens_to_client: bool,
     interim: Vec<u8>,
     interim_sent: usize,
     interims: u32,
@@ -251,8 +254,15 @@ impl Sending {
             self.watches_client = false;
             return Ok(());
         }
+        // Most turns are about the endpoint.
+        if self.listens_to_client && !client.is_readable() {
+            return Ok(());
+        }
         match exchange.input.poll_fill(cx, client) {
-            Poll::Pending => Ok(()),
+            Poll::Pending => {
+                self.listens_to_client = true;
+                Ok(())
+            }
             Poll::Ready(Ok(_closed_half_or_pipelined)) => {
                 self.watches_client = false;
                 Ok(())

@@ -78,7 +78,7 @@ fn http(cell: &Cell) -> Option<Settings> {
 async fn idle(worker: &Worker, stream: &Stream, slot: &Slot, first: bool, settings: &Settings) -> bool {
     let Some(http) = settings.http() else { return false };
     let limit = if first { http.head_timeout } else { http.keep_alive_timeout };
-    let now = worker.clock.now();
+    let now = worker.now();
     slot.set(now.after(limit));
     slot.idle.set(true);
     if worker.is_draining() {
@@ -104,7 +104,7 @@ async fn busy(
         // Each request is served by the configuration of its moment.
         let listener = cell.current();
         let Protocol::Http(http) = &listener.state.spec.protocol else { return Next::Close };
-        exchange.begin(worker.clock.now());
+        exchange.begin(worker.now());
         slot.set(exchange.started.after(http.head_timeout));
         match read_head(stream, slot, exchange, http).await {
             Head::Complete => {}
@@ -192,15 +192,18 @@ fn skip_empty_line(exchange: &mut Exchange) {
     }
 }
 
-/// Ends the connection in good order: TLS says so, a plain one is simply dropped.
+/// Ends the connection in good order. On a plain one that takes no time; dropping it alone would take the last bytes back
+/// if the client had sent something more.
 async fn close(stream: &mut Stream, slot: &Slot, worker: &Worker) {
-    if !matches!(stream, Stream::Plain(_)) {
+    if matches!(stream, Stream::Plain(_)) {
+        let _gone = mainstay_runtime::socket::end_sending(stream);
+    } else {
         shutdown(stream, slot, worker).await;
     }
 }
 
 async fn shutdown(stream: &mut Stream, slot: &Slot, worker: &Worker) {
-    slot.set(worker.clock.now().after(LINGER));
+    slot.set(worker.now().after(LINGER));
     let _gone = slot.within(poll_fn(|cx| stream.poll_shutdown(cx))).await;
 }
 
@@ -209,7 +212,7 @@ async fn linger(mut stream: Stream, slot: &Slot, worker: &Worker) {
     shutdown(&mut stream, slot, worker).await;
     let mut scrap = [0u8; 4096];
     let mut left = LINGER_BYTES;
-    slot.set(worker.clock.now().after(LINGER));
+    slot.set(worker.now().after(LINGER));
     while let Ok(Ok(read)) = slot.within(poll_fn(|cx| stream.poll_read(cx, &mut scrap))).await {
         left = left.saturating_sub(read);
         if read == 0 || left == 0 {

@@ -85,12 +85,12 @@ impl Exchange {
     pub(crate) fn set_peer(&mut self, peer: &Peer) {
         self.destination = peer.destination.as_deref().copied();
         let peer = peer.address;
-        if self.peer_address != Some(peer) {
-            self.peer_address = Some(peer);
+        if self.peer_address.is_none_or(|known| known.ip() != peer.ip()) {
             self.peer.clear();
             // Writing to a string cannot fail.
             let _written = std::fmt::Write::write_fmt(&mut self.peer, format_args!("{}", peer.ip().to_canonical()));
         }
+        self.peer_address = Some(peer);
     }
 
     /// Called before each request.
@@ -231,10 +231,10 @@ async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, k
             }
             return give_up(run, client, exchange, last).await;
         };
-        let started = run.worker.clock.now();
+        let started = run.worker.now();
         exchange.trace.started(started);
         let result = attempt::run(run, index, fresh, client, exchange).await;
-        let duration = run.worker.clock.now().since(started);
+        let duration = run.worker.now().since(started);
         let failed = match result {
             Ok(answered) => {
                 let outcome = Outcome::Answered(exchange.response.status);
@@ -342,7 +342,7 @@ async fn retry(run: &Run<'_>, exchange: &mut Exchange, failure: Failure, sent: S
             run.worker.with_rng(|rng| backoff::delay(&policy.backoff, made.saturating_sub(1), rng))
         }
     };
-    let now = run.worker.clock.now();
+    let now = run.worker.now();
     if now.after(wait) >= run.deadline {
         exchange.trace.next(trace::Next::Deadline);
         return false;
@@ -374,6 +374,6 @@ pub(crate) fn keep(run: &Run<'_>, index: usize, connection: pool::Connection) {
         return;
     }
     if let Some(endpoint) = run.route.service.endpoints.get(index) {
-        endpoint.pool.give(connection, run.worker.clock.now(), connections(run));
+        endpoint.pool.give(connection, run.worker.now(), connections(run));
     }
 }

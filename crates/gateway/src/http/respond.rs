@@ -166,7 +166,7 @@ async fn send_own(
         out.extend_from_slice(error.reason.as_bytes());
         out.push(b'\n');
     }
-    slot.set(worker.clock.now().after(std::time::Duration::from_secs(10)));
+    slot.set(worker.now().after(std::time::Duration::from_secs(10)));
     let mut sent = 0;
     let written = slot.within(poll_fn(|cx| {
         while sent < exchange.down.pending.len() {
@@ -226,6 +226,7 @@ pub(crate) async fn relay(
     exchange.down.pending.clear();
     write::response(&mut exchange.down.pending, response, exchange.output.data(), &respond);
     exchange.down.start(from, to == Framing::Chunked, 0, false);
+    exchange.down.is_last = !keep && !is_tunnel;
     let keep_upstream = response.keep_alive && !request_broke;
     exchange.output.consume(response.length);
     let result = both(run, client, &mut connection, exchange, request_broke).await;
@@ -305,9 +306,9 @@ async fn both(
         let moved = exchange.up.progress + exchange.down.progress;
         if moved != progress || progress == 0 {
             progress = moved.max(1);
-            run.slot.set(run.worker.clock.now().after(run.http.body_timeout).min(run.deadline));
+            run.slot.set(run.worker.now().after(run.http.body_timeout).min(run.deadline));
         } else if run.slot.has_expired() {
-            let stuck_at_client = exchange.down.waits_for == Side::Sink && run.worker.clock.now() < run.deadline;
+            let stuck_at_client = exchange.down.waits_for == Side::Sink && run.worker.now() < run.deadline;
             return Poll::Ready(Err(if stuck_at_client { Broken::Client } else { Broken::Timeout }));
         }
         run.slot.register(cx);

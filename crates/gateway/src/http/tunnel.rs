@@ -40,7 +40,7 @@ pub(crate) async fn run(
     record::finish(run.worker, run.listener, Some(run.route), exchange, ending, bytes);
     if moved.ended == Ended::Draining && moved.between_frames {
         // A frame in the middle of another one would be garbage, so that only a quiet WebSocket is told.
-        run.slot.set(run.worker.clock.now().after(GOODBYE));
+        run.slot.set(run.worker.now().after(GOODBYE));
         let _client_left = run.slot.within(poll_fn(|cx| client.poll_write(cx, &GOING_AWAY))).await;
         return Next::Linger;
     }

@@ -1,7 +1,9 @@
 //! A worker's listening sockets: accepting, and closing without losing a connection that the kernel has accepted already.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -51,7 +53,7 @@ impl Listening {
     pub(crate) fn start(worker: &Rc<Worker>, listener: Rc<Listener>, socket: std::net::TcpListener) -> Option<Self> {
         let bind = listener.state.spec.bind;
         // Inherited by every accepted socket, which saves each a system call.
-        let _best_effort = socket::set_nodelay(&socket);
+        let _best_effort = (socket::set_nodelay(&socket), socket::acknowledge_with_answer(&socket));
         let socket = match TcpListener::from_std(socket) {
             Ok(socket) => Rc::new(socket),
             Err(error) => {
@@ -163,8 +165,9 @@ fn dispatch(
     match (&listener.tls, &listener.state.spec.protocol) {
         (None, Protocol::Http(_)) => {
             task::spawn_local(Kind::Connection, async move {
-                connection::serve(worker, cell, Stream::Plain(stream), peer, slot).await;
-                drop(open);
+                let _open = open;
+                let mut serving = pin!(connection::serve(Rc::clone(&worker), cell, Stream::Plain(stream), peer, slot));
+                poll_fn(|cx| worker.turn(|| serving.as_mut().poll(cx))).await;
             });
         }
         (None, Protocol::Tcp { .. }) => {
@@ -185,7 +188,9 @@ fn dispatch(
                 let handshake = Box::pin(acceptor.accept(stream));
                 match slot.within(handshake).await {
                     Ok(Ok(tls)) if is_http => {
-                        connection::serve(worker, cell, Stream::TlsServer(Box::new(tls)), peer, slot).await;
+                        let stream = Stream::TlsServer(Box::new(tls));
+                        let mut serving = pin!(connection::serve(Rc::clone(&worker), cell, stream, peer, slot));
+                        poll_fn(|cx| worker.turn(|| serving.as_mut().poll(cx))).await;
                     }
                     Ok(Ok(tls)) => tcp::serve(worker, listener, Stream::TlsServer(Box::new(tls)), peer, slot).await,
                     Ok(Err(error)) => {

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
 
 use mainstay_core::time::Moment;
 use rustls::ClientConfig;
@@ -57,9 +56,7 @@ impl Connection {
     /// Whether the endpoint has closed it, or sent something that nobody asked for. Asks the readiness that the runtime
     /// knows; with `ask_kernel` also the socket itself.
     fn is_stale(&self, ask_kernel: bool) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        matches!(self.stream.poll_readable(&mut cx), Poll::Ready(_))
-            || (ask_kernel && mainstay_runtime::socket::peek_closed(&self.stream))
+        self.stream.is_readable() || (ask_kernel && mainstay_runtime::socket::peek_closed(&self.stream))
     }
 }
 

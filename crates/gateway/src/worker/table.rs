@@ -15,6 +15,7 @@ use super::pool::Pool;
 use crate::explain::ring::Scene;
 use crate::explain::trace::Drawn;
 use crate::explain::view::View;
+use crate::http::record;
 use crate::http1::write::Ops;
 use crate::spec::Protocol;
 use crate::state::{self, State};
@@ -47,6 +48,8 @@ pub(crate) struct Listener {
     /// What records of requests refer to, and the listener's place in it.
     pub(crate) scene: Rc<Scene>,
     pub(crate) number: usize,
+    /// Its part of every line in the access log.
+    pub(crate) log_part: Vec<u8>,
 }
 
 /// A route and where it leads.
@@ -58,6 +61,8 @@ pub(crate) struct Route {
     pub(crate) response_ops: Ops,
     /// Its place in the state.
     pub(crate) number: usize,
+    /// Its part of every line in the access log.
+    pub(crate) log_part: Vec<u8>,
 }
 
 /// A service as this worker sees it.
@@ -79,6 +84,8 @@ pub(crate) struct Service {
 pub(crate) struct Endpoint {
     pub(crate) state: Arc<state::Endpoint>,
     pub(crate) pool: Pool,
+    /// Its name as it stands in the access log.
+    pub(crate) log_name: Vec<u8>,
 }
 
 impl Table {
@@ -101,6 +108,7 @@ impl Table {
                     service: Rc::clone(services.get(&route.spec.service)?),
                     request_ops: Ops::new(&route.spec.request_headers),
                     response_ops: Ops::new(&route.spec.response_headers),
+                    log_part: record::part(&[("route", &route.spec.name), ("service", &route.spec.service)]),
                     number,
                 }))
             })
@@ -129,6 +137,7 @@ impl Table {
                     service,
                     scene: Rc::clone(&scene),
                     number,
+                    log_part: record::part(&[("listener", name)]),
                 };
                 (name.clone(), Rc::new(made))
             })
@@ -146,7 +155,11 @@ impl Service {
                 let same = |known: &&Rc<Endpoint>| Arc::ptr_eq(&known.state, endpoint);
                 match previous.and_then(|service| service.endpoints.iter().find(same)) {
                     Some(known) => Rc::clone(known),
-                    None => Rc::new(Endpoint { state: Arc::clone(endpoint), pool: Pool::default() }),
+                    None => {
+                        let mut log_name = Vec::new();
+                        record::escape(&mut log_name, endpoint.name.as_bytes());
+                        Rc::new(Endpoint { state: Arc::clone(endpoint), pool: Pool::default(), log_name })
+                    }
                 }
             })
             .collect();
