@@ -163,7 +163,7 @@ impl Origin {
                 write(reader, b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nconnection: x-gone\r\nx-gone: 1\r\n\r\n")?;
                 self.reply(reader, request, 200, b"after hints")
             }
-            "chunked" => chunked(reader, number(parts.next())),
+            "chunked" => chunked(reader, request, number(parts.next())),
             "slow-body" => slow_body(reader, number(parts.next()), Duration::from_millis(number(parts.next()))),
             _echo => self.echo(reader, request, &body),
         }
@@ -255,8 +255,11 @@ fn pattern(length: u64) -> Vec<u8> {
     (0..length).map(|index| b'a' + u8::try_from(index % 26).unwrap_or(0)).collect()
 }
 
-fn chunked(reader: &mut Reader<TcpStream>, length: u64) -> io::Result<Then> {
+fn chunked(reader: &mut Reader<TcpStream>, request: &Request<'_>, length: u64) -> io::Result<Then> {
     write(reader, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n")?;
+    if request.method == "HEAD" {
+        return Ok(Then::KeepAlive);
+    }
     for part in pattern(length).chunks(1000) {
         let mut chunk = format!("{:x}\r\n", part.len()).into_bytes();
         chunk.extend_from_slice(part);
