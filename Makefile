@@ -3,14 +3,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint advisories bench soak fuzz clean need-build need-lint
+.PHONY: help demo build test lint advisories bench profile soak fuzz clean need-build need-lint
 
 # Cargo.lock is part of the release: a build that would change it fails instead.
 CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 # The end-to-end tests start whole clusters of processes; more than two at a time only measure each other.
 TEST_THREADS ?= 2
-# Seconds a fuzz target runs, seconds a soak runs, and the options of the benchmark (`make bench ARGS=--quick`).
+# Seconds a fuzz target runs, seconds a soak runs, and the options of the bench and the profile (`make bench ARGS=--quick`).
 FUZZ_SECONDS ?= 20
 SOAK_SECONDS ?= 600
 ARGS ?=
@@ -41,10 +41,16 @@ lint: need-build need-lint ## formatting, clippy, and the licences and sources o
 advisories: need-lint ## known vulnerabilities of dependencies (fetches the advisory database)
 	$(CARGO) deny $(CARGO_FLAGS) check advisories
 
-bench: need-build ## compare with haproxy and nginx, written to bench/results/ (ARGS=--quick for a short one)
+bench: need-build ## compare with haproxy, nginx, caddy and envoy, written to bench/results/ (ARGS=--quick for a short one)
 	@tests/install-packages.sh bench/packages.txt
+	@bench/install-envoy.sh
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay -p mainstay-bench
 	./target/release/mainstay-bench --mainstay target/release/mainstay $(ARGS)
+
+profile: need-build ## what one request costs, by perf and callgrind (ARGS="--scenario tls-keep-alive" for another kind)
+	@tests/install-packages.sh bench/packages.txt
+	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay -p mainstay-bench
+	./target/release/mainstay-bench --mainstay target/release/mainstay profile $(ARGS)
 
 soak: need-build ## SOAK_SECONDS (600) of load with faults and reloads, counting every failed request
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay

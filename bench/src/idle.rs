@@ -13,12 +13,13 @@ const WARM_UP: usize = 200;
 
 /// Opens connections one after the other, makes one request on each, leaves them open, and sees what the proxy grew by.
 pub(crate) fn measure(proxy: &Proxy, connections: usize) -> Result<Sample> {
-    drop(open(proxy.plain, WARM_UP)?);
+    drop(open(proxy.addresses.plain, WARM_UP)?);
     std::thread::sleep(Duration::from_secs(1));
-    let before = measure::resident(proxy.pid())?;
-    let held = open(proxy.plain, connections).with_context(|| format!("while {} held idle connections", proxy.name))?;
+    let before = measure::resident(proxy.pid()?)?;
+    let held = open(proxy.addresses.plain, connections)
+        .with_context(|| format!("while {} held idle connections", proxy.name))?;
     std::thread::sleep(Duration::from_secs(2));
-    let after = measure::resident(proxy.pid())?;
+    let after = measure::resident(proxy.pid()?)?;
     let open = held.iter().filter(|stream| is_open(stream)).count();
     let grown = after.saturating_sub(before) as f64;
     Ok(Sample::Idle { bytes_per_connection: grown / connections as f64, open, asked: connections })

@@ -1,16 +1,17 @@
-//! Load by `wrk`, and what it says afterwards.
+//! Closed-loop load: who makes it, and what it says afterwards.
 
 use crate::handshake;
-use crate::measure;
-use crate::proxy::{Proxy, Site};
+use crate::measure::{self, Cpu};
+use crate::process;
+use crate::proxy::Proxy;
 use crate::report::Sample;
-use crate::scenario::Scenario;
+use crate::scenario::{Kind, Load, Scenario};
+use crate::site::Site;
 use anyhow::{Context as _, Result, bail, ensure};
-use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What one run of `wrk` did.
+/// What one run of a load did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// Answered as they should be.
@@ -26,67 +27,96 @@ impl Outcome {
     }
 }
 
+/// A load that ran, and what it cost the proxy.
+pub(crate) struct Ran {
+    pub outcome: Outcome,
+    pub cpu: Cpu,
+    pub wall: Duration,
+    said: String,
+}
+
 /// How often a sample in which nothing at all was served is taken anew: on a machine that is busy with something else, the
 /// load may not have come to run.
-const TRIES: usize = 3;
+const TRIES: usize = 2;
+
+/// After this a load is ended.
+pub(crate) const LOAD_MAX: Duration = Duration::from_secs(60);
 
 /// A sample of a scenario on a proxy.
 pub(crate) fn measure(scenario: &Scenario, proxy: &Proxy, site: &Site, duration: Duration) -> Result<Sample> {
     let mut last = String::new();
     for _ in 0..TRIES {
-        match once(scenario, proxy, site, duration)? {
-            Ok(sample) => return Ok(sample),
-            Err(said) => last = said,
+        let mut command = command(scenario, proxy, site, duration)?;
+        let ran = run(&mut command, proxy)?;
+        if ran.outcome.requests > 0 && !ran.cpu.total().is_zero() {
+            let requests = ran.outcome.requests as f64;
+            return Ok(Sample::Requests {
+                per_cpu_second: requests / ran.cpu.total().as_secs_f64(),
+                per_second: requests / ran.wall.as_secs_f64(),
+                cpu_share: ran.cpu.total().as_secs_f64() / ran.wall.as_secs_f64(),
+                errors: ran.outcome.errors,
+            });
         }
+        last = ran.said;
     }
-    bail!("{} served nothing in {}, {TRIES} times over; the load said:\n{last}", proxy.name, scenario.name)
+    let told =
+        last.lines().map(str::trim).find(|line| line.starts_with("requests: ") || line.starts_with("Socket errors"));
+    bail!("nothing was served, {TRIES} times over; the load said: {}", told.unwrap_or(last.trim()))
 }
 
-/// Puts a scenario's load on a proxy and relates what was served to what it cost the proxy. The inner error is what the
-/// load said when nothing was served.
-fn once(scenario: &Scenario, proxy: &Proxy, site: &Site, duration: Duration) -> Result<Result<Sample, String>> {
-    let mut command = if scenario.full_handshake {
-        handshake::command(proxy.tls, scenario.connections, duration, &site.certificate())?
-    } else {
-        wrk(scenario, proxy, duration)
-    };
-    let cpu_before = measure::cpu_time(proxy.pid())?;
+/// Runs a command that puts load on a proxy.
+pub(crate) fn run(command: &mut Command, proxy: &Proxy) -> Result<Ran> {
+    let before = measure::cpu_time(proxy.pid()?)?;
     let begin = Instant::now();
-    let output = command.output().context("cannot start the load")?;
+    let output = process::output(command, LOAD_MAX)?;
     let wall = begin.elapsed();
-    let cpu = measure::cpu_time(proxy.pid())?.saturating_sub(cpu_before);
+    let cpu = measure::cpu_time(proxy.pid()?)?.since(before);
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "the load failed: {text}{}", String::from_utf8_lossy(&output.stderr));
+    // It falls back to HTTP/1.1 without an error.
+    ensure!(!text.contains("Application protocol: http/1"), "{} does not speak HTTP/2 here", proxy.name);
     let outcome = parse(&text).with_context(|| format!("cannot read what the load said: {text}"))?;
-    if outcome.requests == 0 || cpu.is_zero() {
-        return Ok(Err(text.into_owned()));
-    }
-    let requests = outcome.requests as f64;
-    Ok(Ok(Sample::Requests {
-        per_cpu_second: requests / cpu.as_secs_f64(),
-        per_second: requests / wall.as_secs_f64(),
-        cpu_share: cpu.as_secs_f64() / wall.as_secs_f64(),
-        errors: outcome.errors,
-    }))
+    Ok(Ran { outcome, cpu, wall, said: text.into_owned() })
 }
 
-fn wrk(scenario: &Scenario, proxy: &Proxy, duration: Duration) -> Command {
+/// The command that puts a scenario's load on a proxy, on the core of the load.
+pub(crate) fn command(scenario: &Scenario, proxy: &Proxy, site: &Site, duration: Duration) -> Result<Command> {
+    let mut command = match scenario.kind {
+        Kind::Requests(Load::FullHandshakes) => {
+            handshake::command(proxy.addresses.tls, scenario.connections, duration, &site.certificate())?
+        }
+        Kind::Requests(Load::Http2 { streams }) => h2load(scenario, streams, proxy, duration),
+        Kind::Requests(Load::Short) => wrk(scenario, true, proxy, duration),
+        Kind::Requests(Load::KeepAlive) | Kind::Latency | Kind::Idle => wrk(scenario, false, proxy, duration),
+    };
+    measure::as_load(&mut command);
+    Ok(command)
+}
+
+fn wrk(scenario: &Scenario, close: bool, proxy: &Proxy, duration: Duration) -> Command {
     // By name, since wrk would send an address as the server's name, which TLS does not allow.
     let site = if scenario.tls {
-        format!("https://localhost:{}", proxy.tls.port())
+        format!("https://localhost:{}", proxy.addresses.tls.port())
     } else {
-        format!("http://{}", proxy.plain)
+        format!("http://{}", proxy.addresses.plain)
     };
     let mut command = Command::new("wrk");
     command.args(["-t", "1", "-c", &scenario.connections.to_string(), "-d", &format!("{}s", duration.as_secs())]);
-    if scenario.close {
+    if close {
         command.args(["-H", "Connection: close"]);
     }
     command.arg(format!("{site}{}", scenario.path));
-    // SAFETY: between fork and exec only a system call is made, on memory of the child's own stack.
-    unsafe {
-        command.pre_exec(measure::join_load);
-    }
+    command
+}
+
+fn h2load(scenario: &Scenario, streams: usize, proxy: &Proxy, duration: Duration) -> Command {
+    let (scheme, address) =
+        if scenario.tls { ("https", proxy.addresses.tls) } else { ("http", proxy.addresses.clear_h2) };
+    let mut command = Command::new("h2load");
+    command.args(["-t", "1", "-c", &scenario.connections.to_string(), "-m", &streams.to_string()]);
+    // Without the second option it waits forever for a proxy that has not finished a handshake when the time is over.
+    command.args(["-D", &duration.as_secs().to_string(), "-N", "5", &format!("--connect-to={address}")]);
+    command.arg(format!("{scheme}://localhost:{}{}", address.port(), scenario.path));
     command
 }
 
@@ -101,9 +131,17 @@ fn parse(text: &str) -> Option<Outcome> {
             errors += counts.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
         } else if let Some(count) = line.strip_prefix("Non-2xx or 3xx responses:") {
             errors += count.trim().parse::<u64>().ok()?;
+        } else if let Some(counts) = line.strip_prefix("requests: ") {
+            requests = Some(counted(counts, "succeeded")?);
+            errors += counted(counts, "failed")? + counted(counts, "timeout")?;
         }
     }
     Some(Outcome { requests: requests?, errors })
+}
+
+/// The number before a word, in a list such as `h2load` prints.
+fn counted(list: &str, word: &str) -> Option<u64> {
+    list.split(", ").find_map(|item| item.strip_suffix(word)?.trim().parse().ok())
 }
 
 #[cfg(test)]
@@ -120,5 +158,12 @@ mod tests {
         let own = Outcome { requests: 7, errors: 2 };
         assert_eq!(parse(&own.text()), Some(own));
         assert_eq!(parse("unable to connect"), None);
+    }
+
+    #[test]
+    fn the_words_of_h2load_are_read() {
+        let text = "finished in 3.00s, 74123.00 req/s, 80.1MB/s\nrequests: 500 total, 564 started, 500 done, \
+                    490 succeeded, 7 failed, 3 errored, 1 timeout\nstatus codes: 490 2xx, 0 3xx, 0 4xx, 4 5xx\n";
+        assert_eq!(parse(text), Some(Outcome { requests: 490, errors: 8 }));
     }
 }

@@ -1,8 +1,9 @@
 //! What the run happened on: named in the results, since figures of two machines cannot be compared.
 
+use crate::proxy::{Proxy, WITHOUT_LOG};
 use anyhow::{Result, ensure};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Machine and versions.
@@ -24,19 +25,18 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Looks around.
-    pub(crate) fn read(mainstay: Option<&Path>) -> Machine {
-        let mut versions = vec![first_line("haproxy", &["-v"]), first_line("nginx", &["-v"])];
-        if let Some(path) = mainstay {
-            versions.push(first_line(&path.display().to_string(), &["--version"]));
-        }
-        versions.push(first_line("wrk", &["-v"]));
+    pub(crate) fn read(proxies: &[Proxy]) -> Machine {
+        let mut versions: Vec<String> =
+            proxies.iter().filter(|it| it.name != WITHOUT_LOG).map(Proxy::version).collect();
+        versions.push(first_line("wrk".as_ref(), &["-v"]));
+        versions.push(first_line("h2load".as_ref(), &["--version"]));
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let name = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         Machine {
-            date: first_line("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+            date: first_line("date".as_ref(), &["-u", "+%Y-%m-%d %H:%M UTC"]),
             processor: name.map_or("unknown processor".to_owned(), |(_, name)| name.to_owned()),
             cores: online_cores(),
-            kernel: first_line("uname", &["-sr"]),
+            kernel: first_line("uname".as_ref(), &["-sr"]),
             load_average: load_average(),
             versions,
         }
@@ -50,24 +50,26 @@ pub(crate) fn load_average() -> String {
 }
 
 /// The first line that a command says, on either stream.
-fn first_line(program: &str, arguments: &[&str]) -> String {
-    let Ok(output) = Command::new(program).args(arguments).output() else { return format!("{program}: not found") };
+pub(crate) fn first_line(program: &Path, arguments: &[&str]) -> String {
+    let Ok(output) = Command::new(program).args(arguments).output() else {
+        return format!("{}: not found", program.display());
+    };
     let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned()
+    let text = String::from_utf8_lossy(&text);
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+}
+
+/// Where a program is on the path.
+pub(crate) fn find(tool: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(tool)).find(|file| file.is_file())
 }
 
 /// Names what is missing, with the command that brings it.
-pub(crate) fn check_tools(with_mainstay: bool, mainstay: &Path) -> Result<()> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    for (tool, package) in [("haproxy", "haproxy"), ("nginx", "nginx"), ("wrk", "wrk"), ("openssl", "openssl")] {
-        let found = std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
-        ensure!(found, "{tool} is not installed\n  hint: apt-get install -y {package}");
+pub(crate) fn check_tools(tools: &[(&str, &str)]) -> Result<()> {
+    for (tool, package) in tools {
+        ensure!(find(tool).is_some(), "{tool} is not installed\n  hint: apt-get install -y {package}");
     }
-    ensure!(
-        !with_mainstay || mainstay.is_file(),
-        "there is no {}\n  hint: cargo build --release -p mainstay",
-        mainstay.display()
-    );
     Ok(())
 }
 

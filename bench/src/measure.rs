@@ -2,6 +2,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 /// The core of the proxies.
@@ -29,6 +31,14 @@ pub(crate) fn join_load() -> io::Result<()> {
     // SAFETY: sched_setscheduler only reads the structure.
     let status = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) };
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes a command run on the core of the load.
+pub(crate) fn as_load(command: &mut Command) {
+    // SAFETY: between fork and exec only system calls are made, on memory of the child's own stack.
+    unsafe {
+        command.pre_exec(join_load);
+    }
 }
 
 /// Open files that each process needs: the idle connections, and some.
@@ -65,26 +75,48 @@ fn tree(pid: u32) -> Vec<u32> {
     found
 }
 
+/// What a process has used.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Cpu {
+    /// In its own code.
+    pub user: Duration,
+    /// In the kernel on its behalf.
+    pub system: Duration,
+}
+
+impl Cpu {
+    /// Both.
+    pub(crate) fn total(self) -> Duration {
+        self.user + self.system
+    }
+
+    /// What was used after an earlier look.
+    pub(crate) fn since(self, before: Cpu) -> Cpu {
+        Cpu { user: self.user.saturating_sub(before.user), system: self.system.saturating_sub(before.system) }
+    }
+}
+
 /// User and system time of a process, its threads and its children so far.
-pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
-    let mut ticks = 0;
+pub(crate) fn cpu_time(pid: u32) -> Result<Cpu> {
+    let (mut user, mut system) = (0, 0);
     for pid in tree(pid) {
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the proxy is gone")?;
-        ticks += cpu_ticks(&text).context("cannot read /proc/PID/stat")?;
+        let (own_user, own_system) = cpu_ticks(&text).context("cannot read /proc/PID/stat")?;
+        user += own_user;
+        system += own_system;
     }
     // SAFETY: sysconf takes a number and returns one.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     ensure!(per_second > 0, "the kernel does not say how long a tick is");
-    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+    let time = |ticks: u64| Duration::from_secs_f64(ticks as f64 / per_second as f64);
+    Ok(Cpu { user: time(user), system: time(system) })
 }
 
 /// Fields 14 and 15, counted after the name, which may hold blanks and parentheses itself.
-fn cpu_ticks(stat: &str) -> Option<u64> {
+fn cpu_ticks(stat: &str) -> Option<(u64, u64)> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 /// Resident memory in bytes of a process and its children.
@@ -106,7 +138,7 @@ mod tests {
     #[test]
     fn ticks_are_found_after_a_name_with_blanks() {
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 500 0 0 0 150 50 0 0 20 0 1 0 100 1000 10";
-        assert_eq!(cpu_ticks(stat), Some(200));
+        assert_eq!(cpu_ticks(stat), Some((150, 50)));
         assert_eq!(cpu_ticks("7 (cut"), None);
     }
 

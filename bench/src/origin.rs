@@ -2,8 +2,9 @@
 
 use crate::measure;
 use crate::process::Process;
-use crate::proxy::Site;
+use crate::site::Site;
 use anyhow::{Context as _, Result};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +18,7 @@ pub(crate) fn start(site: &Site) -> Result<Process> {
     let mut command = Command::new(program);
     command.arg("origin").args(site.origin_ports.iter().map(u16::to_string)).stdin(Stdio::null());
     let mut process = Process::start("the origin", measure::LOAD_CORE, &mut command)?;
-    process.wait_for(&site.origins(), "standard error")?;
+    process.wait_for(&site.origins(), Path::new("standard error"))?;
     Ok(process)
 }
 
@@ -55,6 +56,7 @@ async fn accept(listener: TcpListener, bodies: &'static Bodies) {
 struct Bodies {
     small: Vec<u8>,
     large: Vec<u8>,
+    huge: Vec<u8>,
 }
 
 impl Bodies {
@@ -68,7 +70,7 @@ impl Bodies {
             bytes.resize(bytes.len() + size, b'x');
             bytes
         };
-        Bodies { small: answer(1024), large: answer(100 * 1024) }
+        Bodies { small: answer(1024), large: answer(100 * 1024), huge: answer(10 * 1024 * 1024) }
     }
 }
 
@@ -78,7 +80,13 @@ async fn serve(mut stream: TcpStream, bodies: &'static Bodies) -> std::io::Resul
     loop {
         while let Some(end) = memchr::memmem::find(&buffer, b"\r\n\r\n") {
             let head = &buffer[..end + 4];
-            let answer = if head.starts_with(b"GET /100k") { &bodies.large } else { &bodies.small };
+            let answer = if head.starts_with(b"GET /100k") {
+                &bodies.large
+            } else if head.starts_with(b"GET /10m") {
+                &bodies.huge
+            } else {
+                &bodies.small
+            };
             let close = memchr::memmem::find(head, b"onnection: close").is_some();
             stream.write_all(answer).await?;
             if close {

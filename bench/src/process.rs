@@ -4,8 +4,12 @@ use crate::measure;
 use anyhow::{Context as _, Result, bail};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+/// How long a process may take until it listens: inside an instrument some take a while.
+const START_MAX: Duration = Duration::from_secs(30);
 
 /// A process that was started here and is stopped here.
 pub(crate) struct Process {
@@ -32,22 +36,47 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits until all addresses take connections.
-    pub(crate) fn wait_for(&mut self, addresses: &[SocketAddr], log: &str) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+    pub(crate) fn wait_for(&mut self, addresses: &[SocketAddr], log: &Path) -> Result<()> {
+        let deadline = Instant::now() + START_MAX;
         for address in addresses {
             while TcpStream::connect_timeout(address, Duration::from_secs(1)).is_err() {
                 if let Some(status) = self.child.try_wait()? {
-                    bail!("{} ended with {status}; see {log}", self.name);
+                    let text = std::fs::read_to_string(log).unwrap_or_default();
+                    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+                    let last: String = last.chars().take(300).collect();
+                    bail!("{} ended with {status}; it said: {last}", self.name);
                 }
                 if Instant::now() > deadline {
-                    bail!("{} does not listen on {address} after ten seconds; see {log}", self.name);
+                    bail!("{} does not listen on {address} in time; see {}", self.name, log.display());
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
         Ok(())
     }
+}
+
+/// Runs a command to its end, for so long at most, and takes what it says. It must not say more than a pipe holds.
+pub(crate) fn output(command: &mut Command, most: Duration) -> Result<Output> {
+    let program = command.get_program().display().to_string();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+    let deadline = Instant::now() + most;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            bail!("{program} did not end within {} s", most.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(child.wait_with_output()?)
 }
 
 impl Drop for Process {

@@ -1,10 +1,11 @@
-//! From samples to the table.
+//! Samples, and how they are related to each other.
 
 use crate::machine::Machine;
-use crate::scenario::{Kind, Scenario};
+use crate::proxy::{BASE, Missing, OURS};
+use crate::scenario::{Kind, Scenario, Target};
+use crate::table;
 use anyhow::Result;
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::path::Path;
 
 /// One proxy in one round.
@@ -22,6 +23,21 @@ pub(crate) enum Sample {
         /// Socket errors, and answers other than 2xx and 3xx.
         errors: u64,
     },
+    /// Requests at set times.
+    Latency {
+        /// Half of the requests were answered this many microseconds after their time, or sooner.
+        p50_us: f64,
+        /// 99 of 100.
+        p99_us: f64,
+        /// 999 of 1000.
+        p999_us: f64,
+        /// Requests a second.
+        rate: u64,
+        /// How late the generator itself began a request for which a connection was free, 99 of 100.
+        own_p99_us: f64,
+        /// Requests that were not answered as they should be.
+        errors: u64,
+    },
     /// Idle connections.
     Idle {
         /// How much resident memory grew.
@@ -34,24 +50,39 @@ pub(crate) enum Sample {
 }
 
 impl Sample {
-    fn value(&self) -> f64 {
+    /// What is related to that of the others.
+    pub(crate) fn value(&self) -> f64 {
         match self {
             Sample::Requests { per_cpu_second, .. } => *per_cpu_second,
+            Sample::Latency { p99_us, .. } => *p99_us,
             Sample::Idle { bytes_per_connection, .. } => *bytes_per_connection,
         }
     }
 
-    fn errors(&self) -> u64 {
+    /// Whatever went wrong while it was taken.
+    pub(crate) fn errors(&self) -> u64 {
         match self {
-            Sample::Requests { errors, .. } => *errors,
+            Sample::Requests { errors, .. } | Sample::Latency { errors, .. } => *errors,
             Sample::Idle { open, asked, .. } => (asked - open) as u64,
         }
     }
 
-    fn cpu_share(&self) -> f64 {
+    /// One line for the progress on standard error.
+    pub(crate) fn describe(&self) -> String {
+        let errors = self.errors();
+        let errors = if errors > 0 { format!("  {errors} ERRORS") } else { String::new() };
         match self {
-            Sample::Requests { cpu_share, .. } => *cpu_share,
-            Sample::Idle { .. } => 0.0,
+            Sample::Requests { per_cpu_second, per_second, cpu_share, .. } => format!(
+                "{per_cpu_second:>8.0} req/CPU-s  {per_second:>8.0} req/s  {:>3.0} % of the core{errors}",
+                cpu_share * 100.0
+            ),
+            Sample::Latency { p50_us, p99_us, p999_us, rate, own_p99_us, .. } => format!(
+                "p50 {p50_us:>6.0}  p99 {p99_us:>6.0}  p99.9 {p999_us:>6.0} us at {rate} req/s, \
+                 generator's own p99 {own_p99_us:.0} us{errors}"
+            ),
+            Sample::Idle { bytes_per_connection, open, .. } => {
+                format!("{:>8.2} KiB per idle connection, {open} open{errors}", bytes_per_connection / 1024.0)
+            }
         }
     }
 }
@@ -59,47 +90,100 @@ impl Sample {
 /// All samples of one scenario.
 #[derive(Serialize)]
 pub(crate) struct Series {
-    name: &'static str,
-    what: &'static str,
+    /// For machines.
+    pub name: &'static str,
+    /// For people.
+    pub what: &'static str,
+    /// How it was measured.
     #[serde(skip)]
-    kind: Kind,
-    /// One for each proxy; the first is what the others are related to.
-    rows: Vec<Row>,
+    pub kind: Kind,
+    /// What ours should reach.
+    #[serde(skip)]
+    pub target: Target,
+    /// One for each proxy.
+    pub rows: Vec<Row>,
 }
 
+/// The samples of one proxy.
 #[derive(Serialize)]
-struct Row {
-    proxy: String,
-    samples: Vec<Sample>,
-    /// Against the first proxy in the same round: median, lowest, highest.
-    ratio: Option<[f64; 3]>,
+pub(crate) struct Row {
+    /// Its name in the table.
+    pub proxy: &'static str,
+    /// With the round in which each was taken.
+    pub samples: Vec<Taken>,
+    /// What went wrong in rounds without a sample.
+    pub failures: Vec<String>,
+    /// Against the base in the same round: median, lowest, highest.
+    pub ratio: Option<[f64; 3]>,
+    /// Whether ours reached its target: nothing for the others.
+    pub met: Option<bool>,
+}
+
+/// A sample and its round.
+#[derive(Serialize)]
+pub(crate) struct Taken {
+    round: usize,
+    /// What was seen.
+    #[serde(flatten)]
+    pub sample: Sample,
+}
+
+impl Row {
+    /// The median of something over all samples.
+    pub(crate) fn median(&self, of: impl Fn(&Sample) -> f64) -> Option<f64> {
+        spread(&self.samples.iter().map(|taken| of(&taken.sample)).collect::<Vec<_>>()).map(|[median, ..]| median)
+    }
 }
 
 impl Series {
     /// An empty one.
-    pub(crate) fn new(scenario: &Scenario, proxies: impl Iterator<Item = String>) -> Series {
-        let rows = proxies.map(|proxy| Row { proxy, samples: Vec::new(), ratio: None }).collect();
-        Series { name: scenario.name, what: scenario.what, kind: scenario.kind, rows }
+    pub(crate) fn new(scenario: &Scenario, proxies: impl Iterator<Item = &'static str>) -> Series {
+        let row = |proxy| Row { proxy, samples: Vec::new(), failures: Vec::new(), ratio: None, met: None };
+        Series {
+            name: scenario.name,
+            what: scenario.what,
+            kind: scenario.kind,
+            target: scenario.target,
+            rows: proxies.map(row).collect(),
+        }
     }
 
-    /// Adds the sample of one proxy in the current round.
-    pub(crate) fn push(&mut self, proxy: usize, sample: Sample) {
-        self.rows[proxy].samples.push(sample);
+    /// Adds the sample of one proxy.
+    pub(crate) fn push(&mut self, proxy: usize, round: usize, sample: Sample) {
+        self.rows[proxy].samples.push(Taken { round, sample });
     }
 
-    /// Relates every proxy to the first one, within each round.
+    /// Notes why a proxy has no sample.
+    pub(crate) fn fail(&mut self, proxy: usize, reason: String) {
+        self.rows[proxy].failures.push(reason);
+    }
+
+    /// Relates every proxy to the base, within each round, and ours to its target.
     fn relate(&mut self) {
-        let base: Vec<f64> = self.rows[0].samples.iter().map(Sample::value).collect();
+        let base = self.rows.iter().find(|row| row.proxy == BASE);
+        let base: Vec<(usize, f64)> =
+            base.map(|row| row.samples.iter().map(|it| (it.round, it.sample.value())).collect()).unwrap_or_default();
+        let target = self.target;
         for row in &mut self.rows {
-            let pairs = row.samples.iter().zip(&base).filter(|(_, base)| **base > 0.0);
-            let ratios: Vec<f64> = pairs.map(|(sample, base)| sample.value() / base).collect();
-            row.ratio = spread(&ratios);
+            let pair = |taken: &Taken| {
+                let (_, base) = base.iter().find(|(round, base)| *round == taken.round && *base > 0.0)?;
+                Some(taken.sample.value() / base)
+            };
+            row.ratio = spread(&row.samples.iter().filter_map(pair).collect::<Vec<_>>());
+            if row.proxy == OURS {
+                let ratio = row.ratio.map(|[median, ..]| median);
+                row.met = match target {
+                    Target::RatioMin(least) => ratio.map(|ratio| ratio >= least),
+                    Target::RatioMax(most) => ratio.map(|ratio| ratio <= most),
+                    Target::KibMax(most) => row.median(Sample::value).map(|bytes| bytes / 1024.0 <= most),
+                };
+            }
         }
     }
 }
 
 /// Median, lowest and highest.
-fn spread(values: &[f64]) -> Option<[f64; 3]> {
+pub(crate) fn spread(values: &[f64]) -> Option<[f64; 3]> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (first, last) = (*sorted.first()?, *sorted.last()?);
@@ -111,91 +195,31 @@ fn spread(values: &[f64]) -> Option<[f64; 3]> {
 /// The whole run.
 #[derive(Serialize)]
 pub(crate) struct Report {
-    machine: Machine,
-    rounds: usize,
-    seconds: u64,
-    series: Vec<Series>,
+    /// What it happened on.
+    pub machine: Machine,
+    /// How many.
+    pub rounds: usize,
+    /// Of load in each.
+    pub seconds: u64,
+    /// Proxies that did not take part, and why.
+    pub missing: Vec<Missing>,
+    /// One for each scenario.
+    pub series: Vec<Series>,
 }
 
 impl Report {
     /// Relates all samples.
-    pub(crate) fn new(mut series: Vec<Series>, rounds: usize, seconds: u64, binary: &Path, with: bool) -> Report {
-        series.iter_mut().for_each(Series::relate);
-        Report { machine: Machine::read(with.then_some(binary)), rounds, seconds, series }
-    }
-
-    /// The table for people.
-    pub(crate) fn markdown(&self) -> String {
-        let mut text = String::new();
-        let machine = &self.machine;
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{}, {} cores of {}, {}, load average {}",
-            machine.date, machine.cores, machine.processor, machine.kernel, machine.load_average
-        );
-        let _ = writeln!(text, "{}", machine.versions.join("; "));
-        let _ = writeln!(
-            text,
-            "{} interleaved rounds of {} s; ratios are paired within a round and given as median (lowest..highest)\n",
-            self.rounds, self.seconds
-        );
-        self.requests_table(&mut text);
-        self.idle_table(&mut text);
-        text
-    }
-
-    fn requests_table(&self, text: &mut String) {
-        let series: Vec<&Series> = self.series.iter().filter(|it| it.kind == Kind::Requests).collect();
-        if series.is_empty() {
-            return;
-        }
-        text.push_str(
-            "| requests per CPU-second of the proxy | proxy | median | to HAProxy | share of its core | errors |\n",
-        );
-        text.push_str("|---|---|---:|---:|---:|---:|\n");
-        for series in series {
-            for row in &series.rows {
-                let values: Vec<f64> = row.samples.iter().map(Sample::value).collect();
-                let shares: Vec<f64> = row.samples.iter().map(Sample::cpu_share).collect();
-                let (Some([median, ..]), Some([share, ..])) = (spread(&values), spread(&shares)) else { continue };
-                let errors: u64 = row.samples.iter().map(Sample::errors).sum();
-                let _ = writeln!(
-                    text,
-                    "| {} | {} | {median:.0} | {} | {:.0} % | {} |",
-                    series.what,
-                    row.proxy,
-                    ratio_text(row.ratio),
-                    share * 100.0,
-                    if errors > 0 { format!("**{errors}**") } else { "0".to_owned() },
-                );
-            }
-        }
-    }
-
-    fn idle_table(&self, text: &mut String) {
-        for series in self.series.iter().filter(|it| it.kind == Kind::Idle) {
-            let _ = writeln!(text, "\n| {} | KiB | connections lost |\n|---|---:|---:|", series.what);
-            for row in &series.rows {
-                let values: Vec<f64> = row.samples.iter().map(Sample::value).collect();
-                let Some([median, ..]) = spread(&values) else { continue };
-                let lost: u64 = row.samples.iter().map(Sample::errors).sum();
-                let _ = writeln!(text, "| {} | {:.2} | {lost} |", row.proxy, median / 1024.0);
-            }
-        }
+    pub(crate) fn relate(&mut self) {
+        self.series.iter_mut().for_each(Series::relate);
     }
 
     /// Writes `latest.md` and `latest.json`.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)?;
-        std::fs::write(folder.join("latest.md"), self.markdown())?;
+        std::fs::write(folder.join("latest.md"), table::markdown(self))?;
         std::fs::write(folder.join("latest.json"), serde_json::to_string_pretty(self)? + "\n")?;
         Ok(())
     }
-}
-
-fn ratio_text(ratio: Option<[f64; 3]>) -> String {
-    ratio.map_or("-".to_owned(), |[median, low, high]| format!("{median:.2} ({low:.2}..{high:.2})"))
 }
 
 #[cfg(test)]
@@ -216,14 +240,29 @@ mod tests {
 
     #[test]
     fn ratios_are_paired_within_a_round() {
-        let mut series = Series::new(&SCENARIOS[0], ["haproxy", "mainstay"].map(str::to_owned).into_iter());
-        for (base, ours) in [(100.0, 120.0), (50.0, 60.0), (10.0, 12.0)] {
-            series.push(0, sample(base));
-            series.push(1, sample(ours));
+        let mut series = Series::new(&SCENARIOS[0], [BASE, OURS].into_iter());
+        for (round, base, ours) in [(0, 100.0, 120.0), (1, 50.0, 60.0), (2, 10.0, 12.0)] {
+            series.push(0, round, sample(base));
+            series.push(1, round, sample(ours));
         }
         series.relate();
         // The machine became ten times slower over the rounds, and the ratio does not show it.
         let [median, low, high] = series.rows[1].ratio.unwrap();
         assert!([median, low, high].iter().all(|it| (it - 1.2).abs() < 1e-9));
+        assert_eq!((series.rows[0].met, series.rows[1].met), (None, Some(true)));
+    }
+
+    #[test]
+    fn a_round_that_one_of_the_two_missed_counts_for_nothing() {
+        let mut series = Series::new(&SCENARIOS[0], [BASE, OURS].into_iter());
+        series.push(0, 0, sample(100.0));
+        series.push(0, 2, sample(200.0));
+        series.fail(0, "it was killed".to_owned());
+        for round in 0..3 {
+            series.push(1, round, sample(110.0));
+        }
+        series.relate();
+        assert_eq!(series.rows[1].ratio, Some([(1.1 + 0.55) / 2.0, 0.55, 1.1]));
+        assert_eq!(series.rows[1].met, Some(false));
     }
 }

@@ -63,9 +63,9 @@ pub const EMPTY_NAMES: &[&str] = &["common", "util", "utils", "helper", "helpers
 
 /// Files that may use `unsafe`, and for what.
 pub const UNSAFE: &[(&str, &str)] = &[
-    ("bench/src/load.rs", "pins the load generator between fork and exec"),
     ("bench/src/machine.rs", "asks the system for the number of cores"),
     ("bench/src/measure.rs", "limits and affinity of processes, for which std has no call"),
+    ("bench/src/open_loop.rs", "pins the load generator between fork and exec, and makes its timers exact"),
     ("bench/src/process.rs", "pins processes, and stops them with a signal"),
     ("crates/core/tests/allocations.rs", "an allocator that counts, to show that there is nothing to count"),
     ("crates/gateway/tests/allocations.rs", "an allocator that counts what a worker's thread allocates"),
