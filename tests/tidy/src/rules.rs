@@ -18,6 +18,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["mainstay-admin"],
     &["mainstay"],
     &["mainstay-e2e", "mainstay-tidy", "mainstay-bench", "mainstay-sim", "mainstay-fuzz"],
+    &["mainstay-conformance"],
 ];
 
 /// Crates that `mainstay-core` must not reach, directly or through others: each brings I/O, a clock or a runtime.
