@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint advisories bench profile soak fuzz clean need-build need-lint
+.PHONY: help demo build test conformance lint advisories bench profile soak fuzz clean need-build need-lint
 
 # Cargo.lock is part of the release: a build that would change it fails instead.
 CARGO ?= cargo
@@ -31,6 +31,11 @@ test: need-build ## every test; first installs the Debian packages that they nee
 	@tests/install-packages.sh tests/packages.txt
 	$(CARGO) build $(CARGO_FLAGS) --workspace --all-targets
 	$(CARGO) test $(CARGO_FLAGS) --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+conformance: need-build ## docs/conformance.md anew: every case against ours, haproxy, nginx and caddy
+	@tests/install-packages.sh tests/packages.txt
+	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e -p mainstay-conformance
+	./target/debug/mainstay-conformance $(ARGS)
 
 lint: need-build need-lint ## formatting, clippy, and the licences and sources of dependencies
 	$(CARGO) fmt --all --check

@@ -286,6 +286,11 @@ impl Worker {
         self.present.write(out);
     }
 
+    /// The present as the `Date` header has it.
+    pub(crate) fn http_date(&self) -> [u8; 29] {
+        self.wall.borrow_mut().http_date(SystemTime::now())
+    }
+
     /// Writes a new request id: 128 random bits in hexadecimal.
     pub(crate) fn write_request_id(&self, out: &mut Vec<u8>) {
         const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -53,30 +53,44 @@ impl Default for Clock {
     }
 }
 
-/// Writes wall-clock times as RFC 3339 in UTC with milliseconds, without allocating. The date is worked out once a second.
+/// Writes wall-clock times in UTC, as RFC 3339 with milliseconds and as HTTP wants them, without allocating. The date is
+/// worked out once a second.
 #[derive(Clone, Debug)]
 pub struct Wall {
     second: u64,
     text: [u8; 24],
+    http: [u8; 29],
 }
 
 impl Wall {
     /// A formatter.
     pub fn new() -> Self {
-        Self { second: 0, text: *b"1970-01-01T00:00:00.000Z" }
+        Self { second: 0, text: *b"1970-01-01T00:00:00.000Z", http: *b"Thu, 01 Jan 1970 00:00:00 GMT" }
     }
 
     /// Appends `time`. Times before 1970 come out as its first moment, times after 9999 as the last second of that year.
     pub fn write(&mut self, time: SystemTime, out: &mut Vec<u8>) {
+        let since = self.advance(time);
+        digits(&mut self.text[20..23], u64::from(since.subsec_millis()));
+        out.extend_from_slice(&self.text);
+    }
+
+    /// `time` as the `Date` header has it (RFC 9110, section 5.6.7), within the same bounds.
+    pub fn http_date(&mut self, time: SystemTime) -> [u8; 29] {
+        self.advance(time);
+        self.http
+    }
+
+    fn advance(&mut self, time: SystemTime) -> Duration {
         const LAST: u64 = 253_402_300_799;
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let second = since.as_secs().min(LAST);
         if second != self.second {
             self.second = second;
             self.text = date_and_time(second);
+            self.http = http_date(second, &self.text);
         }
-        digits(&mut self.text[20..23], u64::from(since.subsec_millis()));
-        out.extend_from_slice(&self.text);
+        since
     }
 }
 
@@ -97,6 +111,20 @@ fn date_and_time(second: u64) -> [u8; 24] {
     digits(&mut text[14..16], of_day / 60 % 60);
     digits(&mut text[17..19], of_day % 60);
     text
+}
+
+/// The same moment in the other order of words; `text` is what [`date_and_time`] made of it.
+fn http_date(second: u64, text: &[u8; 24]) -> [u8; 29] {
+    const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
+    const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    let mut http = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    let month = usize::from(text[5] - b'0') * 10 + usize::from(text[6] - b'0');
+    http[..3].copy_from_slice(DAYS[(second / 86_400 % 7) as usize]);
+    http[5..7].copy_from_slice(&text[8..10]);
+    http[8..11].copy_from_slice(&MONTHS[month * 3 - 3..month * 3]);
+    http[12..16].copy_from_slice(&text[..4]);
+    http[17..25].copy_from_slice(&text[11..19]);
+    http
 }
 
 /// Year, month and day of a number of days since 1970-01-01 (Hinnant's `civil_from_days`, for dates since 1970).
@@ -145,6 +173,19 @@ mod tests {
             (999_999_999_999, 0, "9999-12-31T23:59:59.000Z"),
         ] {
             assert_eq!(written(seconds, millis), expected);
+        }
+    }
+
+    #[test]
+    fn http_dates_are_those_of_the_standard() {
+        for (seconds, expected) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (1_709_164_800, "Thu, 29 Feb 2024 00:00:00 GMT"),
+            (1_798_761_599, "Thu, 31 Dec 2026 23:59:59 GMT"),
+        ] {
+            let text = Wall::new().http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+            assert_eq!(std::str::from_utf8(&text).unwrap(), expected);
         }
     }
 

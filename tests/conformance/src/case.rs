@@ -41,7 +41,8 @@ pub fn all() -> Vec<Case> {
     let entries = fs::read_dir(dir).expect("the directory of the cases");
     let paths = entries.map(|entry| entry.expect("an entry of the directory").path());
     let scripts = paths.filter(|path| path.extension().is_some_and(|extension| extension == "vtc"));
-    let mut cases: Vec<Case> = scripts.map(|path| read(&path).unwrap_or_else(|what| panic!("{}: {what}", path.display()))).collect();
+    let mut cases: Vec<Case> =
+        scripts.map(|path| read(&path).unwrap_or_else(|what| panic!("{}: {what}", path.display()))).collect();
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     cases
 }

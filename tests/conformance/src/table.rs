@@ -61,7 +61,8 @@ pub fn document(cases: &[Case], columns: &[Column]) -> String {
 }
 
 fn totals(text: &mut String, cases: &[Case], columns: &[Column]) {
-    let _fits = write!(text, "{} cases.\n\n| proxy | version | pass | FAIL | n/a |\n|---|---|---|---|---|\n", cases.len());
+    let _fits =
+        write!(text, "{} cases.\n\n| proxy | version | pass | FAIL | n/a |\n|---|---|---|---|---|\n", cases.len());
     for (kind, outcomes) in columns {
         let count = |wanted: &str| outcomes.iter().filter(|outcome| word(outcome) == wanted).count();
         let (pass, fail, not) = (count("pass"), count("**FAIL**"), count("n/a"));

@@ -8,6 +8,7 @@ use mainstay_core::time::Moment;
 
 use super::exchange::{Exchange, Run, connections};
 use super::respond::{self, OwnError};
+use crate::http1::field::{self, Name};
 use crate::http1::request::{Limits, Progress};
 use crate::http1::write::{self, Forward, Identity, Respond};
 use crate::http1::{body::Framing, response};
@@ -285,7 +286,7 @@ impl Sending {
             }
             let status = exchange.response.status;
             if status == 101 {
-                let expected = exchange.head.wants_upgrade && exchange.response.upgrades;
+                let expected = exchange.head.wants_upgrade && exchange.response.upgrades && is_asked_for(exchange);
                 return if expected { Ok(true) } else { Err(self.failure(exchange, Failure::Malformed)) };
             }
             if status >= 200 {
@@ -302,6 +303,7 @@ impl Sending {
                     connection: write::Connection::Open,
                     ops: &crate::http1::write::Ops::default(),
                     request_id: &exchange.request_id,
+                    date: None,
                     keep_length: false,
                 };
                 write::response(&mut self.interim, &exchange.response, exchange.output.data(), &respond);
@@ -330,4 +332,15 @@ impl Sending {
         let sent = if exchange.up.has_sent() { Sent::Something } else { Sent::Nothing };
         Failed::Endpoint { failure, reused: self.upstream.reused, sent }
     }
+}
+
+/// Whether the endpoint switches to protocols that the client named, and to no other (RFC 9110, section 7.8).
+fn is_asked_for(exchange: &Exchange) -> bool {
+    let (asked, answered) = (exchange.head_bytes(), exchange.output.data());
+    let wanted = |protocol: &[u8]| {
+        let lines = exchange.head.fields.iter().filter(|it| it.known == Name::Upgrade);
+        lines.flat_map(|it| field::members(it.value.get(asked))).any(|it| it.eq_ignore_ascii_case(protocol))
+    };
+    let lines = exchange.response.fields.iter().filter(|it| it.known == Name::Upgrade);
+    lines.flat_map(|it| field::members(it.value.get(answered))).all(wanted)
 }

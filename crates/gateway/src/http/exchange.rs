@@ -164,6 +164,10 @@ pub(crate) async fn run(
     if let Some(port) = http.redirect_https {
         return respond::redirect(worker, listener, client, slot, exchange, port).await;
     }
+    if exchange.head.max_forwards == Some(0) {
+        let answer = respond::last_hop(exchange.head.method.get(exchange.head_bytes()));
+        return respond::own(worker, listener, None, client, slot, exchange, answer).await;
+    }
     let Some(route) = find_route(listener, exchange) else {
         return respond::own(worker, listener, None, client, slot, exchange, respond::NO_ROUTE).await;
     };

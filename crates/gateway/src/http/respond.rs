@@ -12,6 +12,7 @@ use super::exchange::{self, Exchange, Run};
 use super::record::{self, Ending};
 use super::tunnel;
 use crate::http1::body::Framing;
+use crate::http1::field::Name;
 use crate::http1::write::{self, Respond};
 use crate::relay::{RelayError, Side};
 use crate::stream::Stream;
@@ -47,8 +48,14 @@ pub(crate) const fn after(failure: Failure) -> OwnError {
     }
 }
 
+/// What answers OPTIONS and TRACE whose `Max-Forwards` ends here. Nobody is told what TRACE would show.
+pub(crate) fn last_hop(method: &[u8]) -> OwnError {
+    OwnError { status: if method == b"OPTIONS" { 200 } else { 405 }, reason: "max-forwards" }
+}
+
 const fn phrase(status: u16) -> &'static str {
     match status {
+        200 => "OK",
         308 => "Permanent Redirect",
         400 => "Bad Request",
         404 => "Not Found",
@@ -155,6 +162,7 @@ async fn send_own(
     write::connection(out, connection(exchange.head.is_http10, keep));
     write::field(out, b"x-mainstay-error", error.reason.as_bytes());
     write::field(out, b"x-request-id", &exchange.request_id);
+    write::field(out, b"date", &worker.http_date());
     if error.status == 405 {
         out.extend_from_slice(b"allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n");
     }
@@ -221,6 +229,7 @@ pub(crate) async fn relay(
         },
         ops: &run.route.response_ops,
         request_id: &exchange.request_id,
+        date: (!is_tunnel && response.find(Name::Date).is_none()).then(|| run.worker.http_date()),
         keep_length: from == Framing::None && !is_tunnel,
     };
     exchange.down.pending.clear();

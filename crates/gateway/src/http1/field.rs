@@ -73,6 +73,8 @@ pub(crate) enum Name {
     IdempotencyKey,
     Cookie,
     Authorization,
+    Date,
+    MaxForwards,
     Other,
 }
 
@@ -83,6 +85,7 @@ impl Name {
         match name.len() {
             2 if is("te") => Self::Te,
             4 if is("host") => Self::Host,
+            4 if is("date") => Self::Date,
             6 if is("cookie") => Self::Cookie,
             6 if is("expect") => Self::Expect,
             7 if is("upgrade") => Self::Upgrade,
@@ -91,6 +94,7 @@ impl Name {
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::HopByHop,
             12 if is("x-request-id") => Self::RequestId,
+            12 if is("max-forwards") => Self::MaxForwards,
             13 if is("authorization") => Self::Authorization,
             14 if is("content-length") => Self::ContentLength,
             15 if is("x-forwarded-for") => Self::ForwardedFor,
@@ -108,7 +112,7 @@ impl Name {
 
     /// Whether a client may name the field in `Connection` and so have it removed.
     pub(crate) fn may_be_nominated(self, name: &[u8]) -> bool {
-        matches!(self, Self::Other | Self::IdempotencyKey) && !starts_with(name, b"content-")
+        matches!(self, Self::Other | Self::IdempotencyKey | Self::Date) && !starts_with(name, b"content-")
     }
 }
 
@@ -177,6 +181,12 @@ pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
         return None;
     }
     Some(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
+}
+
+/// Reads a `Max-Forwards`: digits only; more than anybody can count is as good as the most.
+pub(crate) fn hops(value: &[u8]) -> Option<u64> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    digits.then(|| content_length(value).unwrap_or(u64::MAX))
 }
 
 /// Where a head ends, found without parsing it.

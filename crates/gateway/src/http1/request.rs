@@ -105,6 +105,8 @@ pub(crate) struct Head {
     pub(crate) expects_continue: bool,
     pub(crate) wants_upgrade: bool,
     pub(crate) accepts_trailers: bool,
+    /// Over how many proxies an OPTIONS or TRACE may still go, this one included, if it says.
+    pub(crate) max_forwards: Option<u64>,
 }
 
 impl Head {
@@ -209,6 +211,9 @@ fn read_fields(bytes: &[u8], head: &mut Head) -> Result<(), Reject> {
     head.nominated.clear();
     head.expects_continue = false;
     head.accepts_trailers = false;
+    head.max_forwards = None;
+    // Other methods may carry the field, where it means nothing (RFC 9110, section 7.6.2).
+    let counts_hops = matches!(head.method.get(bytes), b"OPTIONS" | b"TRACE");
     for field in &head.fields {
         let value = field.value.get(bytes);
         match field.known {
@@ -219,6 +224,7 @@ fn read_fields(bytes: &[u8], head: &mut Head) -> Result<(), Reject> {
             Name::Te => head.accepts_trailers |= field::members(value).any(|it| it.eq_ignore_ascii_case(b"trailers")),
             Name::Expect if value.eq_ignore_ascii_case(b"100-continue") => head.expects_continue = true,
             Name::Expect => return Err(Reject::Expectation),
+            Name::MaxForwards if counts_hops => head.max_forwards = Some(field::hops(value).ok_or(Reject::Malformed)?),
             Name::Connection if !options.read(value, bytes, &mut head.nominated) => return Err(Reject::Malformed),
             _ => {}
         }

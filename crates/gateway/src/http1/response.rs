@@ -26,6 +26,13 @@ pub(crate) struct Head {
     pub(crate) upgrades: bool,
 }
 
+impl Head {
+    /// The first field known by `name`.
+    pub(crate) fn find(&self, name: Name) -> Option<&Field> {
+        self.fields.iter().find(|field| field.known == name)
+    }
+}
+
 /// Parses the response head at the start of `bytes`. `to_head` says that the request was HEAD, whose answers have no body.
 pub(crate) fn parse(bytes: &[u8], limits: Limits, to_head: bool, head: &mut Head) -> Result<Progress, Malformed> {
     // Garbage without line ends must not be waited on until it fills the buffer.

@@ -132,7 +132,8 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
             // Only a trusted layer in front of us may say that this is a retry already; the header names the chain's count.
             Name::Attempt => trusted && forward.attempt == 0,
             Name::ForwardedProto | Name::ForwardedHost | Name::ForwardedOther => trusted,
-            Name::Expect | Name::IdempotencyKey | Name::Cookie | Name::Authorization | Name::Other => true,
+            Name::MaxForwards => head.max_forwards.is_none(),
+            Name::Expect | Name::IdempotencyKey | Name::Cookie | Name::Authorization | Name::Date | Name::Other => true,
         };
         if keep && !is_nominated(&head.nominated, bytes, it) && !forward.ops.removes(name) {
             field(out, name, it.value.get(bytes));
@@ -140,6 +141,14 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
     }
     framing(out, head.framing);
     identity(out, head, bytes, &forward.identity);
+    if !forward.ops.removes(b"via") {
+        out.extend_from_slice(if head.is_http10 { b"via: 1.0 mainstay\r\n" } else { b"via: 1.1 mainstay\r\n" });
+    }
+    if let Some(hops) = head.max_forwards {
+        out.extend_from_slice(b"max-forwards: ");
+        decimal(out, hops.saturating_sub(1));
+        out.extend_from_slice(b"\r\n");
+    }
     hop(out, head, bytes);
     if forward.attempt > 0 {
         out.extend_from_slice(b"x-mainstay-attempt: ");
@@ -218,6 +227,8 @@ pub(crate) struct Respond<'a> {
     pub(crate) connection: Connection,
     pub(crate) ops: &'a Ops,
     pub(crate) request_id: &'a [u8],
+    /// The present, if the endpoint did not say when it answered.
+    pub(crate) date: Option<[u8; 29]>,
     /// The answer to HEAD and 304 keep the length that a body would have had.
     pub(crate) keep_length: bool,
 }
@@ -265,6 +276,9 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &response::Head, bytes: &[u8], r
             framing(out, respond.framing);
         }
         connection(out, respond.connection);
+        if let Some(date) = &respond.date {
+            field(out, b"date", date);
+        }
         field(out, b"x-request-id", respond.request_id);
         out.extend_from_slice(&respond.ops.set);
     }
