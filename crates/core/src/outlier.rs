@@ -103,6 +103,15 @@ impl Machine {
         }
     }
 
+    /// Goes on with an ejection that another machine decided and that its owner heeds already. It counts as the first in a
+    /// row, and against the policy's share like any other.
+    pub fn resume(&mut self, now: Moment, endpoint: usize, until: Moment) {
+        let lasts = until.since(now).min(LONGEST);
+        if let Some(entry) = self.endpoints.get_mut(endpoint) {
+            *entry = Endpoint::Ejected { until: now.after(lasts), lasts, in_a_row: 1 };
+        }
+    }
+
     /// The next effect, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()

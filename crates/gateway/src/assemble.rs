@@ -14,6 +14,7 @@ use mainstay_runtime::socket;
 use mainstay_runtime::tls::{ClientAuth, ClientSettings, ClientTls, ServerTls};
 
 use crate::gateway::StartError;
+use crate::inherit::InheritedListener;
 use crate::spec::{self, CertificateFiles, Protocol, Spec};
 use crate::state::{Endpoint, Listener, Route, Service, Shards, State};
 use crate::worker::table::Tls;
@@ -134,11 +135,16 @@ fn pair(files: &CertificateFiles) -> (PathBuf, PathBuf) {
     (files.cert.clone(), files.key.clone())
 }
 
-/// A socket for each worker, by the names of listeners.
+/// Sockets by the names of listeners: at least one for each worker.
 pub(crate) type Sockets = HashMap<String, Vec<std::net::TcpListener>>;
 
-/// Binds what `spec` listens on and `previous` does not.
-pub(crate) fn sockets(spec: &Spec, workers: usize, previous: Option<&State>) -> Result<Sockets, StartError> {
+/// Binds what `spec` listens on and `previous` does not, unless it is among `inherited`.
+pub(crate) fn sockets(
+    spec: &Spec,
+    workers: usize,
+    previous: Option<&State>,
+    mut inherited: Vec<InheritedListener>,
+) -> Result<Sockets, StartError> {
     let mut sockets = Sockets::new();
     let mut wanted = Vec::new();
     for listener in &spec.listeners {
@@ -146,6 +152,7 @@ pub(crate) fn sockets(spec: &Spec, workers: usize, previous: Option<&State>) -> 
         if previous.is_some_and(|state| state.listeners.iter().any(bound)) {
             continue;
         }
+        let handed_over = take(&mut inherited, listener);
         // A listener that was renamed takes over the address from itself, so that the port is rightly in use.
         let ours = previous.is_some_and(|state| state.listeners.iter().any(|known| known.spec.bind == listener.bind));
         let failed = |source: std::io::Error| StartError::Bind {
@@ -155,26 +162,61 @@ pub(crate) fn sockets(spec: &Spec, workers: usize, previous: Option<&State>) -> 
             source,
         };
         // All are probed before any is bound: 0.0.0.0:80 and 127.0.0.1:80 may stand side by side, but would look taken.
-        if !ours {
+        if !ours && handed_over.is_empty() {
             socket::probe_bind(listener.bind).map_err(failed)?;
         }
-        wanted.push((listener, failed));
+        wanted.push((listener, handed_over, failed));
     }
-    for (listener, failed) in wanted {
-        sockets.insert(listener.name.clone(), bind(listener.bind, workers).map_err(failed)?);
+    for (listener, handed_over, failed) in wanted {
+        sockets.insert(listener.name.clone(), bind(listener.bind, workers, handed_over).map_err(failed)?);
     }
     Ok(sockets)
 }
 
-fn bind(address: SocketAddr, workers: usize) -> std::io::Result<Vec<std::net::TcpListener>> {
-    let first = socket::listen_tcp(address, BACKLOG, true)?;
+/// The sockets of `listener`, which may have been renamed.
+fn take(inherited: &mut Vec<InheritedListener>, listener: &spec::Listener) -> Vec<std::net::TcpListener> {
+    let same_bind = |it: &InheritedListener| it.bind == listener.bind;
+    let exact = inherited.iter().position(|it| same_bind(it) && it.name == listener.name);
+    match exact.or_else(|| inherited.iter().position(same_bind)) {
+        Some(found) => inherited.swap_remove(found).sockets,
+        None => Vec::new(),
+    }
+}
+
+/// Adds to `sockets` what the workers need. If there are more than workers, none goes: the kernel spreads connections over
+/// all of them, and closing one would reset those in its queue.
+fn bind(
+    address: SocketAddr,
+    workers: usize,
+    mut sockets: Vec<std::net::TcpListener>,
+) -> std::io::Result<Vec<std::net::TcpListener>> {
     // With port 0 the system chooses once, and the other workers share its choice.
-    let chosen = first.local_addr()?;
-    let mut sockets = vec![first];
-    for _worker in 1..workers {
+    let chosen = match sockets.first() {
+        Some(first) => first.local_addr()?,
+        None => {
+            let first = socket::listen_tcp(address, BACKLOG, true)?;
+            let chosen = first.local_addr()?;
+            sockets.push(first);
+            chosen
+        }
+    };
+    while sockets.len() < workers {
         sockets.push(socket::listen_tcp(chosen, BACKLOG, true)?);
     }
     Ok(sockets)
+}
+
+/// Deals the sockets out to the workers.
+pub(crate) fn deal(sockets: Sockets, workers: usize) -> Vec<Vec<(String, std::net::TcpListener)>> {
+    let mut dealt: Vec<Vec<_>> = (0..workers).map(|_worker| Vec::new()).collect();
+    for (name, sockets) in sockets {
+        for (index, socket) in sockets.into_iter().enumerate() {
+            if let Some(own) = dealt.get_mut(index % workers.max(1)) {
+                own.push((name.clone(), socket));
+            }
+        }
+    }
+    dealt
 }
 
 fn hint(error: &std::io::Error, address: SocketAddr) -> String {

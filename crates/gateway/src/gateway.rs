@@ -1,7 +1,8 @@
 //! The handle on a running gateway: start, apply, drain, shut down.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::access_log::Writer;
 use crate::assemble::{self, Sockets};
 use crate::explain::{ExplainError, Explanation};
 use crate::health::Driver;
+use crate::inherit::{self, Inheritance, InheritedListener, Remembered};
 use crate::spec::{Shutdown, Spec};
 use crate::state::State;
 use crate::worker::table::Tls;
@@ -35,6 +37,8 @@ pub struct Gateway {
     applying: Mutex<()>,
     /// What is served now.
     current: Mutex<Current>,
+    /// Bound and not accepted from yet.
+    closed: Mutex<Sockets>,
 }
 
 struct WorkerHandle {
@@ -63,7 +67,7 @@ pub enum StartError {
         /// The listener's name.
         listener: String,
         /// Its address.
-        bind: std::net::SocketAddr,
+        bind: SocketAddr,
         /// What to do about it.
         hint: String,
         /// What the system said.
@@ -103,12 +107,24 @@ impl Gateway {
     /// # Errors
     /// If an address, a certificate or a thread cannot be had; nothing is left running then.
     pub fn start(spec: Spec) -> Result<Arc<Self>, StartError> {
+        let gateway = Self::prepare(spec, Inheritance::default())?;
+        gateway.open();
+        Ok(gateway)
+    }
+
+    /// As [`Gateway::start`], with what another process hands over, and without accepting connections: that begins with
+    /// [`Gateway::open`]. Health checks run already.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`]. Sockets that the spec has no use for are closed.
+    pub fn prepare(spec: Spec, inheritance: Inheritance) -> Result<Arc<Self>, StartError> {
         assemble::check(&spec)?;
         let count = spec.node.workers.max(1);
         let (clock, records) = (Clock::new(), spec.node.explain);
         let tls = assemble::tls(&spec)?;
-        let sockets = assemble::sockets(&spec, count, None)?;
+        let sockets = assemble::sockets(&spec, count, None, inheritance.listeners)?;
         let state = Arc::new(assemble::state(&spec, count, None, clock.now()));
+        inherit::recall(&state, &inheritance.endpoints, clock.now());
         let log = Writer::start(&spec.node.access_log).map_err(StartError::Worker)?;
         let (health, runner) = Driver::start(clock);
         let _runs_until_the_end =
@@ -126,9 +142,48 @@ impl Gateway {
             leaving: AtomicBool::new(false),
             applying: Mutex::new(()),
             current: Mutex::new(Current { spec, state: Arc::clone(&state) }),
+            closed: Mutex::new(sockets),
         };
-        gateway.tell_workers(&state, tls, sockets, records);
+        gateway.tell_workers(&state, tls, Sockets::new(), records);
         Ok(Arc::new(gateway))
+    }
+
+    /// Accepts connections from now on.
+    pub fn open(&self) {
+        let sockets = std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner));
+        let (done, told) = sync_channel(self.workers.len());
+        for (worker, sockets) in self.workers.iter().zip(assemble::deal(sockets, self.workers.len())) {
+            let _stopped = worker.commands.send(Command::Listen { sockets, done: done.clone() });
+        }
+        self.await_all(&told);
+    }
+
+    /// What another process needs to go on in this one's place. Both then accept from the same sockets, until this one
+    /// shuts down.
+    ///
+    /// # Errors
+    /// If a worker does not answer, or has no descriptor left.
+    pub fn hand_over(&self) -> std::io::Result<Inheritance> {
+        let (answer, answers) = sync_channel(self.workers.len());
+        for worker in &self.workers {
+            let _stopped = worker.commands.send(Command::Duplicate { answer: answer.clone() });
+        }
+        let mut listeners: Vec<InheritedListener> = Vec::new();
+        for _worker in &self.workers {
+            let duplicates = answers.recv_timeout(COMMAND_LIMIT).map_err(std::io::Error::other)?;
+            for (name, bind, sockets) in duplicates? {
+                match listeners.iter_mut().find(|it| it.name == name) {
+                    Some(known) => known.sockets.extend(sockets),
+                    None => listeners.push(InheritedListener { name, bind, sockets }),
+                }
+            }
+        }
+        Ok(Inheritance { listeners, endpoints: self.remember() })
+    }
+
+    /// What is known of each endpoint.
+    pub fn remember(&self) -> Vec<Remembered> {
+        inherit::remember(&self.state(), self.clock.now())
     }
 
     /// Swaps in another spec whole, or keeps the present one. Blocks for as long as certificates take to load.
@@ -140,7 +195,7 @@ impl Gateway {
         let tls = assemble::tls(&spec)?;
         let _one_at_a_time = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         let previous = self.state();
-        let sockets = assemble::sockets(&spec, self.workers.len(), Some(&previous))?;
+        let sockets = assemble::sockets(&spec, self.workers.len(), Some(&previous), Vec::new())?;
         let state = Arc::new(assemble::state(&spec, self.workers.len(), Some(&previous), self.clock.now()));
         if spec.node.access_log != self.current().spec.node.access_log {
             self.log.open(spec.node.access_log.clone());
@@ -152,16 +207,19 @@ impl Gateway {
     }
 
     /// Hands every worker the state and waits until all serve by it.
-    fn tell_workers(&self, state: &Arc<State>, tls: Tls, mut sockets: Sockets, records: usize) {
+    fn tell_workers(&self, state: &Arc<State>, tls: Tls, sockets: Sockets, records: usize) {
         let explain = records.div_ceil(self.workers.len().max(1));
         let tls = Arc::new(tls);
         let (done, told) = sync_channel(self.workers.len());
-        for worker in &self.workers {
-            let own = sockets.iter_mut().filter_map(|(name, sockets)| Some((name.clone(), sockets.pop()?))).collect();
+        for (worker, sockets) in self.workers.iter().zip(assemble::deal(sockets, self.workers.len())) {
             let (state, tls) = (Arc::clone(state), Arc::clone(&tls));
-            let apply = Command::Apply { state, tls, sockets: own, explain, done: done.clone() };
+            let apply = Command::Apply { state, tls, sockets, explain, done: done.clone() };
             let _stopped = worker.commands.send(apply);
         }
+        self.await_all(&told);
+    }
+
+    fn await_all(&self, told: &Receiver<()>) {
         for _worker in &self.workers {
             let _told = told.recv_timeout(COMMAND_LIMIT);
         }
@@ -254,12 +312,23 @@ impl Gateway {
     /// Leaves in phases: readiness fails, connections are accepted for `lead` more, then drained until `deadline`; blocks
     /// until it is done. Answers how many connections were still open and had to be cut.
     pub fn shutdown(&self) -> usize {
-        let began = Instant::now();
         let Shutdown { lead, deadline } = self.current().spec.node.shutdown;
+        tracing::info!(phase = "readiness", ?lead, ?deadline, "shutting down: not ready any more");
+        self.leave(lead, Arc::new([]))
+    }
+
+    /// As [`Gateway::shutdown`], after another process has begun to accept from the sockets of the addresses in
+    /// `handed_over`: there is no need to wait, and what the kernel has queued is left to that process.
+    pub fn shutdown_after_hand_over(&self, handed_over: Vec<SocketAddr>) -> usize {
+        self.leave(Duration::ZERO, handed_over.into())
+    }
+
+    fn leave(&self, lead: Duration, handed_over: Arc<[SocketAddr]>) -> usize {
+        let began = Instant::now();
+        let deadline = self.current().spec.node.shutdown.deadline;
         self.leaving.store(true, Ordering::Release);
         // Idle connections close over this time, so that clients do not all come back at once.
         let spread = deadline.saturating_sub(lead).div_f64(4.0).min(Duration::from_secs(2));
-        tracing::info!(phase = "readiness", ?lead, ?deadline, "shutting down: not ready any more");
         if !lead.is_zero() {
             std::thread::sleep(lead.min(deadline));
         }
@@ -269,7 +338,8 @@ impl Gateway {
         tracing::info!(phase = "listeners", "shutting down: no new connections");
         let (done, closed) = sync_channel(self.workers.len());
         for worker in &self.workers {
-            let _stopped = worker.commands.send(Command::CloseListeners { done: done.clone() });
+            let handed_over = Arc::clone(&handed_over);
+            let _stopped = worker.commands.send(Command::CloseListeners { handed_over, done: done.clone() });
         }
         for _worker in &self.workers {
             let _closed = closed.recv_timeout(COMMAND_LIMIT.min(deadline));

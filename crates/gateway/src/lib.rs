@@ -12,6 +12,7 @@ mod gateway;
 mod health;
 mod http;
 mod http1;
+mod inherit;
 mod peer;
 mod proxy_protocol;
 mod relay;
@@ -23,3 +24,4 @@ mod tcp;
 mod worker;
 
 pub use gateway::{DrainError, Gateway, StartError};
+pub use inherit::{Inheritance, InheritedListener, Remembered};

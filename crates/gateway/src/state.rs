@@ -137,6 +137,8 @@ pub struct Endpoint {
     health: AtomicU8,
     /// Ejected by passive checks.
     pub ejected: AtomicBool,
+    /// Until when it is ejected, in nanoseconds of the process's clock.
+    pub ejected_until: AtomicU64,
     /// Drained by an operator ([`Self::drain_configured`] comes on top).
     pub drained: AtomicBool,
     /// Why it is down, ejected or unresolved; empty when it is well.
@@ -174,6 +176,7 @@ impl Endpoint {
             address: spec.address,
             health: AtomicU8::new(health as u8),
             ejected: AtomicBool::new(false),
+            ejected_until: AtomicU64::new(0),
             reason: Mutex::new(String::new()),
             changed_at: Mutex::new(SystemTime::now()),
             resolved: Mutex::new(resolved),

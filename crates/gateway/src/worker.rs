@@ -9,6 +9,7 @@ pub(crate) mod table;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -56,11 +57,18 @@ pub(crate) enum Command {
     Drain { spread: Duration },
     /// Tell tunnels that the gateway leaves, and close them.
     CloseTunnels,
-    /// Stop accepting.
-    CloseListeners { done: Done },
+    /// Accept from these sockets, too.
+    Listen { sockets: Vec<(String, std::net::TcpListener)>, done: Done },
+    /// Answer with duplicates of the sockets, by their listeners' names and addresses.
+    Duplicate { answer: std::sync::mpsc::SyncSender<Duplicates> },
+    /// Stop accepting. Another process accepts from the sockets of the addresses in `handed_over`.
+    CloseListeners { handed_over: Arc<[SocketAddr]>, done: Done },
     /// Let go of everything.
     Stop,
 }
+
+/// One listener's sockets at one worker, or why they cannot be had.
+pub(crate) type Duplicates = std::io::Result<Vec<(String, SocketAddr, Vec<std::net::TcpListener>)>>;
 
 /// Says that a command was carried out.
 pub(crate) type Done = std::sync::mpsc::SyncSender<()>;
@@ -139,9 +147,21 @@ impl Worker {
                 }
                 Command::Drain { spread } => worker.drain(spread),
                 Command::CloseTunnels => worker.close_tunnels(),
-                Command::CloseListeners { done } => {
+                Command::Listen { sockets, done } => {
+                    worker.listen(sockets, &mut listening);
+                    let _told = done.try_send(());
+                }
+                Command::Duplicate { answer } => {
+                    let each = listening.iter().map(|(name, it)| Ok((name.clone(), it.bind(), it.duplicates()?)));
+                    let _told = answer.try_send(each.collect());
+                }
+                Command::CloseListeners { handed_over, done } => {
                     for (_name, listening) in listening.drain() {
-                        listening.close(&worker).await;
+                        if handed_over.contains(&listening.bind()) {
+                            listening.hand_over().await;
+                        } else {
+                            listening.close(&worker).await;
+                        }
                     }
                     let _told = done.try_send(());
                 }
@@ -175,14 +195,22 @@ impl Worker {
                 known.update(Rc::clone(listener));
             }
         }
+        *self.table.borrow_mut() = table;
+        self.listen(sockets, listening);
+    }
+
+    fn listen(
+        self: &Rc<Self>,
+        sockets: Vec<(String, std::net::TcpListener)>,
+        listening: &mut HashMap<String, listen::Listening>,
+    ) {
+        let table = Rc::clone(&self.table.borrow());
         for (name, socket) in sockets {
-            if let Some(listener) = table.listeners.get(&name)
-                && let Some(started) = listen::Listening::start(self, Rc::clone(listener), socket)
-            {
-                listening.insert(name, started);
+            if let Some(listener) = table.listeners.get(&name) {
+                let started = listening.entry(name).or_insert_with(|| listen::Listening::new(Rc::clone(listener)));
+                started.add(self, socket);
             }
         }
-        *self.table.borrow_mut() = table;
     }
 
     fn drain(&self, spread: Duration) {

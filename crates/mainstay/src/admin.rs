@@ -15,6 +15,7 @@ pub mod sampler;
 pub mod serve;
 pub mod snapshot;
 pub mod socket;
+pub mod upgrade;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -23,11 +24,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mainstay_gateway::Gateway;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
 use crate::admin::document::{Configuration, Reload, ReloadOutcome, Status};
 use crate::admin::sampler::Sampler;
 use crate::admin::socket::OwnedSocket;
+use crate::admin::upgrade::Asked;
 use crate::failure::Failure;
+use crate::run::InheritedAdmin;
 use crate::timestamp::rfc3339;
 
 /// What the admin interface speaks for.
@@ -41,11 +46,15 @@ pub struct Node {
     leaving: AtomicBool,
     reload: Mutex<Reload>,
     sampler: Mutex<Sampler>,
+    /// To the main thread; taken away once the node leaves.
+    upgrades: Mutex<Option<UnboundedSender<Asked>>>,
+    /// Whether another process answers in this one's place.
+    succeeded: watch::Sender<bool>,
 }
 
 impl Node {
-    /// A node that has just started.
-    pub fn new(name: String, file: Option<PathBuf>, gateway: Arc<Gateway>) -> Self {
+    /// A node that has just started, and where it gives upgrades that are asked for.
+    pub fn new(name: String, file: Option<PathBuf>, gateway: Arc<Gateway>, upgrades: UnboundedSender<Asked>) -> Self {
         Self {
             name,
             file,
@@ -55,6 +64,8 @@ impl Node {
             leaving: AtomicBool::new(false),
             reload: Mutex::default(),
             sampler: Mutex::default(),
+            upgrades: Mutex::new(Some(upgrades)),
+            succeeded: watch::Sender::new(false),
         }
     }
 
@@ -66,6 +77,23 @@ impl Node {
     /// From here on the node is not ready.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
+        lock(&self.upgrades).take();
+    }
+
+    /// From here on another process answers those who ask; whoever has asked already gets an answer from this one.
+    pub fn succeed(&self) {
+        self.succeeded.send_replace(true);
+    }
+
+    /// Passes on that an upgrade is asked for.
+    ///
+    /// # Errors
+    /// If the node leaves.
+    pub fn ask_upgrade(&self, asked: Asked) -> Result<(), Asked> {
+        match &*lock(&self.upgrades) {
+            Some(upgrades) => upgrades.send(asked).map_err(|error| error.0),
+            None => Err(asked),
+        }
     }
 
     /// Records how a reload went; no problems means that it was applied.
@@ -145,13 +173,19 @@ pub struct Bound {
     pub unix: Option<OwnedSocket>,
 }
 
-/// Binds what is asked for.
+/// Binds what is asked for and not inherited.
 ///
 /// # Errors
 /// If an address is taken or cannot be had; the failure says which key or flag to change.
-pub fn bind(tcp: Option<SocketAddr>, unix: Option<PathBuf>) -> Result<Bound, Failure> {
-    let tcp = tcp.map(bind_tcp).transpose()?;
-    let unix = unix.map(OwnedSocket::bind).transpose()?;
+pub fn bind(tcp: Option<SocketAddr>, unix: Option<PathBuf>, inherited: InheritedAdmin) -> Result<Bound, Failure> {
+    let tcp = match inherited.tcp {
+        Some(socket) => Some(socket),
+        None => tcp.map(bind_tcp).transpose()?,
+    };
+    let unix = match inherited.unix.and_then(|(path, listener)| OwnedSocket::adopt(path, listener)) {
+        Some(socket) => Some(socket),
+        None => unix.map(OwnedSocket::bind).transpose()?,
+    };
     Ok(Bound { tcp, unix })
 }
 

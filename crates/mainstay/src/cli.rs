@@ -1,12 +1,14 @@
 //! The command line: what can be asked, and which module answers.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{demo, drain, explain, logging, run, status};
+use crate::run::Predecessor;
+use crate::{demo, drain, explain, logging, run, status, upgrade};
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
 #[derive(Debug, Parser)]
@@ -52,6 +54,9 @@ enum Command {
     /// Stop sending new requests to one endpoint of a running node
     #[command(after_help = DRAIN_HELP)]
     Drain(drain::DrainArgs),
+    /// Let a new process take over from a running node, without losing a connection
+    #[command(after_help = UPGRADE_HELP)]
+    Upgrade(upgrade::UpgradeArgs),
     /// Watch a gateway hide killed, hung, slow and broken endpoints, and measure what clients see of it
     #[command(after_help = DEMO_HELP)]
     Demo(demo::DemoArgs),
@@ -114,6 +119,17 @@ Examples:
   mainstay drain checkout/10.0.1.10:8080
   mainstay drain checkout/10.0.1.10:8080 --undo";
 
+const UPGRADE_HELP: &str = "\
+Install the new binary over the old one first, or name it with --binary. It must accept the configuration; then it is
+started with the same arguments, gets the listening sockets and what is known of endpoints, and once it serves the old
+process finishes its connections and leaves. If anything goes wrong before, the old process serves on as if nothing had
+happened. SIGUSR2 to the node does the same. Works only over the node's admin socket.
+
+Examples:
+  mainstay upgrade
+  mainstay upgrade --binary /opt/mainstay-0.2/mainstay --timeout 60
+  mainstay upgrade --json | jq .connections_left";
+
 const DEMO_HELP: &str = "\
 Starts a gateway and three small HTTP servers on free ports of 127.0.0.1, sends 200 requests a second through the
 gateway, and kills, hangs, slows, breaks and restarts the servers on a schedule that scales with the duration. Ends with
@@ -154,14 +170,18 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
-    logging::start(cli.log_format, cli.log_level.as_deref())?;
+    let serves = matches!(cli.command, Command::Run(_) | Command::Proxy(_));
+    let predecessor = if serves { Predecessor::find()? } else { None };
+    let terminal = predecessor.as_ref().map_or_else(|| std::io::stderr().is_terminal(), Predecessor::logs_to_terminal);
+    logging::start(cli.log_format, cli.log_level.as_deref(), terminal)?;
     match cli.command {
-        Command::Run(args) => run::run(&args.config),
-        Command::Proxy(args) => run::proxy(&args),
+        Command::Run(args) => run::run(&args.config, predecessor),
+        Command::Proxy(args) => run::proxy(&args, predecessor),
         Command::Check(args) => run::check(&args.config, args.json),
         Command::Status(args) => status::status(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Drain(args) => drain::drain(&args),
+        Command::Upgrade(args) => upgrade::upgrade(&args),
         Command::Demo(args) => demo::run(args.into()),
         Command::DemoService(args) => demo::serve(&args).map(|()| ExitCode::SUCCESS),
         Command::DemoGateway(args) => Err(demo::gateway(&args)),
@@ -181,7 +201,18 @@ mod tests {
 
     #[test]
     fn the_examples_in_the_help_parse() {
-        for help in [FIRST_STEPS, RUN_HELP, CHECK_HELP, PROXY_HELP, STATUS_HELP, EXPLAIN_HELP, DRAIN_HELP, DEMO_HELP] {
+        let helps = [
+            FIRST_STEPS,
+            RUN_HELP,
+            CHECK_HELP,
+            PROXY_HELP,
+            STATUS_HELP,
+            EXPLAIN_HELP,
+            DRAIN_HELP,
+            UPGRADE_HELP,
+            DEMO_HELP,
+        ];
+        for help in helps {
             for line in help.lines().filter(|line| line.starts_with("  mainstay ")) {
                 let words = line.split('|').next().unwrap_or_default().trim();
                 // A remark stands after at least three spaces.

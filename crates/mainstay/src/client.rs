@@ -115,27 +115,70 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
+/// Asks a node that answers with one line of JSON after another, and gives each to `heed`.
+///
+/// # Errors
+/// If the node does not answer or breaks off or refuses, or `heed` fails.
+pub fn follow<T: DeserializeOwned>(
+    place: &Place,
+    path: &str,
+    sent: String,
+    limit: Duration,
+    mut heed: impl FnMut(T) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut heeded = Ok(());
+    let mut line = Vec::new();
+    let each = |data: Bytes| {
+        line.extend_from_slice(&data);
+        while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+            let event: Vec<u8> = line.drain(..=end).collect();
+            if let (Ok(event), true) = (serde_json::from_slice(&event), heeded.is_ok()) {
+                heeded = heed(event);
+            }
+        }
+    };
+    match ask_with(place, Method::POST, path, Some(sent), limit, each) {
+        Ok(()) => heeded,
+        Err(Unanswered::Failed(failure)) => Err(failure),
+        Err(Unanswered::Unreachable(error)) => Err(unreachable_failure(&[format!("{place} ({})", reason(&error))])),
+    }
+}
+
 fn ask_one(place: &Place, method: Method, path: &str, sent: Option<String>) -> Result<Bytes, Unanswered> {
+    let mut answer = Vec::new();
+    ask_with(place, method, path, sent, TIMEOUT, |data| answer.extend_from_slice(&data))?;
+    Ok(answer.into())
+}
+
+/// Gives each part of a successful answer to `each`.
+fn ask_with(
+    place: &Place,
+    method: Method,
+    path: &str,
+    sent: Option<String>,
+    limit: Duration,
+    each: impl FnMut(Bytes),
+) -> Result<(), Unanswered> {
     let exchange = async {
         match place {
             Place::Socket(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(Unanswered::Unreachable)?;
-                exchange(stream, "localhost", method, path, sent).await.map_err(|why| failed(place, why))
+                exchange(stream, "localhost", method, path, sent, each).await.map_err(|why| failed(place, why))
             }
             Place::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(Unanswered::Unreachable)?;
-                exchange(stream, address, method, path, sent).await.map_err(|why| failed(place, why))
+                exchange(stream, address, method, path, sent, each).await.map_err(|why| failed(place, why))
             }
         }
     };
-    let bounded = async { tokio::time::timeout(TIMEOUT, exchange).await };
-    let late = || failed(place, format!("no answer within {} s", TIMEOUT.as_secs()));
+    let bounded = async { tokio::time::timeout(limit, exchange).await };
+    let late = || failed(place, format!("no answer within {} s", limit.as_secs()));
     let (status, answer) = match thread::run_here(bounded) {
         Ok(answered) => answered.map_err(|_elapsed| late())??,
         Err(error) => return Err(failed(place, error.to_string())),
     };
     if status.is_success() {
-        return Ok(answer);
+        return Ok(());
     }
     let refusal = serde_json::from_slice(&answer).unwrap_or_else(|_no_json| ErrorAnswer {
         error: format!("{place} answered {status}: it does not seem to be a mainstay node"),
@@ -158,6 +201,7 @@ async fn exchange<S>(
     method: Method,
     path: &str,
     sent: Option<String>,
+    mut each: impl FnMut(Bytes),
 ) -> Result<(StatusCode, Bytes), String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -175,7 +219,16 @@ where
     let exchange = async move {
         let response = sender.send_request(request).await.map_err(|error| text(&error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let mut body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+        if status.is_success() {
+            while let Some(frame) = body.frame().await {
+                if let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() {
+                    each(data);
+                }
+            }
+            return Ok((status, Bytes::new()));
+        }
+        let body = body.collect().await;
         Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
     };
     // The connection moves the bytes and ends once the sender is gone; its error shows in the exchange as well.

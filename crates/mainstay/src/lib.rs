@@ -14,3 +14,4 @@ pub mod output;
 pub mod run;
 pub mod status;
 pub mod timestamp;
+pub mod upgrade;

@@ -1,7 +1,5 @@
 //! The operational log: what the process does (start, reload, health changes, drains, shutdown), on standard error.
 
-use std::io::IsTerminal;
-
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -18,18 +16,17 @@ pub enum Format {
 /// Where the level comes from if the command line does not say.
 pub const LEVEL_VARIABLE: &str = "MAINSTAY_LOG";
 
-/// Starts the log. A second call (tests) changes nothing.
+/// Starts the log, which people read if it goes to a terminal. A second call (tests) changes nothing.
 ///
 /// # Errors
 /// If the level cannot be understood.
-pub fn start(format: Option<Format>, level: Option<&str>) -> Result<(), Failure> {
+pub fn start(format: Option<Format>, level: Option<&str>, terminal: bool) -> Result<(), Failure> {
     let from_environment = std::env::var(LEVEL_VARIABLE).ok().filter(|level| !level.is_empty());
     let level = level.map(str::to_owned).or(from_environment).unwrap_or_else(|| "info".to_owned());
     let filter = EnvFilter::try_new(&level).map_err(|error| {
         Failure::usage(format!("log level `{level}`: {error}"))
             .hint("use error, warn, info, debug, trace or off, or parts such as `info,mainstay_gateway=debug`")
     })?;
-    let terminal = std::io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { Format::Text } else { Format::Json });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {

@@ -1,24 +1,45 @@
 //! `mainstay run`, `mainstay proxy` and `mainstay check`: from a configuration to a serving node and out again.
 
+mod handover;
+mod last_words;
+mod notify;
+mod predecessor;
+mod program;
 mod reload;
+mod successor;
+mod trial;
+mod upgrading;
 mod watched;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
-use mainstay_gateway::{Gateway, StartError};
+use mainstay_gateway::{Gateway, Inheritance, StartError};
 use mainstay_runtime::signal::{Signal, Signals};
 use mainstay_runtime::thread;
 use mainstay_runtime::watch::Files;
+use rustix::process::{Pid, kill_process};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-use crate::admin::{self, Node, serve};
+use crate::admin::socket::OwnedSocket;
+use crate::admin::{self, Bound, Node, serve};
 use crate::config::{self, Config, Problem};
 use crate::failure::{Failure, chain};
 use crate::run::reload::Reloader;
+use crate::run::successor::Successor;
+use crate::run::upgrading::{Ended, Upgrader};
+use crate::upgrade::event::{Done, Event};
 use crate::{limits, output};
+
+pub use self::predecessor::{InheritedAdmin, Predecessor};
+
+/// The last step of an upgrade reaches who asked within this time, or they do not read.
+const LAST_STEP: Duration = Duration::from_secs(1);
 
 /// Arguments of `mainstay proxy`.
 #[derive(Debug, Args)]
@@ -46,22 +67,22 @@ pub struct ProxyArgs {
     admin_socket: Option<String>,
 }
 
-/// Serves a configuration file until a signal ends it.
+/// Serves a configuration file until a signal ends it or another process takes over. `predecessor` hands over to this one.
 ///
 /// # Errors
 /// If the file is wrong, or something that it asks for cannot be had.
-pub fn run(file: &Path) -> Result<ExitCode, Failure> {
+pub fn run(file: &Path, predecessor: Option<Predecessor>) -> Result<ExitCode, Failure> {
     match config::load(file) {
-        Ok(config) => serve(config, Some(file.to_owned())),
+        Ok(config) => serve(config, Some(file.to_owned()), predecessor),
         Err(problems) => Err(refused(file, problems)),
     }
 }
 
-/// Serves what the command line describes until a signal ends it.
+/// Serves what the command line describes, as [`run`] does a file.
 ///
 /// # Errors
 /// If the arguments are wrong, or something that they ask for cannot be had.
-pub fn proxy(args: &ProxyArgs) -> Result<ExitCode, Failure> {
+pub fn proxy(args: &ProxyArgs, predecessor: Option<Predecessor>) -> Result<ExitCode, Failure> {
     let arguments = config::Arguments {
         listen: &args.listen,
         endpoints: &args.endpoints,
@@ -72,7 +93,7 @@ pub fn proxy(args: &ProxyArgs) -> Result<ExitCode, Failure> {
         access_log: args.access_log.as_deref(),
     };
     match config::proxy(&arguments) {
-        Ok(config) => serve(config, None),
+        Ok(config) => serve(config, None, predecessor),
         Err(problems) => Err(Failure::usage(described(&problems))),
     }
 }
@@ -99,17 +120,31 @@ fn described(problems: &[Problem]) -> String {
     problems.iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("\n  ")
 }
 
-fn serve(config: Config, file: Option<PathBuf>) -> Result<ExitCode, Failure> {
-    match thread::run_here(live(config, file)) {
+fn serve(config: Config, file: Option<PathBuf>, predecessor: Option<Predecessor>) -> Result<ExitCode, Failure> {
+    match thread::run_here(live(config, file, predecessor)) {
         Ok(result) => result,
         Err(error) => Err(Failure::new(format!("cannot start: {error}"))),
     }
 }
 
+/// A node that serves, and what it is told from.
+struct Life {
+    node: Arc<Node>,
+    bound: Bound,
+    signals: Signals,
+    files: Files,
+    reloader: Reloader,
+    upgrader: Upgrader,
+}
+
 /// The life of a node, on the main thread.
-async fn live(config: Config, file: Option<PathBuf>) -> Result<ExitCode, Failure> {
+async fn live(
+    config: Config,
+    file: Option<PathBuf>,
+    mut predecessor: Option<Predecessor>,
+) -> Result<ExitCode, Failure> {
     // Caught first: a signal that comes while the node starts is then obeyed once it has.
-    let mut signals = Signals::catch().map_err(|error| Failure::new(format!("cannot catch signals: {error}")))?;
+    let signals = Signals::catch().map_err(|error| Failure::new(format!("cannot catch signals: {error}")))?;
     match limits::raise_open_files() {
         Ok(limit) => tracing::debug!(limit, "open files"),
         Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
@@ -117,35 +152,100 @@ async fn live(config: Config, file: Option<PathBuf>) -> Result<ExitCode, Failure
     for warning in &config.warnings {
         tracing::warn!(problem = %warning, "configuration");
     }
-    let mut bound = admin::bind(config.admin, config.admin_socket.clone())?;
-    let admin_address = bound.tcp.as_ref().and_then(|listener| listener.local_addr().ok());
-    let mut files = Files::watch(watched::files(file.as_deref(), &config.spec));
-    let gateway = start(&config)?;
-    let node = Arc::new(Node::new(config.spec.node.name.clone(), file.clone(), gateway));
-    serve::start(&node, &mut bound).map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
-    announce(&node, &config, admin_address, bound.unix.as_ref().map(|socket| socket.path()));
-    let mut reloader = Reloader::new(node.clone(), file, config);
-    loop {
-        tokio::select! {
-            biased;
-            signal = signals.next() => match signal {
-                Signal::HangUp => {
-                    node.gateway().reopen_access_log();
-                    reloader.reload(&mut files, "SIGHUP", true);
+    let admin = predecessor.as_mut().map(|it| it.admin(&config)).unwrap_or_default();
+    let inheritance = predecessor.as_mut().map(Predecessor::inheritance).unwrap_or_default();
+    let ready = predecessor::ready(&inheritance, &admin, &config);
+    let mut bound = admin::bind(config.admin, config.admin_socket.clone(), admin)?;
+    let files = Files::watch(watched::files(file.as_deref(), &config.spec));
+    let gateway = prepare(&config, inheritance)?;
+    if let Some(predecessor) = &mut predecessor {
+        predecessor.await_word(&gateway, ready).await?;
+        if let Some(socket) = &mut bound.unix {
+            socket.own();
+        }
+    }
+    gateway.open();
+    let (ask, asked) = unbounded_channel();
+    let node = Arc::new(Node::new(config.spec.node.name.clone(), file.clone(), gateway, ask));
+    serve::start(&node, &bound).map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
+    announce(&node, &config, &bound);
+    match predecessor {
+        Some(predecessor) => predecessor.serving(),
+        None => notify::ready(),
+    }
+    let upgrader = Upgrader::new(node.clone(), file.clone(), asked);
+    let reloader = Reloader::new(node.clone(), file, config);
+    Ok(Life { node, bound, signals, files, reloader, upgrader }.run().await)
+}
+
+impl Life {
+    async fn run(mut self) -> ExitCode {
+        loop {
+            tokio::select! {
+                biased;
+                signal = self.signals.next() => match signal {
+                    Signal::HangUp if self.upgrader.is_running() => self.upgrader.hung_up(),
+                    Signal::HangUp => self.hang_up(),
+                    Signal::Upgrade => self.upgrader.signalled(&self.bound),
+                    Signal::Terminate | Signal::Interrupt => {
+                        // A process that was about to take over ends with this.
+                        drop(self.upgrader);
+                        tracing::info!(signal = signal.name(), "leaving; a second signal ends the process at once");
+                        notify::stopping();
+                        return leave(&self.node, None, &mut self.signals).await;
+                    }
+                },
+                ended = self.upgrader.next(&self.bound) => match ended {
+                    Ended::Failed { hung_up: true } => self.hang_up(),
+                    Ended::Failed { hung_up: false } => {}
+                    Ended::Succeeded { successor, steps, hung_up } => {
+                        return self.hand_over(successor, steps, hung_up).await;
+                    }
+                },
+                changed = self.files.changed(), if !self.upgrader.is_running() => {
+                    let names: Vec<String> = changed.iter().map(|path| path.display().to_string()).collect();
+                    let only_configuration = changed.iter().all(|path| self.reloader.is_configuration(path));
+                    let cause = format!("changed: {}", names.join(", "));
+                    self.reloader.reload(&mut self.files, &cause, !only_configuration);
                 }
-                Signal::Terminate | Signal::Interrupt => return Ok(leave(&node, signal, &mut signals).await),
-            },
-            changed = files.changed() => {
-                let names: Vec<String> = changed.iter().map(|path| path.display().to_string()).collect();
-                let only_configuration = changed.iter().all(|path| reloader.is_configuration(path));
-                reloader.reload(&mut files, &format!("changed: {}", names.join(", ")), !only_configuration);
             }
         }
     }
+
+    fn hang_up(&mut self) {
+        self.node.gateway().reopen_access_log();
+        self.reloader.reload(&mut self.files, "SIGHUP", true);
+    }
+
+    /// Leaves what is left to do to the process that serves already.
+    async fn hand_over(mut self, successor: Successor, steps: UnboundedSender<Event>, hung_up: bool) -> ExitCode {
+        self.node.succeed();
+        if let (Some(socket), true) = (self.bound.unix.take(), successor.admin_socket) {
+            socket.disown();
+        }
+        notify::handed_over(successor.pid);
+        if let (true, Some(pid)) = (hung_up, i32::try_from(successor.pid).ok().and_then(Pid::from_raw)) {
+            // It has just said that it serves; if it is gone all the same, there is nothing to reload.
+            let _gone = kill_process(pid, rustix::process::Signal::HUP);
+        }
+        tracing::info!(to = successor.pid, version = successor.version, "handed over; finishing connections");
+        let done = Done {
+            old_pid: std::process::id(),
+            old_version: env!("CARGO_PKG_VERSION").to_owned(),
+            new_pid: successor.pid,
+            new_version: successor.version,
+            connections_left: self.node.gateway().open_connections() as u64,
+            deadline_seconds: self.reloader.deadline().as_secs(),
+        };
+        // Who asked may have gone away. If not, the answer is on its way before this process may be.
+        let _told = steps.send(Event::Done(done));
+        let _read = tokio::time::timeout(LAST_STEP, steps.closed()).await;
+        leave(&self.node, Some(successor.taken), &mut self.signals).await
+    }
 }
 
-fn start(config: &Config) -> Result<Arc<Gateway>, Failure> {
-    Gateway::start(config.spec.clone()).map_err(|error| {
+fn prepare(config: &Config, inheritance: Inheritance) -> Result<Arc<Gateway>, Failure> {
+    Gateway::prepare(config.spec.clone(), inheritance).map_err(|error| {
         let failure = Failure::from_error(&error);
         match &error {
             StartError::Bind { hint, .. } => failure.hint(hint),
@@ -158,7 +258,9 @@ fn start(config: &Config) -> Result<Arc<Gateway>, Failure> {
     })
 }
 
-fn announce(node: &Node, config: &Config, admin: Option<std::net::SocketAddr>, socket: Option<&Path>) {
+fn announce(node: &Node, config: &Config, bound: &Bound) {
+    let admin = bound.tcp.as_ref().and_then(|listener| listener.local_addr().ok());
+    let socket = bound.unix.as_ref().map(OwnedSocket::path);
     let state = node.gateway().state();
     let listeners: Vec<String> =
         state.listeners.iter().map(|listener| format!("{}={}", listener.spec.name, listener.spec.bind)).collect();
@@ -176,15 +278,18 @@ fn announce(node: &Node, config: &Config, admin: Option<std::net::SocketAddr>, s
     );
 }
 
-/// Leaves in phases. A second signal means that somebody has lost patience.
-async fn leave(node: &Arc<Node>, signal: Signal, signals: &mut Signals) -> ExitCode {
-    tracing::info!(signal = signal.name(), "leaving; a second signal ends the process at once");
+/// Leaves in phases; faster if another process has taken sockets over. A further signal means that somebody has lost
+/// patience.
+async fn leave(node: &Arc<Node>, handed_over: Option<Vec<SocketAddr>>, signals: &mut Signals) -> ExitCode {
     node.leave();
     let (done, mut finished) = oneshot::channel();
     let gateway = node.gateway().clone();
     let worker = thread::spawn_blocking_thread("shutdown", move || {
         // The receiver is gone only if the process is on its way out already.
-        let _receiver = done.send(gateway.shutdown());
+        let _receiver = done.send(match handed_over {
+            Some(addresses) => gateway.shutdown_after_hand_over(addresses),
+            None => gateway.shutdown(),
+        });
     });
     if let Err(error) = worker {
         tracing::error!(%error, "cannot drain");
@@ -204,9 +309,11 @@ async fn leave(node: &Arc<Node>, signal: Signal, signals: &mut Signals) -> ExitC
                 }
             },
             signal = signals.next() => match signal {
-                Signal::HangUp => tracing::warn!("SIGHUP is ignored while shutting down"),
+                Signal::HangUp | Signal::Upgrade => {
+                    tracing::warn!(signal = signal.name(), "this signal is ignored while shutting down");
+                }
                 Signal::Terminate | Signal::Interrupt => {
-                    tracing::warn!(signal = signal.name(), "second signal: leaving at once");
+                    tracing::warn!(signal = signal.name(), "a further signal: leaving at once");
                     return ExitCode::FAILURE;
                 }
             }

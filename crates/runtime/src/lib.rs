@@ -2,6 +2,7 @@
 //! the protocol itself. This is the one crate that starts threads and tasks, so that each has an owner and a way to end.
 
 pub mod clock;
+pub mod descriptors;
 pub mod names;
 pub mod signal;
 pub mod socket;

@@ -13,6 +13,8 @@ pub enum Signal {
     Interrupt,
     /// SIGHUP: load the configuration again, reopen logs.
     HangUp,
+    /// SIGUSR2: hand over to a new process.
+    Upgrade,
 }
 
 impl Signal {
@@ -22,6 +24,7 @@ impl Signal {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
             Self::HangUp => "SIGHUP",
+            Self::Upgrade => "SIGUSR2",
         }
     }
 }
@@ -32,6 +35,7 @@ pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hang_up: tokio::signal::unix::Signal,
+    upgrade: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -44,6 +48,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -54,6 +59,7 @@ impl Signals {
             Some(()) = self.terminate.recv() => Signal::Terminate,
             Some(()) = self.interrupt.recv() => Signal::Interrupt,
             Some(()) = self.hang_up.recv() => Signal::HangUp,
+            Some(()) = self.upgrade.recv() => Signal::Upgrade,
             else => std::future::pending().await,
         }
     }
@@ -67,9 +73,12 @@ mod tests {
     fn signals_arrive() {
         crate::thread::run_here(async {
             let mut signals = Signals::catch().unwrap();
-            for (number, expected) in
-                [("-HUP", Signal::HangUp), ("-TERM", Signal::Terminate), ("-INT", Signal::Interrupt)]
-            {
+            for (number, expected) in [
+                ("-HUP", Signal::HangUp),
+                ("-TERM", Signal::Terminate),
+                ("-INT", Signal::Interrupt),
+                ("-USR2", Signal::Upgrade),
+            ] {
                 let status = tokio::process::Command::new("kill")
                     .args([number, &std::process::id().to_string()])
                     .status()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
-use crate::process::Process;
+use crate::process::{Process, Stranger};
 use crate::wire::{self, Response};
 use crate::{address, eventually, tools};
 
@@ -30,6 +30,7 @@ pub fn built(name: &str) -> PathBuf {
 pub struct Mainstay {
     // Dropped in this order: the process shows its last words from a file in the directory.
     process: Process,
+    successors: Vec<Stranger>,
     dir: tempfile::TempDir,
     admin: SocketAddr,
     node: String,
@@ -85,7 +86,7 @@ impl Mainstay {
         command.arg("run").arg("-c").arg(dir.path().join("mainstay.toml")).env("DIR", dir.path());
         let stdout = File::create(dir.path().join("stdout")).expect("a file for standard output");
         let process = Process::start("mainstay", dir.path(), &mut command, Some(stdout));
-        Self { dir, admin, node, process }
+        Self { dir, admin, node, process, successors: Vec::new() }
     }
 
     /// Waits until `/ready` answers 200.
@@ -202,6 +203,36 @@ impl Mainstay {
     pub fn terminate(&mut self, limit: Duration) -> ExitStatus {
         self.process.signal(libc::SIGTERM);
         self.process.wait(limit).unwrap_or_else(|| panic!("no exit within {limit:?} after SIGTERM"))
+    }
+
+    /// `mainstay upgrade`, which must succeed. From here on the new process is ended with the test, too.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn upgrade(&mut self, arguments: &[&str]) -> serde_json::Value {
+        let output = self.command(&[&["upgrade", "--json"], arguments].concat());
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "not upgraded: {told}\n{}", self.stderr());
+        let done: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the result is JSON");
+        self.adopt(&done["new_pid"]);
+        done
+    }
+
+    /// The process with this id is ended with the test.
+    ///
+    /// # Panics
+    /// If it is no id.
+    pub fn adopt(&mut self, pid: &serde_json::Value) {
+        let pid = pid.as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a process id");
+        self.successors.push(Stranger::new(pid));
+    }
+
+    /// The process that serves after the last upgrade.
+    ///
+    /// # Panics
+    /// If there was none.
+    pub fn successor(&self) -> &Stranger {
+        self.successors.last().expect("an upgrade")
     }
 
     /// Runs a subcommand that talks to this gateway over its socket.

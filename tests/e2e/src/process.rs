@@ -121,6 +121,45 @@ impl Process {
     }
 }
 
+/// A process that another one has started, known by its id. Dropping it kills it.
+#[derive(Debug)]
+pub struct Stranger {
+    pid: u32,
+}
+
+impl Stranger {
+    /// The process with this id.
+    pub fn new(pid: u32) -> Self {
+        Self { pid }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether it runs. One that has ended and was not waited for does not.
+    pub fn is_running(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.contains("(mainstay)") && !stat.contains(") Z ")
+    }
+
+    /// Sends a signal, if it runs.
+    pub fn signal(&self, signal: i32) {
+        if self.is_running() {
+            let pid = libc::pid_t::try_from(self.pid).expect("a process id");
+            // SAFETY: a plain system call. The process was seen a moment ago under a name that only our own ones have.
+            unsafe { libc::kill(pid, signal) };
+        }
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.signal(libc::SIGKILL);
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();

@@ -101,3 +101,14 @@ fn even_endless_policies_have_an_end() {
     trip(&mut machine, seconds(0), 0);
     assert_eq!(machine.deadline(), Some(Moment::ZERO.after(LONGEST)));
 }
+
+#[test]
+fn an_ejection_goes_on_where_another_machine_left_it() {
+    let mut machine = Machine::new(POLICY, 2);
+    machine.resume(seconds(3), 1, seconds(7));
+    machine.resume(seconds(3), 9, seconds(7));
+    assert_eq!(machine.deadline(), Some(seconds(7)));
+    assert_eq!(trip(&mut machine, seconds(4), 0), [], "it counts against the share");
+    assert_eq!(wait(&mut machine, seconds(7)), [Output::Restore { endpoint: 1 }]);
+    assert_eq!(trip(&mut machine, seconds(8), 0), [Output::Eject { endpoint: 0, until: seconds(18) }]);
+}

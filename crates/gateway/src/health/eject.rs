@@ -32,7 +32,26 @@ impl Ejector {
         }
         ejector.machine = service.spec.outlier.map(|policy| Machine::new(policy, ejector.members.len()));
         ejector.replay(now);
+        ejector.inherit(now);
         ejector
+    }
+
+    /// Goes on with ejections by another process, of which the endpoints tell and the members do not know yet.
+    fn inherit(&mut self, now: Moment) {
+        for index in 0..self.members.len() {
+            let member = &self.members[index];
+            if !member.endpoint.ejected.load(Ordering::Acquire) || member.ejected_since.get().is_some() {
+                continue;
+            }
+            let until = Moment::from_nanos(member.endpoint.ejected_until.load(Ordering::Acquire));
+            match &mut self.machine {
+                Some(machine) => {
+                    machine.resume(now, index, until);
+                    member.inherit_ejection(now);
+                }
+                None => self.restore(index),
+            }
+        }
     }
 
     fn replay(&mut self, now: Moment) {
@@ -102,6 +121,7 @@ impl Ejector {
         member.endpoint.ejections.fetch_add(1, Ordering::Relaxed);
         let (service, endpoint) = (&self.service.spec.name, &member.endpoint.name);
         tracing::warn!(service, endpoint, from = "serving", to = "ejected", reason, "endpoint is ejected");
+        member.endpoint.ejected_until.store(until.as_nanos(), Ordering::Release);
         member.set_ejected(Some(now), Some(reason));
     }
 

@@ -265,6 +265,13 @@ impl Member {
         self.explain(|why| why.ejection = reason);
     }
 
+    /// Goes on with the ejection by another process, whose reason the endpoint tells.
+    pub(super) fn inherit_ejection(&self, now: Moment) {
+        self.ejected_since.set(Some(now));
+        let reason = lock(&self.endpoint.reason).clone();
+        self.explain(|why| why.ejection = Some(reason));
+    }
+
     fn raise_epoch(&self) {
         self.plan().service.epoch.fetch_add(1, Ordering::Release);
     }

@@ -32,13 +32,19 @@ impl Cell {
     }
 }
 
-/// A socket that is accepted from.
+/// A listener's sockets at this worker, which are accepted from. There is one, or more if a process with more workers
+/// handed its own over: none of them may be closed while the kernel puts connections into its queue.
 #[derive(Debug)]
 pub(crate) struct Listening {
     cell: Rc<Cell>,
-    socket: Rc<TcpListener>,
     bind: SocketAddr,
-    accepting: Task,
+    sockets: Vec<Accepting>,
+}
+
+#[derive(Debug)]
+struct Accepting {
+    socket: Rc<TcpListener>,
+    task: Task,
 }
 
 /// Pause after the system has refused to accept (no descriptors left, say); connections wait in the queue meanwhile.
@@ -49,22 +55,27 @@ const QUIET: Duration = Duration::from_millis(20);
 const EMPTYING: Duration = Duration::from_secs(1);
 
 impl Listening {
-    /// Accepts from `socket` from now on.
-    pub(crate) fn start(worker: &Rc<Worker>, listener: Rc<Listener>, socket: std::net::TcpListener) -> Option<Self> {
+    /// A listener that accepts from nothing yet.
+    pub(crate) fn new(listener: Rc<Listener>) -> Self {
         let bind = listener.state.spec.bind;
+        Self { cell: Rc::new(Cell(RefCell::new(listener))), bind, sockets: Vec::new() }
+    }
+
+    /// Accepts from `socket` from now on.
+    pub(crate) fn add(&mut self, worker: &Rc<Worker>, socket: std::net::TcpListener) {
         // Inherited by every accepted socket, which saves each a system call.
         let _best_effort = (socket::set_nodelay(&socket), socket::acknowledge_with_answer(&socket));
-        let socket = match TcpListener::from_std(socket) {
-            Ok(socket) => Rc::new(socket),
-            Err(error) => {
-                tracing::error!(listener = listener.state.spec.name, %error, "cannot listen");
-                return None;
+        match TcpListener::from_std(socket) {
+            Ok(socket) => {
+                let socket = Rc::new(socket);
+                let accepting = accept(Rc::clone(worker), Rc::clone(&self.cell), Rc::clone(&socket));
+                let task = task::spawn_local(Kind::Listener, accepting);
+                self.sockets.push(Accepting { socket, task });
             }
-        };
-        let cell = Rc::new(Cell(RefCell::new(listener)));
-        let accepting =
-            task::spawn_local(Kind::Listener, accept(Rc::clone(worker), Rc::clone(&cell), Rc::clone(&socket)));
-        Some(Self { cell, socket, bind, accepting })
+            Err(error) => {
+                tracing::error!(listener = self.cell.current().state.spec.name, %error, "cannot listen");
+            }
+        }
     }
 
     pub(crate) const fn bind(&self) -> SocketAddr {
@@ -76,19 +87,35 @@ impl Listening {
         *self.cell.0.borrow_mut() = listener;
     }
 
+    /// The sockets once more, for another process to accept from.
+    pub(crate) fn duplicates(&self) -> std::io::Result<Vec<std::net::TcpListener>> {
+        let duplicate = |it: &Accepting| Ok(socket2::SockRef::from(&*it.socket).try_clone()?.into());
+        self.sockets.iter().map(duplicate).collect()
+    }
+
+    /// Stops accepting and leaves the queue to the process that holds the sockets as well.
+    pub(crate) async fn hand_over(self) {
+        for Accepting { task, .. } in self.sockets {
+            task.abort();
+            let _aborted = task.await;
+        }
+    }
+
     /// Stops accepting. What the kernel has queued is taken first: closing the socket would reset it.
     pub(crate) async fn close(self, worker: &Rc<Worker>) {
-        self.accepting.abort();
-        // The task holds the socket open until it is gone.
-        let _aborted = self.accepting.await;
-        if let Ok(socket) = socket2::SockRef::from(&*self.socket).try_clone() {
-            let _best_effort = socket::stop_listening_softly(&socket.into());
-        }
-        let until = worker.clock.now().after(EMPTYING);
-        while worker.clock.now() < until
-            && let Ok(Ok((stream, peer))) = tokio::time::timeout(QUIET, self.socket.accept()).await
-        {
-            admit(worker, &self.cell, stream, peer);
+        for Accepting { socket, task } in self.sockets {
+            task.abort();
+            // The task holds the socket open until it is gone.
+            let _aborted = task.await;
+            if let Ok(socket) = socket2::SockRef::from(&*socket).try_clone() {
+                let _best_effort = socket::stop_listening_softly(&socket.into());
+            }
+            let until = worker.clock.now().after(EMPTYING);
+            while worker.clock.now() < until
+                && let Ok(Ok((stream, peer))) = tokio::time::timeout(QUIET, socket.accept()).await
+            {
+                admit(worker, &self.cell, stream, peer);
+            }
         }
     }
 }

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::guard::{self, Origin};
-use crate::admin::{Node, explanation, metrics};
+use crate::admin::{Node, explanation, metrics, upgrade};
 
 /// Bytes of a request's body, at most.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How a request reached the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +69,9 @@ pub struct ErrorAnswer {
 
 /// The endpoints, as seen through `door`.
 pub fn router(node: Arc<Node>, door: Door) -> Router {
-    let drains = match door {
-        Door::Unix => post(drain),
-        Door::Tcp(_) => post(drain_refused),
+    let (drains, upgrades) = match door {
+        Door::Unix => (post(drain), post(upgrade::upgrade)),
+        Door::Tcp(_) => (post(drain_refused), post(upgrade::upgrade_refused)),
     };
     Router::new()
         .route("/", get(index))
@@ -81,6 +81,7 @@ pub fn router(node: Arc<Node>, door: Door) -> Router {
         .route("/api/status", get(status))
         .route("/api/drain", drains)
         .route("/api/requests/{*id}", get(explain))
+        .route("/api/upgrade", upgrades)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(move |request: Request, next: Next| admit(door, request, next)))
@@ -114,7 +115,8 @@ async fn index() -> &'static str {
      GET  /metrics     OpenMetrics\n\
      GET  /api/status  everything as JSON (`mainstay status` prints it)\n\
      GET  /api/requests/ID  what became of a recent request and why (`mainstay explain ID` prints it)\n\
-     POST /api/drain   over the unix socket only (`mainstay drain SERVICE/ENDPOINT`)\n"
+     POST /api/drain   over the unix socket only (`mainstay drain SERVICE/ENDPOINT`)\n\
+     POST /api/upgrade over the unix socket only (`mainstay upgrade`)\n"
 }
 
 async fn health(Shared(node): Shared<Arc<Node>>) -> Response {
@@ -213,6 +215,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()), None)
 }
 
-fn error(status: StatusCode, error: String, hint: Option<String>) -> Response {
+pub(super) fn error(status: StatusCode, error: String, hint: Option<String>) -> Response {
     (status, Json(ErrorAnswer { error, hint })).into_response()
 }

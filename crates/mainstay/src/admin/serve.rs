@@ -29,8 +29,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// If the system refuses the thread.
-pub fn start(node: &Arc<Node>, bound: &mut Bound) -> io::Result<()> {
-    let tcp = bound.tcp.take();
+pub fn start(node: &Arc<Node>, bound: &Bound) -> io::Result<()> {
+    let tcp = bound.tcp.as_ref().map(|socket| socket.try_clone()).transpose()?;
     let unix = bound.unix.as_ref().map(|socket| socket.listener()).transpose()?;
     if tcp.is_none() && unix.is_none() {
         return Ok(());
@@ -59,7 +59,7 @@ async fn serve_tcp(node: Arc<Node>, listener: std::net::TcpListener) {
     match bound {
         Ok((address, listener)) => {
             let accept = async || listener.accept().await.map(|(stream, _peer)| stream);
-            accept_all(router(node, Door::Tcp(address)), accept).await;
+            accept_all(router(node.clone(), Door::Tcp(address)), &node, accept).await;
         }
         Err(error) => tracing::error!(%error, "admin interface lost its TCP socket"),
     }
@@ -69,22 +69,29 @@ async fn serve_unix(node: Arc<Node>, listener: std::os::unix::net::UnixListener)
     match UnixListener::from_std(listener) {
         Ok(listener) => {
             let accept = async || listener.accept().await.map(|(stream, _peer)| stream);
-            accept_all(router(node, Door::Unix), accept).await;
+            accept_all(router(node.clone(), Door::Unix), &node, accept).await;
         }
         Err(error) => tracing::error!(%error, "admin interface lost its unix socket"),
     }
 }
 
-async fn accept_all<S>(router: Router, accept: impl AsyncFn() -> io::Result<S>)
+/// Accepts until another process does.
+async fn accept_all<S>(router: Router, node: &Node, accept: impl AsyncFn() -> io::Result<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let mut succeeded = node.succeeded.subscribe();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
         };
-        match accept().await {
+        let accepted = tokio::select! {
+            biased;
+            _succeeded = succeeded.wait_for(|succeeded| *succeeded) => return,
+            accepted = accept() => accepted,
+        };
+        match accepted {
             Ok(stream) => {
                 let router = router.clone();
                 task::spawn_local(Kind::Admin, async move {

@@ -49,6 +49,29 @@ impl OwnedSocket {
         bind_privately(&path).map_err(said)
     }
 
+    /// A socket that another process has bound and removes, until [`OwnedSocket::own`]. `None` if the file is gone or
+    /// another one, so that nobody could connect any more.
+    pub fn adopt(path: PathBuf, listener: UnixListener) -> Option<Self> {
+        let metadata = std::fs::symlink_metadata(&path).ok()?;
+        let same_path = listener.local_addr().is_ok_and(|address| {
+            // It was bound under its temporary name.
+            address.as_pathname().is_some_and(|bound| bound == path || bound == temporary_name(&path))
+        });
+        (same_path && metadata.file_type().is_socket()).then_some(Self { listener, path, identity: NOBODYS })
+    }
+
+    /// From here on the file goes with this one.
+    pub fn own(&mut self) {
+        if let Ok(metadata) = std::fs::symlink_metadata(&self.path) {
+            self.identity = (metadata.dev(), metadata.ino());
+        }
+    }
+
+    /// Leaves the file to the process that has adopted the socket.
+    pub fn disown(mut self) {
+        self.identity = NOBODYS;
+    }
+
     /// The socket, to accept on.
     ///
     /// # Errors
@@ -74,12 +97,18 @@ impl Drop for OwnedSocket {
 }
 
 const TEMPORARY_SUFFIX: &str = ".new";
+/// No file is this one.
+const NOBODYS: (u64, u64) = (u64::MAX, u64::MAX);
+
+fn temporary_name(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(TEMPORARY_SUFFIX);
+    PathBuf::from(temporary)
+}
 
 /// Binds under another name, restricts that, and only then moves it into place: at no moment may others open `path`.
 fn bind_privately(path: &Path) -> io::Result<OwnedSocket> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(TEMPORARY_SUFFIX);
-    let temporary = PathBuf::from(temporary);
+    let temporary = temporary_name(path);
     match std::fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -142,6 +171,23 @@ mod tests {
         assert!(leftover.exists());
         OwnedSocket::bind(leftover).expect("nobody answers on it");
         drop(first);
+    }
+
+    #[test]
+    fn the_file_goes_with_the_one_who_adopted_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("admin.sock");
+        let first = OwnedSocket::bind(path.clone()).expect("free");
+        let adopt = || OwnedSocket::adopt(path.clone(), first.listener().expect("a second handle")).expect("the same");
+        drop(adopt());
+        let mut second = adopt();
+        first.disown();
+        second.own();
+        UnixStream::connect(&path).expect("it is listened on");
+        let strange = UnixListener::bind(folder.path().join("other.sock")).expect("free");
+        assert!(OwnedSocket::adopt(path.clone(), strange).is_none());
+        drop(second);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mainstay_runtime::watch::Files;
 
 use crate::admin::Node;
 use crate::config::{self, Config, Severity};
-use crate::run::{said, watched};
+use crate::run::{notify, said, watched};
 
 pub(super) struct Reloader {
     node: Arc<Node>,
@@ -36,6 +37,7 @@ impl Reloader {
             tracing::info!(cause, "nothing to reload: this node runs without a configuration file");
             return;
         };
+        notify::reloading("loading the configuration");
         // Noted before reading, so that whatever is written from here on is seen as a further change.
         let watched_before = watched::files(Some(&file), &self.present.spec);
         *files = Files::watch(watched_before.clone());
@@ -53,6 +55,12 @@ impl Reloader {
         if watched_now != watched_before {
             *files = Files::watch(watched_now);
         }
+        notify::ready();
+    }
+
+    /// How long connections are drained when the node leaves.
+    pub(super) fn deadline(&self) -> Duration {
+        self.present.spec.node.shutdown.deadline
     }
 
     fn apply(&mut self, config: Config, cause: &str) {
