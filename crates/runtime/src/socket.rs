@@ -103,6 +103,14 @@ pub fn acknowledge_with_answer(listener: &impl AsFd) -> io::Result<()> {
     SockRef::from(listener).set_tcp_quickack(false)
 }
 
+/// Acknowledges at once what has come, and what comes next: a peer that sends small pieces one at a time waits for that.
+///
+/// # Errors
+/// What the system says.
+pub fn acknowledge_now(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_quickack(true)
+}
+
 /// Sends what is the last on a connection, for which the kernel waits until the end is announced: both then leave in one
 /// packet. Whoever sends this announces the end at once.
 ///

@@ -64,6 +64,18 @@ fn nginx_learns_of_each_client_over_http() {
 }
 
 #[test]
+fn a_listener_on_every_address_names_the_one_that_was_used() {
+    // The system chooses a port that is free on all addresses.
+    let anywhere = TcpListener::bind("0.0.0.0:0").and_then(|socket| socket.local_addr()).expect("a free port");
+    let (address, listen) = (free(), SocketAddr::new(free().ip(), anywhere.port()));
+    let _nginx = nginx(address);
+    let _gateway = Mainstay::start(&config(anywhere, "", &address.to_string(), "send_proxy = \"v2\""));
+    let mut wire = Wire::connect(listen);
+    let from = local_address(&mut wire);
+    assert_eq!(wire.exchange(GET).text(), format!("{from} {listen}"));
+}
+
+#[test]
 fn whom_a_trusted_proxy_names_is_the_client() {
     let (address, listen) = (free(), free());
     let _nginx = nginx(address);

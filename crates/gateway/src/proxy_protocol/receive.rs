@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use mainstay_runtime::socket;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -91,6 +92,10 @@ async fn read(stream: &mut TcpStream) -> Result<Header, Refused> {
         };
         stream.read_exact(bytes.get_mut(taken..take_to).unwrap_or_default()).await.map_err(gone)?;
         taken = take_to;
+        if seen == taken {
+            // The rest is yet to be sent, perhaps only after an acknowledgement, which waits for an answer otherwise.
+            let _best_effort = socket::acknowledge_now(stream);
+        }
         match progress {
             Progress::Complete(header, _) => return Ok(header),
             Progress::Partial if taken == bytes.len() => bytes.resize(MAX_BYTES, 0),

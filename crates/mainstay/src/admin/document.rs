@@ -97,6 +97,8 @@ pub struct ListenerStatus {
     pub accepted: u64,
     /// Handshakes that failed.
     pub tls_failures: u64,
+    /// Connections closed for want of a PROXY header; none if it expects none.
+    pub proxy_protocol_failures: Option<u64>,
     /// Requests that were refused before a route was known.
     pub rejected: u64,
 }

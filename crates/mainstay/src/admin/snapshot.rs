@@ -48,6 +48,12 @@ fn listener_status(listener: &Listener) -> ListenerStatus {
         max_connections: listener.spec.max_connections as u64,
         accepted,
         tls_failures: listener.shards.sum(|counters| counters.tls_failures.get()),
+        proxy_protocol_failures: listener.spec.proxy_protocol.as_ref().map(|_expected| {
+            listener.shards.sum(|counters| {
+                let failures = &counters.proxy_protocol;
+                failures.untrusted.get() + failures.timeouts.get() + failures.malformed.get()
+            })
+        }),
         rejected: listener.shards.sum(|counters| counters.rejected.get()),
     }
 }

@@ -1,10 +1,11 @@
 //! The files that a configuration names: whether they are there and hold what they should. Looked at by `check` (and by
 //! the gateway when it loads them), not by `parse`, which touches nothing but the text.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use mainstay_gateway::spec::{AccessLog, CertificateFiles, ClientAuth, ListenerTls, UpstreamTls};
+use mainstay_gateway::spec::{AccessLog, Address, CertificateFiles, ClientAuth, ListenerTls, UpstreamTls};
 use mainstay_runtime::tls::{self, Certificate, ClientSettings, ClientTls, ServerTls};
 
 use super::problem::Fault;
@@ -37,8 +38,20 @@ pub(super) fn check(
         }
     }
     for read in services {
+        check_sockets(reader, read);
         if let (Some(tls), Some(place)) = (&read.service.tls, &read.tls) {
             check_service(reader, tls, place);
+        }
+    }
+}
+
+/// A socket need not be there yet, but what is there in its place will never be one.
+fn check_sockets(reader: &Reader<'_>, read: &service::Read) {
+    for endpoint in &read.service.endpoints {
+        let Address::Unix(path) = &endpoint.address else { continue };
+        if std::fs::metadata(path).is_ok_and(|entry| !entry.file_type().is_socket()) {
+            let fault = Fault::new(format!("{}: this is no socket", path.display()));
+            reader.warn(&read.place, fault.hint("name the socket that the server listens on"));
         }
     }
 }

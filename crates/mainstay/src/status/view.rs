@@ -149,7 +149,8 @@ fn routes(routes: &[RouteStatus], paint: Paint) -> String {
 }
 
 fn listeners(listeners: &[ListenerStatus], paint: Paint) -> String {
-    let heading = ["LISTENER", "ADDRESS", "PROTOCOL", "CONNS", "ACCEPTED", "REJECTED", "TLS FAILURES"];
+    let heading =
+        ["LISTENER", "ADDRESS", "PROTOCOL", "CONNS", "ACCEPTED", "REJECTED", "TLS FAILURES", "PROXY FAILURES"];
     let row = |listener: &ListenerStatus| {
         vec![
             Cell::text(listener.name.as_str()),
@@ -159,6 +160,7 @@ fn listeners(listeners: &[ListenerStatus], paint: Paint) -> String {
             Cell::number(listener.accepted.to_string()),
             Cell::number(listener.rejected.to_string()),
             Cell::number(listener.tls_failures.to_string()),
+            Cell::number(listener.proxy_protocol_failures.map_or_else(|| "-".to_owned(), |count| count.to_string())),
         ]
     };
     table(&heading, &listeners.iter().map(row).collect::<Vec<_>>(), paint)

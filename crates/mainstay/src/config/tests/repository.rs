@@ -74,6 +74,16 @@ fn files_are_tried_by_check_only() {
     fs::write(folder.path().join("a.key"), pair.signing_key.serialize_pem()).expect("written");
     assert_eq!(check(&file).expect("a pair").warnings, []);
 
+    let socket = folder.path().join("app.sock");
+    fs::write(&file, text.replace("127.0.0.1:2", &format!("unix:{}", socket.display()))).expect("written");
+    assert_eq!(check(&file).expect("a server may start later").warnings, []);
+    fs::write(&socket, "").expect("written");
+    let warnings = check(&file).expect("a warning only").warnings;
+    assert!(warnings.len() == 1 && warnings[0].message.ends_with("app.sock: this is no socket"), "{warnings:#?}");
+    fs::remove_file(&socket).expect("removed");
+    let _listening = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    assert_eq!(check(&file).expect("a socket").warnings, []);
+
     let missing = check(&folder.path().join("missing.toml")).expect_err("no file");
     assert!(missing[0].to_string().contains("cannot read the file"), "{missing:#?}");
     fs::write(&file, b"a = \"\xff\"").expect("written");
