@@ -29,6 +29,9 @@ impl Default for Policy {
 pub enum Failure {
     /// No connection came to be: nothing was sent.
     Connect,
+    /// The endpoint said that it has not processed the request and never will (HTTP/2: REFUSED_STREAM, or a stream above
+    /// the last one that GOAWAY names).
+    Refused,
     /// A reused idle connection closed before any byte of a response.
     StaleConnection,
     /// A fresh connection closed or reset before any byte of a response.
@@ -100,6 +103,9 @@ pub fn refusal(policy: &Policy, situation: &Situation) -> Option<Refusal> {
     let is_retried = match situation.failure {
         // Nothing was sent, so neither the method nor the body stands in the way: what was read of it is still here.
         Failure::Connect => return None,
+        // The same, by the endpoint's word; but what was sent of the body must still be here.
+        Failure::Refused if situation.replayable => return None,
+        Failure::Refused => return Some(Refusal::NotReplayable),
         Failure::StaleConnection | Failure::Reset => true,
         Failure::Timeout => policy.on_timeout,
         Failure::Status(status) => matches!(status, 500..=599) && policy.on_5xx,
@@ -121,7 +127,7 @@ pub fn decide(policy: &Policy, situation: &Situation) -> Verdict {
     }
     match situation.failure {
         // The endpoint refused, or closed an idle connection just as it was used: no sign of trouble, hence no wait.
-        Failure::Connect | Failure::StaleConnection => Verdict::RetryNow,
+        Failure::Connect | Failure::Refused | Failure::StaleConnection => Verdict::RetryNow,
         // An endpoint that dies drops all its requests at once; the jittered wait keeps them from hitting the survivors
         // at once too.
         Failure::Reset | Failure::Timeout | Failure::Status(_) | Failure::Malformed => Verdict::RetryAfterBackoff,
@@ -140,8 +146,9 @@ mod tests {
         on_5xx: true,
         on_timeout: true,
     };
-    const FAILURES: [Failure; 6] = [
+    const FAILURES: [Failure; 7] = [
         Failure::Connect,
+        Failure::Refused,
         Failure::StaleConnection,
         Failure::Reset,
         Failure::Timeout,

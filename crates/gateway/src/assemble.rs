@@ -73,7 +73,10 @@ fn service(spec: &spec::Service, workers: usize, known: Option<&Arc<Service>>, n
         return Arc::clone(known);
     }
     // An endpoint is the same if it is reached the same way; its weight and drain may change under it.
-    let kept = known.filter(|known| known.spec.tls == spec.tls && known.spec.send_proxy == spec.send_proxy);
+    let kept = known.filter(|known| {
+        let known = &known.spec;
+        known.tls == spec.tls && known.send_proxy == spec.send_proxy && known.protocol == spec.protocol
+    });
     let endpoints = spec.endpoints.iter().map(|endpoint| {
         let same = |it: &&Arc<Endpoint>| it.address == endpoint.address;
         let Some(endpoint_known) = kept.and_then(|known| known.endpoints.iter().find(same)) else {
@@ -111,6 +114,7 @@ pub(crate) fn tls(spec: &Spec) -> Result<Tls, StartError> {
             spec::ClientAuth::Required { ca } => ClientAuth::Required(ca.clone()),
         };
         let alpn: &[&[u8]] = match &listener.protocol {
+            Protocol::Http(http) if http.http2.is_some() => &[b"h2", b"http/1.1"],
             Protocol::Http(_) => &[b"http/1.1"],
             Protocol::Tcp { .. } => &[],
         };
@@ -122,7 +126,12 @@ pub(crate) fn tls(spec: &Spec) -> Result<Tls, StartError> {
     for service in &spec.services {
         let Some(tls) = &service.tls else { continue };
         let settings = ClientSettings { verify: tls.verify, ca: tls.ca.clone(), client: tls.client.as_ref().map(pair) };
-        let client = ClientTls::load(&settings, &[b"http/1.1"]).map_err(|error| StartError::Tls {
+        let alpn: &[&[u8]] = match service.protocol {
+            spec::HttpVersion::Http1 => &[b"http/1.1"],
+            spec::HttpVersion::Http2 => &[b"h2"],
+            spec::HttpVersion::Auto => &[b"h2", b"http/1.1"],
+        };
+        let client = ClientTls::load(&settings, alpn).map_err(|error| StartError::Tls {
             place: format!("service `{}`", service.name),
             message: error.to_string(),
         })?;

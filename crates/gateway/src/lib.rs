@@ -12,6 +12,7 @@ mod gateway;
 mod health;
 mod http;
 mod http1;
+mod http2;
 mod inherit;
 mod peer;
 mod proxy_protocol;

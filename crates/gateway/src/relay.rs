@@ -58,6 +58,10 @@ pub(crate) struct Relay {
     pub(crate) retains: bool,
     /// Nothing follows on the connection that it goes to, whose end is announced at once.
     pub(crate) is_last: bool,
+    /// The sink stays open when the message has gone: a tunnel follows.
+    holds_open: bool,
+    /// Trailers that go on, where the sink takes them apart from the body.
+    trailers: Vec<u8>,
 }
 
 impl Relay {
@@ -77,6 +81,18 @@ impl Relay {
         self.floor = floor;
         self.retains = retains;
         self.is_last = false;
+        self.holds_open = false;
+        self.trailers.clear();
+    }
+
+    /// The head went another way than through here.
+    pub(crate) const fn head_is_out(&mut self) {
+        self.progress = 1;
+    }
+
+    /// Leaves the sink open after the message.
+    pub(crate) const fn hold_open(&mut self) {
+        self.holds_open = true;
     }
 
     /// Whether the whole body was read, even if not all of it was written.
@@ -111,7 +127,8 @@ impl Relay {
             self.sent = 0;
             if self.ended {
                 self.waits_for = Side::Sink;
-                std::task::ready!(to.poll_flush(cx)).map_err(RelayError::Sink)?;
+                let finished = if self.holds_open { to.poll_flush(cx) } else { to.poll_finish(cx, &self.trailers) };
+                std::task::ready!(finished).map_err(RelayError::Sink)?;
                 self.flushed = true;
                 return Poll::Ready(Ok(()));
             }
@@ -196,6 +213,12 @@ impl Relay {
             return;
         }
         self.ended = true;
+        for line in self.decoder.trailers.split_inclusive(|byte| *byte == b'\n') {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            if may_trail(name) {
+                self.trailers.extend_from_slice(line);
+            }
+        }
         if !self.chunked {
             return;
         }
@@ -203,12 +226,7 @@ impl Relay {
             self.pending.extend_from_slice(b"\r\n");
         }
         self.pending.extend_from_slice(b"0\r\n");
-        for line in self.decoder.trailers.split_inclusive(|byte| *byte == b'\n') {
-            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-            if may_trail(name) {
-                self.pending.extend_from_slice(line);
-            }
-        }
+        self.pending.extend_from_slice(&self.trailers);
         self.pending.extend_from_slice(b"\r\n");
     }
 
@@ -231,7 +249,12 @@ impl Relay {
             return Poll::Ready(Err(RelayError::SourceMalformed(Malformed)));
         }
         match input.poll_fill(cx, from) {
-            Poll::Ready(Ok(0)) if self.decoder.ends_at_close() => self.end(),
+            Poll::Ready(Ok(0)) if self.decoder.ends_at_close() => {
+                if let Some(stream) = from.http2() {
+                    self.decoder.trailers = stream.take_trailers();
+                }
+                self.end();
+            }
             Poll::Ready(Ok(0)) => return Poll::Ready(Err(RelayError::SourceClosed)),
             Poll::Ready(Ok(read)) => self.progress += read as u64,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Source(error))),

@@ -86,7 +86,7 @@ pub struct ProxyProtocol {
 /// What a listener speaks.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Protocol {
-    /// HTTP/1.0 and 1.1, by routes.
+    /// HTTP, by routes.
     Http(Http),
     /// Bytes, all to one service.
     Tcp {
@@ -114,6 +114,21 @@ pub struct Http {
     pub max_headers: usize,
     /// Answer every request with a redirect to `https` on this port.
     pub redirect_https: Option<u16>,
+    /// Speak HTTP/2 with clients that begin it: by ALPN over TLS, by prior knowledge without. `None` turns it off.
+    pub http2: Option<Http2>,
+}
+
+/// How a listener speaks HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// Requests that a client may have open at once on one connection; at least 1.
+    pub max_streams: u32,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self { max_streams: 100 }
+    }
 }
 
 /// TLS towards clients.
@@ -202,6 +217,8 @@ pub struct Service {
     pub outlier: Option<outlier::Policy>,
     /// How many retries the service may cause.
     pub retry_budget: budget::Policy,
+    /// What is spoken with endpoints, over TCP listeners excepted.
+    pub protocol: HttpVersion,
     /// TLS towards endpoints.
     pub tls: Option<UpstreamTls>,
     /// What happens when no endpoint is eligible.
@@ -220,6 +237,18 @@ pub enum ProxyVersion {
     V1,
     /// A binary block.
     V2,
+}
+
+/// Which HTTP is spoken with a service's endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, by ALPN over TLS and by prior knowledge without.
+    Http2,
+    /// What the endpoint chooses by ALPN; HTTP/1.1 without TLS.
+    Auto,
 }
 
 /// How requests spread.

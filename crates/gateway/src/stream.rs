@@ -10,6 +10,9 @@ use mainstay_runtime::socket;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::http1::body::Framing;
+use crate::http2::stream::H2Stream;
+
 /// A connection. TLS state is boxed: it is large, and a plain idle connection should not pay for it.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -19,21 +22,50 @@ pub(crate) enum Stream {
     /// To an endpoint on this machine.
     Unix(UnixStream),
     TlsUnix(Box<tokio_rustls::client::TlsStream<UnixStream>>),
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Plain(tcp) => tcp.as_fd(),
-            Self::TlsServer(tls) => tls.get_ref().0.as_fd(),
-            Self::TlsClient(tls) => tls.get_ref().0.as_fd(),
-            Self::Unix(unix) => unix.as_fd(),
-            Self::TlsUnix(tls) => tls.get_ref().0.as_fd(),
-        }
-    }
+    /// One of the streams of an HTTP/2 connection: bodies go through it, heads past it.
+    Http2(H2Stream),
 }
 
 impl Stream {
+    /// The socket, if there is one of its own.
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Plain(tcp) => Some(tcp.as_fd()),
+            Self::TlsServer(tls) => Some(tls.get_ref().0.as_fd()),
+            Self::TlsClient(tls) => Some(tls.get_ref().0.as_fd()),
+            Self::Unix(unix) => Some(unix.as_fd()),
+            Self::TlsUnix(tls) => Some(tls.get_ref().0.as_fd()),
+            Self::Http2(_) => None,
+        }
+    }
+
+    /// The stream, if this is one of HTTP/2.
+    pub(crate) const fn http2(&self) -> Option<&H2Stream> {
+        match self {
+            Self::Http2(stream) => Some(stream),
+            _connection => None,
+        }
+    }
+
+    /// How a body that comes through here is framed: on HTTP/2 it ends with its stream, whatever length was announced, which
+    /// the engine holds it to.
+    pub(crate) const fn body_framing(&self, announced: Framing) -> Framing {
+        match (self, announced) {
+            (Self::Http2(_), Framing::Length(_) | Framing::UntilClose) => Framing::UntilClose,
+            (_, framing) => framing,
+        }
+    }
+
+    /// What both sides agreed to speak during the TLS handshake.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::TlsServer(tls) => tls.get_ref().1.alpn_protocol(),
+            Self::TlsClient(tls) => tls.get_ref().1.alpn_protocol(),
+            Self::TlsUnix(tls) => tls.get_ref().1.alpn_protocol(),
+            Self::Plain(_) | Self::Unix(_) | Self::Http2(_) => None,
+        }
+    }
+
     /// Reads into `into`; 0 is the end. A short read clears the readiness, so that the next read does not ask the kernel
     /// in vain.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -44,6 +76,7 @@ impl Stream {
             Self::TlsClient(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
             Self::Unix(unix) => Pin::new(unix).poll_read(cx, &mut buffer),
             Self::TlsUnix(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
+            Self::Http2(stream) => return stream.poll_read(cx, into),
         })?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
@@ -57,7 +90,7 @@ impl Stream {
             Self::TlsServer(tls) if tls.get_ref().1.wants_read() => tls.get_ref().0.poll_read_ready(cx),
             Self::TlsClient(tls) if tls.get_ref().1.wants_read() => tls.get_ref().0.poll_read_ready(cx),
             Self::TlsUnix(tls) if tls.get_ref().1.wants_read() => tls.get_ref().0.poll_read_ready(cx),
-            Self::TlsServer(_) | Self::TlsClient(_) | Self::TlsUnix(_) => Poll::Ready(Ok(())),
+            Self::TlsServer(_) | Self::TlsClient(_) | Self::TlsUnix(_) | Self::Http2(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -76,6 +109,7 @@ impl Stream {
             Self::TlsUnix(tls) => {
                 !tls.get_ref().1.wants_read() || tls.get_ref().0.try_io(Interest::READABLE, ready).is_ok()
             }
+            Self::Http2(_) => true,
         }
     }
 
@@ -90,6 +124,7 @@ impl Stream {
             Self::TlsClient(tls) => Pin::new(tls).poll_write(cx, from),
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, from),
             Self::TlsUnix(tls) => Pin::new(tls).poll_write(cx, from),
+            Self::Http2(stream) => stream.poll_write(cx, from),
         }
     }
 
@@ -120,13 +155,14 @@ impl Stream {
             Self::TlsClient(tls) => Pin::new(tls).poll_write_vectored(cx, &slices),
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, &slices),
             Self::TlsUnix(tls) => Pin::new(tls).poll_write_vectored(cx, &slices),
+            Self::Http2(stream) => stream.poll_write(cx, a),
         }
     }
 
     /// Hands what TLS has buffered to the kernel.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Unix(_) | Self::Http2(_) => Poll::Ready(Ok(())),
             Self::TlsServer(tls) => Pin::new(tls).poll_flush(cx),
             Self::TlsClient(tls) => Pin::new(tls).poll_flush(cx),
             Self::TlsUnix(tls) => Pin::new(tls).poll_flush(cx),
@@ -141,6 +177,18 @@ impl Stream {
             Self::TlsClient(tls) => Pin::new(tls).poll_shutdown(cx),
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::TlsUnix(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Http2(stream) => Poll::Ready(stream.finish(b"")),
+        }
+    }
+
+    /// Ends a message: what TLS has buffered is handed to the kernel; a stream of HTTP/2 is told that nothing more comes,
+    /// `trailers` (lines of HTTP/1.1) excepted.
+    pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>, trailers: &[u8]) -> Poll<io::Result<()>> {
+        match self {
+            Self::Http2(stream) => Poll::Ready(stream.finish(trailers)),
+            Self::Plain(_) | Self::Unix(_) | Self::TlsServer(_) | Self::TlsClient(_) | Self::TlsUnix(_) => {
+                self.poll_flush(cx)
+            }
         }
     }
 
@@ -148,7 +196,13 @@ impl Stream {
     /// no such thing: its peer sees an end, which framing still shows as premature.
     pub(crate) fn reset_on_close(&self) {
         // If the socket refuses, the close is an ordinary one, which framing still shows as premature.
-        let _set = socket2::SockRef::from(self).set_linger(Some(std::time::Duration::ZERO));
+        match (self, self.socket()) {
+            (Self::Http2(stream), _) => stream.reset(),
+            (_, Some(socket)) => {
+                let _set = socket2::SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO));
+            }
+            (_, None) => {}
+        }
     }
 }
 
@@ -229,6 +283,15 @@ impl Buffer {
     /// Takes back what was consumed since `start` was asked for. Only valid if nothing was moved in between.
     pub(crate) fn rewind(&mut self, start: usize) {
         self.start = start.min(self.end);
+    }
+
+    /// Puts `bytes` behind the data. `false`, and nothing done, if they do not fit.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        self.borrow();
+        let Some(room) = self.storage.get_mut(self.end..self.end + bytes.len()) else { return false };
+        room.copy_from_slice(bytes);
+        self.end += bytes.len();
+        true
     }
 
     pub(crate) const fn has_room(&self) -> bool {

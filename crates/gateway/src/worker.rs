@@ -31,6 +31,7 @@ use crate::explain::ring::Ring;
 use crate::explain::{self, Explanation};
 use crate::health;
 use crate::http::exchange::Exchange;
+use crate::http1::websocket;
 use crate::state::State;
 
 /// Exchanges kept for the next busy connection; beyond them memory goes back.
@@ -217,13 +218,14 @@ impl Worker {
         self.draining.set(Some(Draining { spread }));
         let now = self.clock.now();
         self.wheel.for_each(|slot| {
-            if slot.idle.get() {
+            if slot.idle.get() || slot.multiplexed.get() {
                 slot.hasten(self.idle_close_at(now));
             }
         });
         for service in self.table.borrow().services.values() {
             for endpoint in &service.endpoints {
                 endpoint.pool.clear();
+                endpoint.links.leave();
             }
         }
     }
@@ -268,6 +270,7 @@ impl Worker {
                 for endpoint in &service.endpoints {
                     if endpoint.state.is_draining() || self.is_draining() {
                         endpoint.pool.clear();
+                        endpoint.links.leave();
                     } else {
                         endpoint.pool.sweep(now, &service.state.spec.connections);
                     }
@@ -293,6 +296,12 @@ impl Worker {
         if exchanges.len() < KEPT_EXCHANGES {
             exchanges.push(exchange);
         }
+    }
+
+    /// A new `Sec-WebSocket-Key`: 16 random bytes in Base64 (RFC 6455, section 4.1).
+    pub(crate) fn websocket_key(&self) -> [u8; 24] {
+        let half = || self.with_rng(Rng::next_u64).to_ne_bytes();
+        websocket::key(half(), half())
     }
 
     pub(crate) fn with_rng<T>(&self, with: impl FnOnce(&mut Rng) -> T) -> T {
@@ -362,7 +371,7 @@ impl Worker {
         let counters = endpoint.state.shards.of(self.index);
         match failure {
             Failure::Connect => counters.connect_failures.add(1),
-            Failure::StaleConnection => return,
+            Failure::StaleConnection | Failure::Refused => return,
             Failure::Reset | Failure::Malformed => counters.resets.add(1),
             Failure::Timeout => counters.timeouts.add(1),
             Failure::Status(_) => {}

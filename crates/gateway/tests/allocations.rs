@@ -10,8 +10,8 @@ use std::time::Duration;
 use mainstay_core::{balance, budget, health, outlier, retry, route};
 use mainstay_gateway::Gateway;
 use mainstay_gateway::spec::{
-    AccessLog, Address, Balance, Connections, Endpoint, HashKey, HeaderOps, HealthCheck, Http, Listener, Node, Probe,
-    Protocol, Route, Service, Shutdown, Spec, WhenEmpty,
+    AccessLog, Address, Balance, Connections, Endpoint, HashKey, HeaderOps, HealthCheck, Http, HttpVersion, Listener,
+    Node, Probe, Protocol, Route, Service, Shutdown, Spec, WhenEmpty,
 };
 
 struct Counting;
@@ -91,6 +91,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
                 max_head_bytes: 64 * 1024,
                 max_headers: 100,
                 redirect_https: None,
+                http2: None,
             }),
         }],
         routes: vec![Route {
@@ -113,6 +114,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
             health: Some(HealthCheck { policy: health::Policy::default(), probe: Probe::Tcp, port: None }),
             outlier: Some(outlier::Policy::default()),
             retry_budget: budget::Policy::default(),
+            protocol: HttpVersion::Http1,
             tls: None,
             when_empty: WhenEmpty::Refuse,
             send_proxy: None,

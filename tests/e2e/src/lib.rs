@@ -7,6 +7,7 @@
 pub mod address;
 pub mod gateway;
 pub mod http;
+pub mod http2;
 pub mod load;
 pub mod origin;
 pub mod process;

@@ -36,7 +36,10 @@ fn certificates_are_chosen_by_name() {
     let tls = "{ certificates = [{ cert = \"a.pem\", key = \"a.key\" }, { cert = \"b.pem\", key = \"b.key\" }, \
                { cert = \"w.pem\", key = \"w.key\" }] }";
     let _gateway = start(&secured(listen, origin.address(), tls), &[("a", &a), ("b", &b), ("w", &wild)], &[]);
-    let one = Client { alpn: vec!["h2", "http/1.1"], ..Client::trusting(&authority) };
+    let both = Client { alpn: vec!["http/1.1", "h2"], ..Client::trusting(&authority) };
+    let wire = &mut both.connect(listen, "a.test").expect("a handshake with a.test");
+    assert_eq!(wire.stream().conn.alpn_protocol(), Some(&b"h2"[..]), "the gateway's choice, whatever comes first");
+    let one = Client { alpn: vec!["http/1.1"], ..Client::trusting(&authority) };
     let mut wire = one.connect(listen, "a.test").expect("a handshake with a.test");
     assert_eq!(wire.stream().conn.alpn_protocol(), Some(&b"http/1.1"[..]));
     for _round in 0..3 {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use mainstay_core::retry::Failure;
 use mainstay_core::time::Moment;
+use mainstay_http2::Closed;
 
 use super::exchange::{Exchange, Run, connections};
 use super::respond::{self, OwnError};
@@ -12,6 +13,7 @@ use crate::http1::field::{self, Name};
 use crate::http1::request::{Limits, Progress};
 use crate::http1::write::{self, Forward, Identity, Respond};
 use crate::http1::{body::Framing, response};
+use crate::http2::{self, stream::H2Stream};
 use crate::relay::{RelayError, Side};
 use crate::stream::{MAX_HEAD_BYTES, Stream};
 use crate::worker::deadline::Expired;
@@ -73,12 +75,15 @@ pub(crate) async fn run(
         run.route.state.spec.attempt_timeout.map_or(run.deadline, |limit| now.after(limit).min(run.deadline));
     let idempotent = exchange.head.is_idempotent(exchange.head_bytes());
     let kept = if fresh { None } else { endpoint.pool.take(now, connections(run), !idempotent) };
-    let connection = match kept {
+    let mut connection = match kept.or_else(|| pool::share(endpoint, run.worker.index, now)) {
         Some(connection) => connection,
         // Boxed because it is rare: the memory of a connection's task is sized for its largest part.
         None => Box::pin(connect(run, index, &exchange.introduction(run), now, deadline)).await?,
     };
-    prepare(run, exchange, idempotent);
+    if exchange.head.wants_upgrade && connection.stream.http2().is_some_and(H2Stream::refuses_extended_connect) {
+        return Err(Failed::Body(respond::NO_UPGRADE));
+    }
+    prepare(run, exchange, idempotent, client, &mut connection);
     let mut sending = Sending {
         upstream: connection,
         request_broke: false,
@@ -139,7 +144,7 @@ async fn connect(
     deadline: Moment,
 ) -> Result<Connection, Failed> {
     run.slot.set(now.after(connections(run).connect_timeout).min(deadline));
-    match run.slot.within(pool::connect(&run.route.service, index, header, run.worker.index, now)).await {
+    match run.slot.within(pool::open(run.worker, &run.route.service, index, header, now)).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => {
             tracing::debug!(service = run.route.state.spec.service, endpoint = index, %error, "connect failed");
@@ -151,7 +156,7 @@ async fn connect(
 }
 
 /// Writes the head for the endpoint and starts on the body.
-fn prepare(run: &Run<'_>, exchange: &mut Exchange, idempotent: bool) {
+fn prepare(run: &Run<'_>, exchange: &mut Exchange, idempotent: bool, client: &Stream, connection: &mut Connection) {
     let bytes = exchange.input.all().get(..exchange.head.length).unwrap_or_default();
     let spec = &run.route.state.spec;
     let prefix = match &spec.matches.path {
@@ -171,8 +176,21 @@ fn prepare(run: &Run<'_>, exchange: &mut Exchange, idempotent: bool) {
         attempt: exchange.attempts.len() as u32,
     };
     write::request(&mut exchange.up.pending, &exchange.head, bytes, &forward);
-    let chunked = exchange.head.framing == Framing::Chunked;
-    exchange.up.start(exchange.head.framing, chunked, exchange.head.length, idempotent);
+    let from = client.body_framing(exchange.head.framing);
+    let Some(stream) = connection.stream.http2() else {
+        // What has no length from HTTP/2 goes in chunks.
+        let chunked = matches!(exchange.head.framing, Framing::Chunked | Framing::UntilClose);
+        return exchange.up.start(from, chunked, exchange.head.length, idempotent);
+    };
+    let scheme = if run.route.service.tls.is_some() { "https" } else { "http" };
+    // A stream that has ended meanwhile says so when its answer is read.
+    let _ended = stream.request(&exchange.up.pending, scheme, exchange.head.is_head_method(exchange.head_bytes()));
+    exchange.up.pending.clear();
+    exchange.up.start(from, false, exchange.head.length, idempotent);
+    exchange.up.head_is_out();
+    if exchange.head.wants_upgrade {
+        exchange.up.hold_open();
+    }
 }
 
 /// The time between the first byte to the endpoint and its final head.
@@ -199,6 +217,12 @@ impl Sending {
             self.poll_client(cx, client, exchange)?;
         }
         loop {
+            if let Some(stream) = client.http2()
+                && !self.interim.is_empty()
+            {
+                let _ended = stream.respond(&self.interim);
+                self.interim.clear();
+            }
             while self.interim_sent < self.interim.len() {
                 match client.poll_write(cx, &self.interim[self.interim_sent..]) {
                     Poll::Ready(Ok(written)) if written > 0 => self.interim_sent += written,
@@ -211,10 +235,14 @@ impl Sending {
                 self.interim.clear();
                 self.interim_sent = 0;
             }
-            if self.parse(exchange)? {
+            let is_final = match self.upstream.stream.http2() {
+                Some(_) => std::task::ready!(self.poll_http2(cx, exchange))?,
+                None => self.parse(exchange)?,
+            };
+            if is_final {
                 return Poll::Ready(Ok(()));
             }
-            if !self.interim.is_empty() {
+            if !self.interim.is_empty() || self.upstream.stream.http2().is_some() {
                 continue;
             }
             match std::task::ready!(exchange.output.poll_fill(cx, &mut self.upstream.stream)) {
@@ -251,6 +279,9 @@ impl Sending {
         client: &mut Stream,
         exchange: &mut Exchange,
     ) -> Result<(), Failed> {
+        if let Some(stream) = client.http2() {
+            return if stream.poll_closed(cx).is_ready() { Err(Failed::ClientGone) } else { Ok(()) };
+        }
         if !exchange.input.has_room() || exchange.input.data().len() > crate::stream::MAX_HEAD_BYTES / 4 {
             self.watches_client = false;
             return Ok(());
@@ -292,27 +323,64 @@ impl Sending {
             if status >= 200 {
                 return Ok(true);
             }
-            self.interims += 1;
-            if self.interims > MAX_INTERIM {
-                return Err(self.failure(exchange, Failure::Malformed));
-            }
-            let wanted = !exchange.head.is_http10 && (status != 100 || exchange.head.expects_continue);
-            if wanted {
-                let respond = Respond {
-                    framing: Framing::None,
-                    connection: write::Connection::Open,
-                    ops: &crate::http1::write::Ops::default(),
-                    request_id: &exchange.request_id,
-                    date: None,
-                    keep_length: false,
-                };
-                write::response(&mut self.interim, &exchange.response, exchange.output.data(), &respond);
-            }
-            exchange.output.consume(exchange.response.length);
-            exchange.output.compact(0);
-            if wanted {
+            if self.interim(exchange)? {
                 return Ok(false);
             }
+        }
+    }
+
+    /// Takes the interim response whose head stands in the exchange. `true` if the client is to have it.
+    fn interim(&mut self, exchange: &mut Exchange) -> Result<bool, Failed> {
+        self.interims += 1;
+        if self.interims > MAX_INTERIM {
+            return Err(self.failure(exchange, Failure::Malformed));
+        }
+        let status = exchange.response.status;
+        let wanted = !exchange.head.is_http10 && (status != 100 || exchange.head.expects_continue);
+        if wanted {
+            let respond = Respond {
+                framing: Framing::None,
+                connection: write::Connection::Open,
+                ops: &crate::http1::write::Ops::default(),
+                request_id: &exchange.request_id,
+                date: None,
+                keep_length: false,
+            };
+            write::response(&mut self.interim, &exchange.response, exchange.output.data(), &respond);
+        }
+        exchange.output.consume(exchange.response.length);
+        exchange.output.compact(0);
+        Ok(wanted)
+    }
+
+    /// Takes the next head of a response in HTTP/2. `true` if it is the final one.
+    fn poll_http2(&mut self, cx: &Context<'_>, exchange: &mut Exchange) -> Poll<Result<bool, Failed>> {
+        let Some(stream) = self.upstream.stream.http2() else { return Poll::Ready(Ok(false)) };
+        let fields = match std::task::ready!(stream.poll_head(cx)) {
+            Ok(fields) => fields,
+            Err(closed) => return Poll::Ready(Err(self.failure(exchange, self.cause(closed)))),
+        };
+        let to_head = exchange.head.is_head_method(exchange.head_bytes());
+        let ended = stream.has_no_body();
+        http2::head::response(&fields, ended, to_head, &mut exchange.output, &mut exchange.response);
+        stream.give_back(fields);
+        if exchange.response.status < 200 {
+            return Poll::Ready(self.interim(exchange).map(|_relayed| false));
+        }
+        if exchange.head.wants_upgrade && exchange.response.status == 200 && !ended {
+            let bytes = exchange.input.all().get(..exchange.head.length).unwrap_or_default();
+            http2::head::switch_protocols(&exchange.head, bytes, &mut exchange.output, &mut exchange.response);
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    /// Why a stream ended without a head.
+    fn cause(&self, closed: Closed) -> Failure {
+        match closed {
+            Closed::Refused => Failure::Refused,
+            Closed::ByUs(_) => Failure::Malformed,
+            Closed::Lost if self.upstream.reused && self.interims == 0 => Failure::StaleConnection,
+            Closed::Lost | Closed::ByPeer(_) => Failure::Reset,
         }
     }
 

@@ -5,12 +5,15 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use mainstay_http2::PREFACE;
+
 use super::exchange::{self, Exchange};
 use super::respond;
 use crate::http1::request::{self, Limits, Progress, Reject};
+use crate::http2;
 use crate::peer::Peer;
 use crate::spec::{Http, Protocol};
-use crate::stream::{MAX_HEAD_BYTES, Stream};
+use crate::stream::{Buffer, MAX_HEAD_BYTES, Stream};
 use crate::worker::Worker;
 use crate::worker::deadline::Slot;
 use crate::worker::listen::Cell;
@@ -27,6 +30,8 @@ pub(crate) enum Next {
     Linger,
     /// The response broke off: the client must not take it for complete.
     Reset,
+    /// What the client began is HTTP/2.
+    Http2,
 }
 
 /// How long a client that is still sending is listened to after the last response.
@@ -42,15 +47,20 @@ pub(crate) async fn serve(worker: Rc<Worker>, cell: Rc<Cell>, mut stream: Stream
         if !idle(&worker, &stream, &slot, first, &http).await {
             return close(&mut stream, &slot, &worker).await;
         }
-        first = false;
         let mut exchange = worker.take_exchange();
-        let next = busy(&worker, &cell, &mut stream, &peer, &slot, &mut exchange).await;
+        let next = busy(&worker, &cell, &mut stream, &peer, &slot, &mut exchange, &mut first).await;
+        if next == Next::Http2 {
+            let input = std::mem::replace(&mut exchange.input, Buffer::new());
+            worker.give_exchange(exchange);
+            return Box::pin(http2::serve::serve(worker, cell, stream, peer, slot, input)).await;
+        }
         worker.give_exchange(exchange);
         match next {
             Next::KeepAlive => {}
             Next::Close => return close(&mut stream, &slot, &worker).await,
             Next::Linger => return Box::pin(linger(stream, &slot, &worker)).await,
             Next::Reset => return stream.reset_on_close(),
+            Next::Http2 => {}
         }
     }
 }
@@ -97,6 +107,7 @@ async fn busy(
     peer: &Peer,
     slot: &Rc<Slot>,
     exchange: &mut Exchange,
+    first: &mut bool,
 ) -> Next {
     exchange.input.clear();
     exchange.set_peer(peer);
@@ -106,10 +117,13 @@ async fn busy(
         let Protocol::Http(http) = &listener.state.spec.protocol else { return Next::Close };
         exchange.begin(worker.now());
         slot.set(exchange.started.after(http.head_timeout));
-        match read_head(stream, slot, exchange, http).await {
-            Head::Complete => {}
+        // Only a plain connection that says nothing else first can be one of prior knowledge (RFC 9113, section 3.3).
+        let may_be_http2 = *first && http.http2.is_some() && matches!(stream, Stream::Plain(_));
+        match read_head(stream, slot, exchange, http, may_be_http2).await {
+            Head::Complete => *first = false,
             Head::Nothing => return Next::Close,
             Head::Quiet => return Next::KeepAlive,
+            Head::Http2 => return Next::Http2,
             Head::Rejected(status, reason) => {
                 return respond::reject(worker, &listener, stream, slot, exchange, status, reason).await;
             }
@@ -135,18 +149,27 @@ enum Head {
     Nothing,
     /// What woke the connection was not a request.
     Quiet,
+    /// The preface of HTTP/2.
+    Http2,
     Rejected(u16, &'static str),
 }
 
 /// Reads until a head is complete.
-async fn read_head(stream: &mut Stream, slot: &Slot, exchange: &mut Exchange, http: &Http) -> Head {
+async fn read_head(stream: &mut Stream, slot: &Slot, exchange: &mut Exchange, http: &Http, may_be_http2: bool) -> Head {
     let limits = Limits { bytes: http.max_head_bytes.min(MAX_HEAD_BYTES), headers: http.max_headers };
     let mut parsed_at = usize::MAX;
     let result = slot
         .within(poll_fn(|cx| {
             loop {
                 skip_empty_line(exchange);
-                if !matches!(exchange.input.data(), [] | b"\r") && exchange.input.data().len() != parsed_at {
+                let preface = if may_be_http2 { preface(exchange.input.data()) } else { Preface::No };
+                if preface == Preface::Complete {
+                    return Poll::Ready(Head::Http2);
+                }
+                if preface == Preface::No
+                    && !matches!(exchange.input.data(), [] | b"\r")
+                    && exchange.input.data().len() != parsed_at
+                {
                     parsed_at = exchange.input.data().len();
                     match request::parse(exchange.input.data(), limits, &mut exchange.head) {
                         Ok(Progress::Complete) => return Poll::Ready(Head::Complete),
@@ -178,6 +201,24 @@ async fn read_head(stream: &mut Stream, slot: &Slot, exchange: &mut Exchange, ht
     }
 }
 
+/// How much of HTTP/2's preface stands at the start of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Preface {
+    No,
+    Partial,
+    Complete,
+}
+
+fn preface(data: &[u8]) -> Preface {
+    match data.len() {
+        // No method of HTTP/1.1 begins like it in more than this.
+        0..4 => Preface::No,
+        length if length < PREFACE.len() && PREFACE.starts_with(data) => Preface::Partial,
+        _more if data.starts_with(PREFACE) => Preface::Complete,
+        _other => Preface::No,
+    }
+}
+
 fn rejected(exchange: &mut Exchange, reject: Reject) -> Head {
     // The spans of a head that was refused half-way are not to be used.
     exchange.head.length = 0;
@@ -196,7 +237,7 @@ fn skip_empty_line(exchange: &mut Exchange) {
 /// if the client had sent something more.
 async fn close(stream: &mut Stream, slot: &Slot, worker: &Worker) {
     if matches!(stream, Stream::Plain(_)) {
-        let _gone = mainstay_runtime::socket::end_sending(stream);
+        let _gone = stream.socket().map(|socket| mainstay_runtime::socket::end_sending(&socket));
     } else {
         shutdown(stream, slot, worker).await;
     }
@@ -208,7 +249,7 @@ async fn shutdown(stream: &mut Stream, slot: &Slot, worker: &Worker) {
 }
 
 /// Says that nothing more will come, then reads what the client is still sending, within bounds.
-async fn linger(mut stream: Stream, slot: &Slot, worker: &Worker) {
+pub(crate) async fn linger(mut stream: Stream, slot: &Slot, worker: &Worker) {
     shutdown(&mut stream, slot, worker).await;
     let mut scrap = [0u8; 4096];
     let mut left = LINGER_BYTES;

@@ -39,6 +39,7 @@ impl Outcome {
             Self::Abandoned => "abandoned",
             Self::Failed(failure) => match failure {
                 Failure::Connect => "connect-failed",
+                Failure::Refused => "refused",
                 Failure::StaleConnection => "stale-connection",
                 Failure::Reset => "reset",
                 Failure::Timeout => "timeout",
@@ -128,11 +129,8 @@ fn write(
         text(line, b"\",\"method\":\"", exchange.head.method.get(head));
         text(line, b"\",\"host\":\"", exchange.head.authority.get(head));
         text(line, b"\",\"path\":\"", exchange.head.path.get(head));
-        line.extend_from_slice(if exchange.head.is_http10 {
-            b"\",\"protocol\":\"HTTP/1.0"
-        } else {
-            b"\",\"protocol\":\"HTTP/1.1"
-        });
+        line.extend_from_slice(b"\",\"protocol\":\"");
+        line.extend_from_slice(exchange.head.protocol());
     }
     number(line, b"\",\"status\":", u64::from(ending.status));
     number(line, b",\"bytes_in\":", bytes_in);

@@ -32,6 +32,7 @@ pub(crate) const NO_ROUTE: OwnError = OwnError { status: 404, reason: "no-route"
 pub(crate) const NO_ENDPOINT: OwnError = OwnError { status: 503, reason: "no-healthy-endpoint" };
 pub(crate) const TIMEOUT: OwnError = OwnError { status: 504, reason: "timeout" };
 pub(crate) const BODY_TIMEOUT: OwnError = OwnError { status: 408, reason: "body-timeout" };
+pub(crate) const NO_UPGRADE: OwnError = OwnError { status: 501, reason: "upgrade-unsupported" };
 pub(crate) const BAD_BODY: OwnError = OwnError { status: 400, reason: "bad-framing" };
 
 /// Seconds after which a client may try again when no endpoint is eligible: about the time of two health checks.
@@ -41,6 +42,7 @@ const RETRY_AFTER: &[u8] = b"retry-after: 5\r\n";
 pub(crate) const fn after(failure: Failure) -> OwnError {
     match failure {
         Failure::Connect => OwnError { status: 502, reason: "connect-failed" },
+        Failure::Refused => OwnError { status: 503, reason: "upstream-refused" },
         Failure::StaleConnection | Failure::Reset => OwnError { status: 502, reason: "upstream-reset" },
         Failure::Timeout => TIMEOUT,
         Failure::Malformed => OwnError { status: 502, reason: "upstream-malformed" },
@@ -51,26 +53,6 @@ pub(crate) const fn after(failure: Failure) -> OwnError {
 /// What answers OPTIONS and TRACE whose `Max-Forwards` ends here. Nobody is told what TRACE would show.
 pub(crate) fn last_hop(method: &[u8]) -> OwnError {
     OwnError { status: if method == b"OPTIONS" { 200 } else { 405 }, reason: "max-forwards" }
-}
-
-const fn phrase(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        414 => "URI Too Long",
-        417 => "Expectation Failed",
-        431 => "Request Header Fields Too Large",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _other => "Error",
-    }
 }
 
 /// Refuses a request that never became one.
@@ -155,7 +137,7 @@ async fn send_own(
     out.extend_from_slice(b"HTTP/1.1 ");
     write::decimal(out, u64::from(error.status));
     out.push(b' ');
-    out.extend_from_slice(phrase(error.status).as_bytes());
+    out.extend_from_slice(write::phrase(error.status).as_bytes());
     out.extend_from_slice(b"\r\ncontent-type: text/plain\r\ncontent-length: ");
     write::decimal(out, error.reason.len() as u64 + 1);
     out.extend_from_slice(b"\r\n");
@@ -168,6 +150,13 @@ async fn send_own(
     }
     out.extend_from_slice(extra);
     out.extend_from_slice(b"\r\n");
+    let mut sent = 0;
+    if let Some(stream) = client.http2() {
+        if stream.respond(out).is_err() {
+            return false;
+        }
+        sent = out.len();
+    }
     let to_head =
         exchange.head.length > 0 && exchange.input.all().get(exchange.head.method.range()) == Some(b"HEAD".as_slice());
     if !to_head {
@@ -175,7 +164,6 @@ async fn send_own(
         out.push(b'\n');
     }
     slot.set(worker.now().after(std::time::Duration::from_secs(10)));
-    let mut sent = 0;
     let written = slot.within(poll_fn(|cx| {
         while sent < exchange.down.pending.len() {
             match std::task::ready!(client.poll_write(cx, &exchange.down.pending[sent..])) {
@@ -183,7 +171,7 @@ async fn send_own(
                 _gone => return Poll::Ready(false),
             }
         }
-        client.poll_flush(cx).map(|flushed| flushed.is_ok())
+        client.poll_finish(cx, b"").map(|finished| finished.is_ok())
     }));
     written.await == Ok(true)
 }
@@ -205,39 +193,9 @@ pub(crate) async fn relay(
     exchange: &mut Exchange,
 ) -> Next {
     let Answered { mut connection, in_flight, request_broke } = answered;
-    let response = &exchange.response;
-    let is_tunnel = response.status == 101;
-    let from = response.framing;
-    // HTTP/1.0 knows no chunks; what has no length there ends with the connection.
-    let to = match from {
-        Framing::Chunked | Framing::UntilClose if exchange.head.is_http10 => Framing::UntilClose,
-        Framing::UntilClose => Framing::Chunked,
-        framing => framing,
-    };
-    // A request body that is still coming is not waited for: the connection closes after the response.
-    let keep = exchange.head.keep_alive
-        && exchange.up.has_ended()
-        && to != Framing::UntilClose
-        && !run.worker.is_draining()
-        && !is_tunnel;
-    let respond = Respond {
-        framing: to,
-        connection: if is_tunnel {
-            write::Connection::Upgrade
-        } else {
-            self::connection(exchange.head.is_http10, keep)
-        },
-        ops: &run.route.response_ops,
-        request_id: &exchange.request_id,
-        date: (!is_tunnel && response.find(Name::Date).is_none()).then(|| run.worker.http_date()),
-        keep_length: from == Framing::None && !is_tunnel,
-    };
-    exchange.down.pending.clear();
-    write::response(&mut exchange.down.pending, response, exchange.output.data(), &respond);
-    exchange.down.start(from, to == Framing::Chunked, 0, false);
-    exchange.down.is_last = !keep && !is_tunnel;
-    let keep_upstream = response.keep_alive && !request_broke;
-    exchange.output.consume(response.length);
+    let is_tunnel = exchange.response.status == 101;
+    let keep_upstream = exchange.response.keep_alive && !request_broke;
+    let keep = begin(run, &connection, client, exchange);
     let result = both(run, client, &mut connection, exchange, request_broke).await;
     let ending = match &result {
         Ok(()) => Ending { status: exchange.response.status, error: None, client_gone: false },
@@ -266,6 +224,53 @@ pub(crate) async fn relay(
         (false, true) => Next::Close,
         (false, false) => Next::Linger,
     }
+}
+
+/// Writes the head for the client and starts on the body. Answers whether the client's connection stays open afterwards.
+fn begin(run: &Run<'_>, upstream: &Connection, client: &Stream, exchange: &mut Exchange) -> bool {
+    let response = &exchange.response;
+    let is_tunnel = response.status == 101;
+    let from = response.framing;
+    // HTTP/1.0 knows no chunks; what has no length there ends with the connection. HTTP/2 needs none: it has frames.
+    let to = match from {
+        Framing::Chunked | Framing::UntilClose if exchange.head.is_http10 || exchange.head.is_http2 => {
+            Framing::UntilClose
+        }
+        Framing::UntilClose => Framing::Chunked,
+        framing => framing,
+    };
+    // A request body that is still coming is not waited for: the connection closes after the response.
+    let keep = exchange.head.keep_alive
+        && exchange.up.has_ended()
+        && to != Framing::UntilClose
+        && !run.worker.is_draining()
+        && !is_tunnel;
+    let respond = Respond {
+        framing: to,
+        connection: if is_tunnel {
+            write::Connection::Upgrade
+        } else {
+            self::connection(exchange.head.is_http10, keep)
+        },
+        ops: &run.route.response_ops,
+        request_id: &exchange.request_id,
+        date: (!is_tunnel && response.find(Name::Date).is_none()).then(|| run.worker.http_date()),
+        keep_length: from == Framing::None && !is_tunnel,
+    };
+    exchange.down.pending.clear();
+    write::response(&mut exchange.down.pending, response, exchange.output.data(), &respond);
+    if let Some(stream) = client.http2() {
+        // A stream that has ended meanwhile says so again when the body is sent.
+        let _ended = stream.respond(&exchange.down.pending);
+        exchange.down.pending.clear();
+    }
+    exchange.down.start(upstream.stream.body_framing(from), to == Framing::Chunked, 0, false);
+    exchange.down.is_last = !keep && !is_tunnel;
+    if is_tunnel {
+        exchange.down.hold_open();
+    }
+    exchange.output.consume(response.length);
+    keep
 }
 
 /// Why a response broke off after its head was chosen.

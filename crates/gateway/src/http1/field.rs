@@ -19,6 +19,11 @@ impl Span {
         Self { start: start as u32, end: (start + part.len()) as u32 }
     }
 
+    /// The bytes from `start` to before `end`.
+    pub(crate) const fn new(start: u32, end: u32) -> Self {
+        Self { start, end }
+    }
+
     /// The bytes in `head`, which must be the head that the span was made from.
     pub(crate) fn get<'a>(&self, head: &'a [u8]) -> &'a [u8] {
         head.get(self.range()).unwrap_or_default()

@@ -39,6 +39,8 @@ pub(crate) enum Reject {
     Connect,
     #[error("unsupported-coding")]
     Coding,
+    #[error("unsupported-protocol")]
+    Protocol,
 }
 
 impl Reject {
@@ -50,7 +52,7 @@ impl Reject {
             Self::TargetTooLong => 414,
             Self::Expectation => 417,
             Self::TooLarge => 431,
-            Self::Coding => 501,
+            Self::Coding | Self::Protocol => 501,
             Self::Version => 505,
         }
     }
@@ -69,6 +71,7 @@ impl Reject {
             Self::UpgradeWithBody => "upgrade-with-body",
             Self::Connect => "connect-refused-method",
             Self::Coding => "unsupported-coding",
+            Self::Protocol => "unsupported-protocol",
         }
     }
 }
@@ -101,6 +104,7 @@ pub(crate) struct Head {
     pub(crate) nominated: Vec<Span>,
     pub(crate) framing: Framing,
     pub(crate) is_http10: bool,
+    pub(crate) is_http2: bool,
     pub(crate) keep_alive: bool,
     pub(crate) expects_continue: bool,
     pub(crate) wants_upgrade: bool,
@@ -113,6 +117,15 @@ impl Head {
     /// The first field known by `name`.
     pub(crate) fn find(&self, name: Name) -> Option<&Field> {
         self.fields.iter().find(|field| field.known == name)
+    }
+
+    /// The protocol's name and version, as logs give it.
+    pub(crate) const fn protocol(&self) -> &'static [u8] {
+        match (self.is_http2, self.is_http10) {
+            (true, _) => b"HTTP/2",
+            (false, true) => b"HTTP/1.0",
+            (false, false) => b"HTTP/1.1",
+        }
     }
 
     /// What stands before `target` when it is written: `/` if an absolute form came without a path.
@@ -172,6 +185,7 @@ pub(crate) fn parse(bytes: &[u8], limits: Limits, head: &mut Head) -> Result<Pro
     head.length = length;
     head.method = Span::of(method.as_bytes(), bytes);
     head.is_http10 = version == 0;
+    head.is_http2 = false;
     head.fields.clear();
     for header in parsed.headers.iter() {
         head.fields.push(Field {
@@ -260,7 +274,7 @@ fn ends_in_chunked(value: &[u8]) -> bool {
 }
 
 /// Brings the target into origin form and checks host and path.
-fn read_target(method: &str, target: Span, bytes: &[u8], head: &mut Head) -> Result<(), Reject> {
+pub(crate) fn read_target(method: &str, target: Span, bytes: &[u8], head: &mut Head) -> Result<(), Reject> {
     if method == "CONNECT" {
         return Err(Reject::Connect);
     }

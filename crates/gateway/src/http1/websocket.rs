@@ -1,4 +1,26 @@
 //! Where WebSocket frames begin and end (RFC 6455, section 5.2): so that a gateway that leaves can say so between two frames.
+//! And the handshake's key and its answer, for when only one side speaks HTTP/1.1 and needs them.
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// What a server appends to the key before it hashes it (section 1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A `Sec-WebSocket-Key` from 16 random bytes (section 4.1).
+pub(crate) fn key(a: [u8; 8], b: [u8; 8]) -> [u8; 24] {
+    let mut key = [b'='; 24];
+    // 16 bytes are 24 digits exactly.
+    let _fits = STANDARD.encode_slice([a, b].as_flattened(), &mut key);
+    key
+}
+
+/// The `Sec-WebSocket-Accept` to a key (section 4.2.2).
+pub(crate) fn accept(key: &[u8]) -> String {
+    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat());
+    STANDARD.encode(hash)
+}
 
 /// A close frame with status 1001, "going away", as a server sends it (section 7.4.1).
 pub(crate) const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];

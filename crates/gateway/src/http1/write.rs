@@ -139,10 +139,15 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
             field(out, name, it.value.get(bytes));
         }
     }
-    framing(out, head.framing);
+    // A body whose length is not known, from HTTP/2, goes in chunks.
+    framing(out, if head.framing == Framing::UntilClose { Framing::Chunked } else { head.framing });
     identity(out, head, bytes, &forward.identity);
     if !forward.ops.removes(b"via") {
-        out.extend_from_slice(if head.is_http10 { b"via: 1.0 mainstay\r\n" } else { b"via: 1.1 mainstay\r\n" });
+        out.extend_from_slice(match (head.is_http2, head.is_http10) {
+            (true, _) => b"via: 2.0 mainstay\r\n",
+            (false, true) => b"via: 1.0 mainstay\r\n",
+            (false, false) => b"via: 1.1 mainstay\r\n",
+        });
     }
     if let Some(hops) = head.max_forwards {
         out.extend_from_slice(b"max-forwards: ");
@@ -251,7 +256,9 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &response::Head, bytes: &[u8], r
     out.extend_from_slice(b"HTTP/1.1 ");
     decimal(out, u64::from(head.status));
     out.push(b' ');
-    out.extend_from_slice(head.reason.get(bytes));
+    // HTTP/2 has no reason phrases, and some clients of HTTP/1.1 do not bear an empty one.
+    let reason = head.reason.get(bytes);
+    out.extend_from_slice(if reason.is_empty() { phrase(head.status).as_bytes() } else { reason });
     out.extend_from_slice(b"\r\n");
     let informational = head.status < 200 && head.status != 101;
     for it in &head.fields {
@@ -283,6 +290,47 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &response::Head, bytes: &[u8], r
         out.extend_from_slice(&respond.ops.set);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The reason phrase of a status (RFC 9110, section 15).
+pub(crate) const fn phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _other => "Other",
+    }
 }
 
 /// Writes the `connection` header, if one is due.

@@ -47,6 +47,8 @@ pub(crate) struct Slot {
     pub(crate) idle: Cell<bool>,
     /// The connection is a tunnel, which stays open until the end of a drain.
     pub(crate) tunnel: Cell<bool>,
+    /// Many requests share the connection, so that it has to be told of a drain even while it is busy.
+    pub(crate) multiplexed: Cell<bool>,
 }
 
 impl Slot {
@@ -147,6 +149,7 @@ impl Wheel {
             entry: Entry { key: place.key() as u32, generation },
             idle: Cell::new(false),
             tunnel: Cell::new(false),
+            multiplexed: Cell::new(false),
         });
         place.insert(Rc::downgrade(&slot));
         slot

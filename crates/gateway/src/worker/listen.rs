@@ -16,10 +16,11 @@ use super::Worker;
 use super::deadline::Slot;
 use super::table::Listener;
 use crate::http::connection;
+use crate::http2;
 use crate::peer::Peer;
 use crate::proxy_protocol::receive::receive;
 use crate::spec::Protocol;
-use crate::stream::Stream;
+use crate::stream::{Buffer, Stream};
 use crate::tcp;
 
 /// The listener as it is now; connections look it up again for each request, so that a reload reaches them.
@@ -214,6 +215,10 @@ fn dispatch(
                 // Boxed: a handshake needs much that the connection does not need afterwards.
                 let handshake = Box::pin(acceptor.accept(stream));
                 match slot.within(handshake).await {
+                    Ok(Ok(tls)) if is_http && tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                        let stream = Stream::TlsServer(Box::new(tls));
+                        Box::pin(http2::serve::serve(worker, cell, stream, peer, slot, Buffer::new())).await;
+                    }
                     Ok(Ok(tls)) if is_http => {
                         let stream = Stream::TlsServer(Box::new(tls));
                         let mut serving = pin!(connection::serve(Rc::clone(&worker), cell, stream, peer, slot));

@@ -14,8 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::Worker;
 use super::table::{Endpoint, Service};
-use crate::spec::{Address, Connections, LOCAL_NAME};
+use crate::http2::connect::Links;
+use crate::spec::{Address, Connections, HttpVersion, LOCAL_NAME};
 use crate::state::EndpointCounters;
 use crate::stream::Stream;
 
@@ -44,11 +46,19 @@ pub(crate) struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.counters().connections_closed.add(1);
+        // A stream of HTTP/2 is only a part of a connection, which counts itself.
+        if self.stream.http2().is_none() {
+            self.counters().connections_closed.add(1);
+        }
     }
 }
 
 impl Connection {
+    fn opened(stream: Stream, now: Moment, owner: &Rc<Endpoint>, worker: usize) -> Self {
+        owner.state.shards.of(worker).connections_opened.add(1);
+        Self { stream, opened: now, reused: false, owner: Rc::clone(owner), worker }
+    }
+
     fn counters(&self) -> &EndpointCounters {
         self.owner.state.shards.of(self.worker)
     }
@@ -56,7 +66,8 @@ impl Connection {
     /// Whether the endpoint has closed it, or sent something that nobody asked for. Asks the readiness that the runtime
     /// knows; with `ask_kernel` also the socket itself.
     fn is_stale(&self, ask_kernel: bool) -> bool {
-        self.stream.is_readable() || (ask_kernel && mainstay_runtime::socket::peek_closed(&self.stream))
+        self.stream.is_readable()
+            || (ask_kernel && self.stream.socket().is_some_and(|socket| mainstay_runtime::socket::peek_closed(&socket)))
     }
 }
 
@@ -77,6 +88,9 @@ impl Pool {
 
     /// Keeps a connection for later, unless there are enough.
     pub(crate) fn give(&self, connection: Connection, now: Moment, limits: &Connections) {
+        if connection.stream.http2().is_some() {
+            return;
+        }
         let mut idle = self.idle.borrow_mut();
         if idle.len() < limits.max_idle {
             idle.push(Idle { connection, since: now });
@@ -99,6 +113,46 @@ fn is_expired(idle: &Idle, now: Moment, limits: &Connections) -> bool {
     now.since(idle.since) >= limits.idle_timeout || now.since(idle.connection.opened) >= limits.max_age
 }
 
+/// A new stream on an HTTP/2 connection to `owner` that is open already.
+pub(crate) fn share(owner: &Rc<Endpoint>, worker: usize, now: Moment) -> Option<Connection> {
+    let stream = Stream::Http2(owner.links.stream()?);
+    Some(Connection { stream, opened: now, reused: true, owner: Rc::clone(owner), worker })
+}
+
+/// Opens what a request to endpoint `index` of `service` goes through: a connection, or a stream on a shared one.
+pub(crate) async fn open(
+    worker: &Rc<Worker>,
+    service: &Service,
+    index: usize,
+    header: &[u8],
+    now: Moment,
+) -> io::Result<Connection> {
+    let protocol = service.state.spec.protocol;
+    if protocol == HttpVersion::Http1 || (protocol == HttpVersion::Auto && service.tls.is_none()) {
+        return connect(service, index, header, worker.index, now).await;
+    }
+    let owner = endpoint(service, index)?;
+    let _turn = owner.links.opening.lock().await;
+    if let Some(shared) = share(owner, worker.index, now) {
+        return Ok(shared);
+    }
+    let stream = dial(service, owner, header).await?;
+    if service.tls.is_some() && stream.alpn() != Some(b"h2") {
+        if protocol == HttpVersion::Http2 {
+            return Err(io::Error::other("the endpoint does not speak HTTP/2 (it did not choose h2 by ALPN)"));
+        }
+        return Ok(Connection::opened(stream, now, owner, worker.index));
+    }
+    let stream = Links::start(worker, owner, service.state.spec.connections, stream)
+        .ok_or_else(|| io::Error::other("no stream to be had"))?;
+    let stream = Stream::Http2(stream);
+    Ok(Connection { stream, opened: now, reused: false, owner: Rc::clone(owner), worker: worker.index })
+}
+
+fn endpoint(service: &Service, index: usize) -> io::Result<&Rc<Endpoint>> {
+    service.endpoints.get(index).ok_or_else(|| io::Error::other("no such endpoint"))
+}
+
 /// Opens a connection to endpoint `index` of `service`, TLS included. A PROXY `header` goes before everything else.
 pub(crate) async fn connect(
     service: &Service,
@@ -107,8 +161,12 @@ pub(crate) async fn connect(
     worker: usize,
     now: Moment,
 ) -> io::Result<Connection> {
-    let owner = service.endpoints.get(index).ok_or_else(|| io::Error::other("no such endpoint"))?;
-    let stream = match &owner.state.address {
+    let owner = endpoint(service, index)?;
+    Ok(Connection::opened(dial(service, owner, header).await?, now, owner, worker))
+}
+
+async fn dial(service: &Service, owner: &Rc<Endpoint>, header: &[u8]) -> io::Result<Stream> {
+    Ok(match &owner.state.address {
         Address::Unix(path) => {
             let mut unix = mainstay_runtime::socket::connect_unix(path).await?;
             // Nothing is written if there is no header.
@@ -128,9 +186,7 @@ pub(crate) async fn connect(
                 Some(config) => Stream::TlsClient(Box::new(handshake(service, config, owner, tcp).await?)),
             }
         }
-    };
-    owner.state.shards.of(worker).connections_opened.add(1);
-    Ok(Connection { stream, opened: now, reused: false, owner: Rc::clone(owner), worker })
+    })
 }
 
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(

@@ -17,6 +17,7 @@ use crate::explain::trace::Drawn;
 use crate::explain::view::View;
 use crate::http::record;
 use crate::http1::write::Ops;
+use crate::http2::connect::Links;
 use crate::spec::Protocol;
 use crate::state::{self, State};
 
@@ -86,6 +87,8 @@ pub(crate) struct Endpoint {
     pub(crate) pool: Pool,
     /// Its name as it stands in the access log.
     pub(crate) log_name: Vec<u8>,
+    /// Connections of HTTP/2.
+    pub(crate) links: Links,
 }
 
 impl Table {
@@ -158,7 +161,12 @@ impl Service {
                     None => {
                         let mut log_name = Vec::new();
                         record::escape(&mut log_name, endpoint.name.as_bytes());
-                        Rc::new(Endpoint { state: Arc::clone(endpoint), pool: Pool::default(), log_name })
+                        Rc::new(Endpoint {
+                            state: Arc::clone(endpoint),
+                            pool: Pool::default(),
+                            links: Links::default(),
+                            log_name,
+                        })
                     }
                 }
             })

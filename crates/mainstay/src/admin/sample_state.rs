@@ -51,6 +51,7 @@ fn listener() -> spec::Listener {
             max_head_bytes: 65536,
             max_headers: 100,
             redirect_https: None,
+            http2: None,
         }),
     }
 }
@@ -89,6 +90,7 @@ fn service() -> Service {
         health: Some(spec::HealthCheck { policy: health::Policy::default(), probe: spec::Probe::Tcp, port: None }),
         outlier: Some(outlier::Policy::default()),
         retry_budget: budget::Policy::default(),
+        protocol: spec::HttpVersion::Http1,
         tls: None,
         when_empty: spec::WhenEmpty::Refuse,
         send_proxy: None,

@@ -29,7 +29,7 @@ sections! {
     /// Where connections come in.
     LISTENER = "listener": "name", "bind", "protocol", "service", "idle_timeout", "tls", "trusted_proxies",
         "head_timeout", "keep_alive_timeout", "body_timeout", "max_head", "max_headers", "max_connections", "redirect_https",
-        "proxy_protocol";
+        "proxy_protocol", "http2", "max_streams";
     /// Whose PROXY headers are taken.
     PROXY_PROTOCOL = "listener.proxy_protocol": "trusted", "timeout";
     /// TLS towards clients.
@@ -46,7 +46,7 @@ sections! {
     /// Changes to headers.
     HEADERS = "route.request_headers and route.response_headers": "set", "remove";
     /// A group of endpoints.
-    SERVICE = "service": "name", "balance", "hash", "health", "outlier", "retry_budget", "when_empty", "tls",
+    SERVICE = "service": "name", "protocol", "balance", "hash", "health", "outlier", "retry_budget", "when_empty", "tls",
         "connect_timeout", "idle_timeout", "max_idle", "max_age", "endpoint", "endpoints",
         "send_proxy";
     /// What consistent hashing goes by.

@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use mainstay_gateway::spec::{CertificateFiles, ClientAuth, Http, Listener, ListenerTls, Protocol, ProxyProtocol};
+use mainstay_gateway::spec::{
+    CertificateFiles, ClientAuth, Http, Http2, Listener, ListenerTls, Protocol, ProxyProtocol,
+};
 
 use super::problem::Fault;
 use super::reader::{Field, Item, Place, Section};
@@ -21,6 +23,8 @@ const HTTP_ONLY: &[&str] = &[
     "max_head",
     "max_headers",
     "redirect_https",
+    "http2",
+    "max_streams",
 ];
 const TCP_ONLY: &[&str] = &["service", "idle_timeout"];
 
@@ -53,6 +57,7 @@ pub(super) fn default_http() -> Http {
         max_head_bytes: 64 * 1024,
         max_headers: 100,
         redirect_https: None,
+        http2: Some(Http2::default()),
     }
 }
 
@@ -122,6 +127,14 @@ fn read_http(section: &Section<'_>) -> Http {
         let fault = Fault::new("a listener that redirects to https takes no `tls`");
         section.reader.error(&redirect_https.place, fault.hint("TLS belongs to the listener that is redirected to"));
     }
+    let http2 = section.field("http2", true, Item::flag);
+    let max_streams = section.integer("max_streams", Http2::default().max_streams.into(), 1..=10_000).value;
+    let max_streams = u32::try_from(max_streams).unwrap_or(Http2::default().max_streams);
+    if !http2.value
+        && let Some(item) = section.item("max_streams")
+    {
+        item.error(Fault::new("`max_streams` has no meaning with http2 = false"));
+    }
     let max_head =
         section.field("max_head", default.max_head_bytes as u64, |item| item.size(&(1_024..=1_048_576))).value;
     let max_headers = section.integer("max_headers", default.max_headers as u64, 1..=1_000).value;
@@ -133,6 +146,7 @@ fn read_http(section: &Section<'_>) -> Http {
         max_head_bytes: usize::try_from(max_head).unwrap_or(default.max_head_bytes),
         max_headers: usize::try_from(max_headers).unwrap_or(default.max_headers),
         redirect_https: redirect_https.value,
+        http2: http2.value.then_some(Http2 { max_streams }),
     }
 }
 

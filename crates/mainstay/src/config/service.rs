@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mainstay_core::{balance, budget, outlier};
 use mainstay_gateway::spec::{
-    Address, Balance, CertificateFiles, Connections, Endpoint, HashKey, ProxyVersion, Service, UpstreamTls, WhenEmpty,
+    Address, Balance, CertificateFiles, Connections, Endpoint, HashKey, HttpVersion, ProxyVersion, Service,
+    UpstreamTls, WhenEmpty,
 };
 
 use super::problem::Fault;
@@ -31,6 +32,10 @@ pub(super) struct Read {
     pub(super) tls: Option<Place>,
 }
 
+/// What is spoken with endpoints, by name.
+const PROTOCOLS: &[(&str, HttpVersion)] =
+    &[("http1", HttpVersion::Http1), ("http2", HttpVersion::Http2), ("auto", HttpVersion::Auto)];
+
 /// A service with nothing but a name.
 pub(super) fn default_service(name: &str) -> Service {
     Service {
@@ -40,6 +45,7 @@ pub(super) fn default_service(name: &str) -> Service {
         health: Some(health::default_check()),
         outlier: Some(outlier::Policy::default()),
         retry_budget: budget::Policy::default(),
+        protocol: HttpVersion::Http1,
         tls: None,
         when_empty: WhenEmpty::Refuse,
         send_proxy: None,
@@ -77,6 +83,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         health,
         outlier: section.field("outlier", default.outlier, |item| Some(read_outlier(item))).value,
         retry_budget: section.item("retry_budget").map(|item| read_budget(&item)).unwrap_or_default(),
+        protocol: section.field("protocol", HttpVersion::Http1, |item| item.one_of(PROTOCOLS)).value,
         tls,
         when_empty: section.field("when_empty", WhenEmpty::Refuse, |item| item.one_of(&words)).value,
         send_proxy: read_send_proxy(section),
@@ -102,6 +109,10 @@ fn read_send_proxy(section: &Section<'_>) -> Option<ProxyVersion> {
         let fault =
             Fault::new("this has no effect with `send_proxy`: a connection belongs to one client and is not kept");
         item.error(fault.hint("leave it out"));
+    }
+    if let Some(item) = section.item("protocol").filter(|item| item.text() != Some("http1")) {
+        let fault = Fault::new("a connection of HTTP/2 is shared by clients, and `send_proxy` names one");
+        item.error(fault.hint("use protocol = \"http1\" with `send_proxy`"));
     }
     Some(version)
 }

@@ -134,7 +134,7 @@ pub const HEADS: &[Case] = &[
         b"GET / HTTP/1.10\r\nHost: a\r\n\r\n",
         Refused(400, "malformed-head|unsupported-version"),
     ),
-    ("preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Refused(505, "unsupported-version")),
+    ("preface that is not that of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", Refused(505, "unsupported-version")),
     ("method of no token", b"G@T / HTTP/1.1\r\nHost: a\r\n\r\n", MALFORMED),
     ("empty method", b" / HTTP/1.1\r\nHost: a\r\n\r\n", MALFORMED),
     ("method in small letters", b"get / HTTP/1.1\r\nHost: a\r\n\r\n", Either),

@@ -155,6 +155,7 @@ pub(super) fn service_with(
         health,
         outlier,
         retry_budget,
+        protocol: spec::HttpVersion::Http1,
         tls: None,
         when_empty: spec::WhenEmpty::Refuse,
         send_proxy: None,
