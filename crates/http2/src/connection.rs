@@ -88,6 +88,7 @@ pub struct Connection<T> {
     /// The header block so far, if it takes more than one frame.
     gathered: Vec<u8>,
     fields: Box<Fields>,
+    #[expect(clippy::vec_box, reason = "fields are large; they move in and out of the store as a pointer")]
     spare: Vec<Box<Fields>>,
     /// Highest id of a stream that the peer has opened.
     last_peer: u32,
