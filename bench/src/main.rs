@@ -46,7 +46,7 @@ struct Arguments {
     /// Requests a second in the scenario `latency`, in place of half of HAProxy's peak.
     #[arg(long)]
     rate: Option<u64>,
-    /// The first of the 160 ports in use; another bench at the same time needs others.
+    /// The first of the 160 ports in use, below those of outgoing connections; another bench at the same time needs others.
     #[arg(long, default_value_t = 18_000)]
     ports: u16,
     /// The binary to measure.

@@ -172,11 +172,14 @@ impl Series {
             row.ratio = spread(&row.samples.iter().filter_map(pair).collect::<Vec<_>>());
             if row.proxy == OURS {
                 let ratio = row.ratio.map(|[median, ..]| median);
-                row.met = match target {
+                let reached = match target {
                     Target::RatioMin(least) => ratio.map(|ratio| ratio >= least),
                     Target::RatioMax(most) => ratio.map(|ratio| ratio <= most),
                     Target::KibMax(most) => row.median(Sample::value).map(|bytes| bytes / 1024.0 <= most),
                 };
+                // A figure that was reached by leaving requests unanswered is none.
+                let errors: u64 = row.samples.iter().map(|taken| taken.sample.errors()).sum();
+                row.met = reached.map(|reached| reached && errors == 0);
             }
         }
     }
@@ -250,6 +253,15 @@ mod tests {
         let [median, low, high] = series.rows[1].ratio.unwrap();
         assert!([median, low, high].iter().all(|it| (it - 1.2).abs() < 1e-9));
         assert_eq!((series.rows[0].met, series.rows[1].met), (None, Some(true)));
+    }
+
+    #[test]
+    fn what_was_reached_with_errors_is_not_met() {
+        let mut series = Series::new(&SCENARIOS[0], [BASE, OURS].into_iter());
+        series.push(0, 0, sample(100.0));
+        series.push(1, 0, Sample::Requests { per_cpu_second: 200.0, per_second: 1.0, cpu_share: 1.0, errors: 1 });
+        series.relate();
+        assert_eq!(series.rows[1].met, Some(false));
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn restarted(scenario: &Scenario, proxy: &mut Proxy, site: &Site, seconds: u64, 
         Ok(load::run(&mut command, proxy)?.outcome.requests)
     };
     // What happens once, such as connecting to the origin, is not counted.
-    load(3)?;
+    load(seconds * 2)?;
     let pid = proxy.pid()?.to_string();
     control("--zero", &pid)?;
     // It is slower by a factor of fifty.
