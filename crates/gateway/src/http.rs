@@ -6,4 +6,5 @@ pub(crate) mod exchange;
 pub(crate) mod identity;
 pub(crate) mod record;
 pub(crate) mod respond;
+pub(crate) mod sending;
 pub(crate) mod tunnel;

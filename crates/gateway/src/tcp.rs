@@ -11,10 +11,11 @@ use crate::proxy_protocol::write;
 use crate::spec::Protocol;
 use crate::splice;
 use crate::stream::{Buffer, Stream};
+use crate::worker::Worker;
+use crate::worker::account::endpoint_works;
 use crate::worker::deadline::Slot;
 use crate::worker::pool::{self, InFlight};
 use crate::worker::table::{Listener, Service, raise};
-use crate::worker::{Worker, endpoint_works};
 
 /// Endpoints that are tried for one connection. Nothing has been sent to any of them, so that trying is safe.
 const ATTEMPTS: usize = 3;

@@ -1,6 +1,7 @@
 //! One worker: a thread with its own listeners, connections, pools, balancers and counters. Workers share nothing on a
 //! request's way but the endpoints' state.
 
+pub(crate) mod account;
 pub(crate) mod deadline;
 pub(crate) mod listen;
 pub(crate) mod pool;
@@ -11,12 +12,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use mainstay_core::random::Rng;
-use mainstay_core::retry::Failure;
 use mainstay_core::time::Moment;
 use mainstay_runtime::clock::Clock;
 use mainstay_runtime::task::{self, Kind};
@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 use self::deadline::Wheel;
 use self::present::Present;
-use self::table::{Service, Table, Tls, raise};
+use self::table::{Table, Tls};
 use crate::access_log::Log;
 use crate::explain::ring::Ring;
 use crate::explain::{self, Explanation};
@@ -36,8 +36,6 @@ use crate::state::State;
 
 /// Exchanges kept for the next busy connection; beyond them memory goes back.
 const KEPT_EXCHANGES: usize = 256;
-/// Requests after which a worker tells the shared retry budget, at the latest.
-const DEPOSIT_BATCH: u32 = 64;
 /// How often idle connections are looked through, batched deposits made and the log flushed.
 const SWEEP: Duration = Duration::from_millis(250);
 
@@ -336,75 +334,5 @@ impl Worker {
             let bits = self.with_rng(Rng::next_u64);
             out.extend((0..16).rev().map(|digit| HEX[(bits >> (digit * 4)) as usize & 15]));
         }
-    }
-
-    /// Counts a request towards the service's retry budget.
-    pub(crate) fn deposit(&self, service: &Service) {
-        service.undeposited.set(service.undeposited.get() + 1);
-        if service.undeposited.get() >= DEPOSIT_BATCH {
-            self.flush_deposit(service);
-        }
-    }
-
-    fn flush_deposit(&self, service: &Service) {
-        let requests = service.undeposited.take();
-        if requests > 0 {
-            let mut budget = service.state.retry_budget.lock().unwrap_or_else(PoisonError::into_inner);
-            budget.deposit(self.clock.now(), requests);
-        }
-    }
-
-    /// Charges the service's retry budget.
-    pub(crate) fn may_retry(&self, service: &Service) -> bool {
-        self.flush_deposit(service);
-        let now = self.clock.now();
-        let granted = service.state.retry_budget.lock().unwrap_or_else(PoisonError::into_inner).withdraw(now);
-        if !granted {
-            raise(&service.state.budget_refusals);
-        }
-        granted
-    }
-
-    /// Counts a failed attempt and, if there were enough in a row, reports the endpoint.
-    pub(crate) fn endpoint_failed(&self, service: &Service, index: usize, failure: Failure) {
-        let Some(endpoint) = service.endpoints.get(index) else { return };
-        let counters = endpoint.state.shards.of(self.index);
-        match failure {
-            Failure::Connect => counters.connect_failures.add(1),
-            Failure::StaleConnection | Failure::Refused => return,
-            Failure::Reset | Failure::Malformed => counters.resets.add(1),
-            Failure::Timeout => counters.timeouts.add(1),
-            Failure::Status(_) => {}
-        }
-        let Some(policy) = &service.state.spec.outlier else { return };
-        let failures = endpoint.state.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-        if failures >= policy.consecutive && !endpoint.state.ejected.load(Ordering::Relaxed) {
-            self.health.tripped(&service.state, index);
-        }
-    }
-
-    /// Counts an answered attempt: its status says whether the endpoint works.
-    pub(crate) fn endpoint_answered(&self, service: &Service, index: usize, exchange: &Exchange) {
-        let Some(endpoint) = service.endpoints.get(index) else { return };
-        let status = exchange.response.status;
-        let counters = endpoint.state.shards.of(self.index);
-        if let Some(class) = counters.by_class.get(usize::from(status / 100).wrapping_sub(1)) {
-            class.add(1);
-        }
-        if let Some(attempt) = exchange.attempts.last() {
-            counters.duration.record(attempt.duration);
-        }
-        if status >= 500 {
-            self.endpoint_failed(service, index, Failure::Status(status));
-        } else {
-            endpoint_works(&endpoint.state);
-        }
-    }
-}
-
-/// Ends a row of failures. Writes only if there was one: the line is shared by all workers.
-pub(crate) fn endpoint_works(endpoint: &crate::state::Endpoint) {
-    if endpoint.failures_in_a_row.load(Ordering::Relaxed) != 0 {
-        endpoint.failures_in_a_row.store(0, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,86 @@
+//! What attempts cost and say: the retry budget, the endpoints' counters, and rows of failures.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use mainstay_core::retry::Failure;
+
+use super::Worker;
+use super::table::{Service, raise};
+use crate::http::exchange::Exchange;
+
+/// Requests after which a worker tells the shared retry budget, at the latest.
+const DEPOSIT_BATCH: u32 = 64;
+
+impl Worker {
+    /// Counts a request towards the service's retry budget.
+    pub(crate) fn deposit(&self, service: &Service) {
+        service.undeposited.set(service.undeposited.get() + 1);
+        if service.undeposited.get() >= DEPOSIT_BATCH {
+            self.flush_deposit(service);
+        }
+    }
+
+    /// Tells the shared retry budget what was not yet told.
+    pub(super) fn flush_deposit(&self, service: &Service) {
+        let requests = service.undeposited.take();
+        if requests > 0 {
+            let mut budget = service.state.retry_budget.lock().unwrap_or_else(PoisonError::into_inner);
+            budget.deposit(self.clock.now(), requests);
+        }
+    }
+
+    /// Charges the service's retry budget.
+    pub(crate) fn may_retry(&self, service: &Service) -> bool {
+        self.flush_deposit(service);
+        let now = self.clock.now();
+        let granted = service.state.retry_budget.lock().unwrap_or_else(PoisonError::into_inner).withdraw(now);
+        if !granted {
+            raise(&service.state.budget_refusals);
+        }
+        granted
+    }
+
+    /// Counts a failed attempt and, if there were enough in a row, reports the endpoint.
+    pub(crate) fn endpoint_failed(&self, service: &Service, index: usize, failure: Failure) {
+        let Some(endpoint) = service.endpoints.get(index) else { return };
+        let counters = endpoint.state.shards.of(self.index);
+        match failure {
+            Failure::Connect => counters.connect_failures.add(1),
+            Failure::StaleConnection | Failure::Refused => return,
+            Failure::Reset | Failure::Malformed => counters.resets.add(1),
+            Failure::Timeout => counters.timeouts.add(1),
+            Failure::Status(_) => {}
+        }
+        let Some(policy) = &service.state.spec.outlier else { return };
+        let failures = endpoint.state.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures >= policy.consecutive && !endpoint.state.ejected.load(Ordering::Relaxed) {
+            self.health.tripped(&service.state, index);
+        }
+    }
+
+    /// Counts an answered attempt: its status says whether the endpoint works.
+    pub(crate) fn endpoint_answered(&self, service: &Service, index: usize, exchange: &Exchange) {
+        let Some(endpoint) = service.endpoints.get(index) else { return };
+        let status = exchange.response.status;
+        let counters = endpoint.state.shards.of(self.index);
+        if let Some(class) = counters.by_class.get(usize::from(status / 100).wrapping_sub(1)) {
+            class.add(1);
+        }
+        if let Some(attempt) = exchange.attempts.last() {
+            counters.duration.record(attempt.duration);
+        }
+        if status >= 500 {
+            self.endpoint_failed(service, index, Failure::Status(status));
+        } else {
+            endpoint_works(&endpoint.state);
+        }
+    }
+}
+
+/// Ends a row of failures. Writes only if there was one: the line is shared by all workers.
+pub(crate) fn endpoint_works(endpoint: &crate::state::Endpoint) {
+    if endpoint.failures_in_a_row.load(Ordering::Relaxed) != 0 {
+        endpoint.failures_in_a_row.store(0, Ordering::Relaxed);
+    }
+}
