@@ -172,7 +172,8 @@ impl<T: Notify> Connection<T> {
 
     /// Gives memory back while nothing happens.
     pub fn rest(&mut self) {
-        if self.streams.is_empty() && self.out.is_empty() {
+        // A header block may have begun: what was gathered of it must stay.
+        if self.block.is_none() && self.streams.is_empty() && self.out.is_empty() {
             self.out = Vec::new();
             self.gathered = Vec::new();
             self.spare = Vec::new();

@@ -170,6 +170,11 @@ async fn request(worker: Rc<Worker>, cell: Rc<Cell>, link: Rc<Link>, id: u32, pe
     let stream = H2Stream::new(link, id, Role::Server);
     let listener = cell.current();
     let Protocol::Http(http) = &listener.state.spec.protocol else { return };
+    if stream.is_reset() {
+        // The client takes back what it has just asked for, many times a second if it is hostile: that must cost as little
+        // as it costs the client, and no backend anything.
+        return;
+    }
     // The head came before this task.
     let Some(fields) = stream.take_head() else { return };
     let slot = worker.wheel.slot();

@@ -59,6 +59,11 @@ impl H2Stream {
         self.link.engine().take_head(self.id).ok().flatten()
     }
 
+    /// Whether it has ended before its time.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.link.engine().closed(self.id).is_some()
+    }
+
     pub(crate) fn give_back(&self, head: Box<Fields>) {
         self.link.engine().give_back(head);
     }

@@ -80,13 +80,14 @@ impl<T: Notify> Connection<T> {
         Ok(())
     }
 
-    pub(super) fn go_away(&mut self, head: Head, payload: &[u8]) -> Result<Event, ConnectionError> {
+    pub(super) fn go_away(&mut self, now: u64, head: Head, payload: &[u8]) -> Result<Event, ConnectionError> {
         if head.stream != 0 {
             return broken(Code::PROTOCOL_ERROR, "GOAWAY on a stream");
         }
         let Some(last) = frame::number(payload).filter(|_last| payload.len() >= 8) else {
             return broken(Code::FRAME_SIZE_ERROR, "GOAWAY shorter than 8");
         };
+        self.flood.idle(now)?;
         let last = last & 0x7fff_ffff;
         if self.peer_last.is_some_and(|before| last > before) {
             return broken(Code::PROTOCOL_ERROR, "GOAWAY names a later stream than before");

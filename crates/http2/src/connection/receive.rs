@@ -77,7 +77,7 @@ impl<T: Notify> Connection<T> {
             Kind::Settings => self.settings(now, head, payload)?,
             Kind::PushPromise => return broken(Code::PROTOCOL_ERROR, "PUSH_PROMISE is not allowed"),
             Kind::Ping => self.pinged(now, head, payload)?,
-            Kind::GoAway => return self.go_away(head, payload),
+            Kind::GoAway => return self.go_away(now, head, payload),
             Kind::WindowUpdate => self.window_update(now, head, payload)?,
             Kind::Continuation => {}
             Kind::Unknown => self.flood.idle(now)?,

@@ -121,7 +121,7 @@ impl<T: Notify> Connection<T> {
 
     /// Ends a stream because the peer broke the protocol on it.
     pub(super) fn stream_error(&mut self, id: u32, code: Code) {
-        if self.streams.contains_key(&id) {
+        if self.streams.get(&id).is_some_and(|stream| stream.closed.is_none()) {
             self.reset(id, code);
         } else {
             self.recent.add(id);

@@ -198,3 +198,45 @@ fn what_a_stream_left_unread_is_granted_to_the_connection_anew() {
         carry(&mut client, &mut server);
     }
 }
+
+/// A server to which raw frames are fed, and that rests after each of them.
+fn fed(frames: &[&[u8]]) -> (Engine, Vec<u32>) {
+    let mut server = Engine::new(Role::Server, Settings::default(), 0);
+    let mut requests = Vec::new();
+    for frame in [frame::PREFACE, b"\0\0\0\x04\0\0\0\0\0"].iter().chain(frames) {
+        match server.receive(0, frame) {
+            Ok(Some((length, event))) => {
+                assert_eq!(length, frame.len());
+                requests.extend(if let Event::Request(id) = event { Some(id) } else { None });
+            }
+            Ok(None) => panic!("no whole frame: {frame:?}"),
+            Err(_ended) => break,
+        }
+        let written = server.output().len();
+        server.advance(written);
+        server.rest();
+    }
+    (server, requests)
+}
+
+#[test]
+fn a_connection_that_rests_keeps_a_header_block_that_has_begun() {
+    let (server, requests) = fed(&[b"\0\0\x02\x01\x01\0\0\0\x01\x82\x86", b"\0\0\x04\x09\x04\0\0\0\x01\x84\x01\x01a"]);
+    assert_eq!((server.error(), requests), (None, vec![1]));
+}
+
+#[test]
+fn going_away_again_and_again_is_a_flood() {
+    let frames: Vec<&[u8]> = vec![b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0"; 5_000];
+    let (server, _) = fed(&frames);
+    assert_eq!(server.error().expect("an end").code, Code::ENHANCE_YOUR_CALM);
+}
+
+#[test]
+fn data_on_a_stream_that_the_peer_has_reset_is_refused_whether_its_owner_knows_or_not() {
+    let open = b"\0\0\x06\x01\x04\0\0\0\x01\x83\x86\x84\x01\x01a";
+    let (mut server, _) = fed(&[open, b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08"]);
+    assert_eq!(server.streams(), 1, "the owner has not let go");
+    server.receive(0, b"\0\0\x01\0\0\0\0\0\x01x").expect("an error of the stream only");
+    assert_eq!(server.output(), b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x05");
+}
