@@ -128,6 +128,11 @@ impl<S: Read> Reader<S> {
         &mut self.stream
     }
 
+    /// The stream, without what was read of it and not taken.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
     /// The stream, for settings.
     pub fn stream_ref(&self) -> &S {
         &self.stream

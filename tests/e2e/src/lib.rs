@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod gateway;
+pub mod h2;
 pub mod http;
 pub mod http2;
 pub mod load;

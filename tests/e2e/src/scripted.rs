@@ -34,6 +34,8 @@ impl Scripted {
     pub fn start(serve: impl Fn(Exchange) + Send + Sync + 'static) -> Self {
         let address = address::free();
         let listener = TcpListener::bind(address).expect("a free address");
+        // Hundreds may connect at once, which the backlog of the standard library does not hold.
+        socket2::SockRef::from(&listener).listen(4096).expect("a longer backlog");
         let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (halt, notes, serve) = (Arc::clone(&stop), Arc::clone(&seen), Arc::new(serve));
         std::thread::spawn(move || {

@@ -133,6 +133,11 @@ impl<S: Read + Write> Wire<S> {
         self.reader.stream()
     }
 
+    /// The stream, for another protocol; what was read of it is lost.
+    pub fn into_stream(self) -> S {
+        self.reader.into_stream()
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Errors
