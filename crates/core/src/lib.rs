@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod balance;
 pub mod budget;
 pub mod eligibility;
+pub mod grpc;
 pub mod health;
 pub mod outlier;
 pub mod random;

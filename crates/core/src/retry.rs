@@ -32,6 +32,8 @@ pub enum Failure {
     /// The endpoint said that it has not processed the request and never will (HTTP/2: REFUSED_STREAM, or a stream above
     /// the last one that GOAWAY names).
     Refused,
+    /// A gRPC server said UNAVAILABLE before anything else, by which it means that the call may be sent again.
+    Unavailable,
     /// A reused idle connection closed before any byte of a response.
     StaleConnection,
     /// A fresh connection closed or reset before any byte of a response.
@@ -87,6 +89,8 @@ pub enum Refusal {
     NotIdempotent,
     /// A part of the body is gone.
     NotReplayable,
+    /// The endpoint asked not to be asked again (gRPC).
+    Pushback,
 }
 
 /// What stands in the way of another attempt, if anything does.
@@ -104,8 +108,8 @@ pub fn refusal(policy: &Policy, situation: &Situation) -> Option<Refusal> {
         // Nothing was sent, so neither the method nor the body stands in the way: what was read of it is still here.
         Failure::Connect => return None,
         // The same, by the endpoint's word; but what was sent of the body must still be here.
-        Failure::Refused if situation.replayable => return None,
-        Failure::Refused => return Some(Refusal::NotReplayable),
+        Failure::Refused | Failure::Unavailable if situation.replayable => return None,
+        Failure::Refused | Failure::Unavailable => return Some(Refusal::NotReplayable),
         Failure::StaleConnection | Failure::Reset => true,
         Failure::Timeout => policy.on_timeout,
         Failure::Status(status) => matches!(status, 500..=599) && policy.on_5xx,
@@ -130,7 +134,9 @@ pub fn decide(policy: &Policy, situation: &Situation) -> Verdict {
         Failure::Connect | Failure::Refused | Failure::StaleConnection => Verdict::RetryNow,
         // An endpoint that dies drops all its requests at once; the jittered wait keeps them from hitting the survivors
         // at once too.
-        Failure::Reset | Failure::Timeout | Failure::Status(_) | Failure::Malformed => Verdict::RetryAfterBackoff,
+        Failure::Reset | Failure::Unavailable | Failure::Timeout | Failure::Status(_) | Failure::Malformed => {
+            Verdict::RetryAfterBackoff
+        }
     }
 }
 
@@ -146,7 +152,8 @@ mod tests {
         on_5xx: true,
         on_timeout: true,
     };
-    const FAILURES: [Failure; 7] = [
+    const FAILURES: [Failure; 8] = [
+        Failure::Unavailable,
         Failure::Connect,
         Failure::Refused,
         Failure::StaleConnection,

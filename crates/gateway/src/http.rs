@@ -3,6 +3,7 @@
 pub(crate) mod attempt;
 pub(crate) mod connection;
 pub(crate) mod exchange;
+pub(crate) mod grpc;
 pub(crate) mod identity;
 pub(crate) mod record;
 pub(crate) mod respond;

@@ -85,6 +85,11 @@ impl Relay {
         self.trailers.clear();
     }
 
+    /// The trailers that came with the message, as far as they go on.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        &self.trailers
+    }
+
     /// The head went another way than through here.
     pub(crate) const fn head_is_out(&mut self) {
         self.progress = 1;
@@ -251,7 +256,7 @@ impl Relay {
         match input.poll_fill(cx, from) {
             Poll::Ready(Ok(0)) if self.decoder.ends_at_close() => {
                 if let Some(stream) = from.http2() {
-                    self.decoder.trailers = stream.take_trailers();
+                    self.decoder.trailers = stream.trailers();
                 }
                 self.end();
             }

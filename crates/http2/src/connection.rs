@@ -300,8 +300,8 @@ impl<T: Notify> Connection<T> {
     }
 
     /// The trailers of a stream whose body has ended, as lines of HTTP/1.1.
-    pub fn take_trailers(&mut self, stream: u32) -> Vec<u8> {
-        self.streams.get_mut(&stream).map(|stream| std::mem::take(&mut stream.trailers)).unwrap_or_default()
+    pub fn trailers(&self, stream: u32) -> Vec<u8> {
+        self.streams.get(&stream).map(|stream| stream.trailers.clone()).unwrap_or_default()
     }
 
     fn release_connection(&mut self, bytes: usize) {

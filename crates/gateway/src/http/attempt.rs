@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 use mainstay_core::retry::Failure;
 use mainstay_core::time::Moment;
@@ -67,6 +68,7 @@ pub(crate) async fn run(
     let deadline =
         run.route.state.spec.attempt_timeout.map_or(run.deadline, |limit| now.after(limit).min(run.deadline));
     let idempotent = exchange.head.is_idempotent(exchange.head_bytes());
+    let retains = idempotent || exchange.call.is_some();
     let kept = if fresh { None } else { endpoint.pool.take(now, connections(run), !idempotent) };
     let mut connection = match kept.or_else(|| pool::share(endpoint, run.worker.index, now)) {
         Some(connection) => connection,
@@ -76,7 +78,7 @@ pub(crate) async fn run(
     if exchange.head.wants_upgrade && connection.stream.http2().is_some_and(H2Stream::refuses_extended_connect) {
         return Err(Failed::Body(respond::NO_UPGRADE));
     }
-    prepare(run, exchange, idempotent, client, &mut connection);
+    prepare(run, exchange, retains, client, &mut connection);
     let mut sending = Sending::new(connection);
     match send(run, &mut sending, client, exchange, deadline).await {
         Ok(result) => result?,
@@ -99,7 +101,9 @@ async fn send(
 ) -> Result<Result<(), Failed>, Expired> {
     let mut ended = exchange.up.has_ended();
     let mut progress = 0;
-    let body_deadline = || run.worker.now().after(run.http.body_timeout).min(deadline);
+    // A stream of messages may rest for as long as the call may last.
+    let rest = if exchange.call.is_some() { Duration::MAX } else { run.http.body_timeout };
+    let body_deadline = || run.worker.now().after(rest).min(deadline);
     run.slot.set(if ended { deadline } else { body_deadline() });
     poll_fn(|cx| {
         if let Poll::Ready(result) = sending.poll(cx, client, exchange) {
@@ -140,7 +144,7 @@ async fn connect(
 }
 
 /// Writes the head for the endpoint and starts on the body.
-fn prepare(run: &Run<'_>, exchange: &mut Exchange, idempotent: bool, client: &Stream, connection: &mut Connection) {
+fn prepare(run: &Run<'_>, exchange: &mut Exchange, retains: bool, client: &Stream, connection: &mut Connection) {
     let bytes = exchange.input.all().get(..exchange.head.length).unwrap_or_default();
     let spec = &run.route.state.spec;
     let prefix = match &spec.matches.path {
@@ -158,19 +162,20 @@ fn prepare(run: &Run<'_>, exchange: &mut Exchange, idempotent: bool, client: &St
         rewrite: spec.rewrite_prefix.as_deref().map(|replacement| (prefix, replacement)),
         ops: &run.route.request_ops,
         attempt: exchange.attempts.len() as u32,
+        time_left: exchange.call.and_then(|call| call.timeout).map(|_asked| run.deadline.since(run.worker.now())),
     };
     write::request(&mut exchange.up.pending, &exchange.head, bytes, &forward);
     let from = client.body_framing(exchange.head.framing);
     let Some(stream) = connection.stream.http2() else {
         // What has no length from HTTP/2 goes in chunks.
         let chunked = matches!(exchange.head.framing, Framing::Chunked | Framing::UntilClose);
-        return exchange.up.start(from, chunked, exchange.head.length, idempotent);
+        return exchange.up.start(from, chunked, exchange.head.length, retains);
     };
     let scheme = if run.route.service.tls.is_some() { "https" } else { "http" };
     // A stream that has ended meanwhile says so when its answer is read.
     let _ended = stream.request(&exchange.up.pending, scheme, exchange.head.is_head_method(exchange.head_bytes()));
     exchange.up.pending.clear();
-    exchange.up.start(from, false, exchange.head.length, idempotent);
+    exchange.up.start(from, false, exchange.head.length, retains);
     exchange.up.head_is_out();
     if exchange.head.wants_upgrade {
         exchange.up.hold_open();

@@ -5,12 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use mainstay_core::grpc::Status;
 use mainstay_core::retry::{self, Failure, Situation, Verdict};
 use mainstay_core::time::Moment;
 use mainstay_core::{backoff, random, route};
 
 use super::attempt::{self, Failed, Sent};
 use super::connection::Next;
+use super::grpc::{self, Call};
 use super::identity;
 use super::record::{self, Attempt, Ending, Outcome};
 use super::respond;
@@ -53,6 +55,8 @@ pub(crate) struct Exchange {
     /// What is chosen and decided, for [`crate::explain`].
     pub(crate) trace: Trace,
     pub(crate) started: Moment,
+    /// The gRPC call that the request is, if it is one.
+    pub(crate) call: Option<Call>,
 }
 
 impl Exchange {
@@ -73,6 +77,7 @@ impl Exchange {
             tried: Vec::new(),
             trace: Trace::default(),
             started: Moment::ZERO,
+            call: None,
         }
     }
 
@@ -96,6 +101,7 @@ impl Exchange {
     /// Called before each request.
     pub(crate) fn begin(&mut self, now: Moment) {
         self.started = now;
+        self.call = None;
         self.output.clear();
         self.attempts.clear();
         self.tried.clear();
@@ -161,6 +167,7 @@ pub(crate) async fn run(
     exchange: &mut Exchange,
 ) -> Next {
     let client_address = exchange.identify(worker, http);
+    exchange.call = Call::of(&exchange.head, exchange.head_bytes());
     if let Some(port) = http.redirect_https {
         return respond::redirect(worker, listener, client, slot, exchange, port).await;
     }
@@ -175,13 +182,15 @@ pub(crate) async fn run(
     route.state.shards.of(worker.index).started.add(1);
     worker.deposit(&route.service);
     let peer = exchange.peer_address.map_or(client_address, |peer| peer.ip());
+    let asked = exchange.call.and_then(|call| call.timeout).unwrap_or(Duration::MAX);
+    let timeout = route.state.spec.timeout.min(asked);
     let run = Run {
         worker,
         listener,
         route: &route,
         http,
         slot,
-        deadline: exchange.started.after(route.state.spec.timeout),
+        deadline: exchange.started.after(timeout),
         is_trusted: identity::is_trusted(peer, &http.trusted_proxies),
     };
     let key = hash_key(&route, exchange, client_address);
@@ -229,6 +238,10 @@ async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, k
     // Where one idle connection was stale, so may be the others: the next attempt opens a new one.
     let mut fresh = false;
     loop {
+        // A call may arrive when its time is over already, or run out of it between attempts.
+        if exchange.call.is_some() && run.worker.now() >= run.deadline {
+            return give_up(run, client, exchange, respond::TIMEOUT).await;
+        }
         let Some(index) = choose(run, exchange, key, fresh) else {
             if last.reason == respond::NO_ENDPOINT.reason {
                 raise(&run.route.service.state.empty);
@@ -243,6 +256,7 @@ async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, k
             Ok(answered) => {
                 let outcome = Outcome::Answered(exchange.response.status);
                 exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: answered.reused() });
+                grpc::read_head(exchange);
                 run.worker.endpoint_answered(&run.route.service, index, exchange);
                 if retry_answer(run, index, exchange).await {
                     continue;
@@ -309,15 +323,16 @@ async fn give_up(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, er
 
 /// Whether a response that says that the endpoint cannot serve is dropped for another attempt. If not, the client gets it.
 async fn retry_answer(run: &Run<'_>, index: usize, exchange: &mut Exchange) -> bool {
-    let status = exchange.response.status;
-    if !matches!(status, 500..=599) || !run.route.state.spec.retry.on_5xx {
-        return false;
-    }
-    let again = retry(run, exchange, Failure::Status(status), Sent::Something).await;
+    let failure = match (exchange.response.status, exchange.call.and_then(|call| call.status)) {
+        (_, Some(Status::UNAVAILABLE)) => Failure::Unavailable,
+        (status @ 500..=599, _) if run.route.state.spec.retry.on_5xx => Failure::Status(status),
+        _answer => return false,
+    };
+    let again = retry(run, exchange, failure, Sent::Something).await;
     if again {
         exchange.tried.push(index);
         if let Some(attempt) = exchange.attempts.last_mut() {
-            attempt.outcome = Outcome::Failed(Failure::Status(status));
+            attempt.outcome = Outcome::Failed(failure);
         }
     }
     again
@@ -342,9 +357,16 @@ async fn retry(run: &Run<'_>, exchange: &mut Exchange, failure: Failure, sent: S
             return false;
         }
         Verdict::RetryNow => Duration::ZERO,
-        Verdict::RetryAfterBackoff => {
-            run.worker.with_rng(|rng| backoff::delay(&policy.backoff, made.saturating_sub(1), rng))
+        Verdict::RetryAfterBackoff
+            if failure == Failure::Unavailable && exchange.call.is_some_and(Call::is_pushed_back) =>
+        {
+            exchange.trace.next(trace::Next::Refused(retry::Refusal::Pushback));
+            return false;
         }
+        Verdict::RetryAfterBackoff => match exchange.call.and_then(Call::asked_wait) {
+            Some(wait) => wait,
+            None => run.worker.with_rng(|rng| backoff::delay(&policy.backoff, made.saturating_sub(1), rng)),
+        },
     };
     let now = run.worker.now();
     if now.after(wait) >= run.deadline {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mainstay_core::grpc::Status;
 use mainstay_core::retry::Failure;
 
 use super::exchange::Exchange;
@@ -40,6 +41,7 @@ impl Outcome {
             Self::Failed(failure) => match failure {
                 Failure::Connect => "connect-failed",
                 Failure::Refused => "refused",
+                Failure::Unavailable => "unavailable",
                 Failure::StaleConnection => "stale-connection",
                 Failure::Reset => "reset",
                 Failure::Timeout => "timeout",
@@ -79,7 +81,7 @@ pub(crate) fn finish(
 ) {
     let duration = worker.now().since(exchange.started);
     match route {
-        Some(route) => count(worker, route, ending, duration),
+        Some(route) => count(worker, route, exchange, ending, duration),
         None => listener.state.shards.of(worker.index).rejected.add(1),
     }
     worker.explain.borrow_mut().keep(listener, route, exchange, End { ending, bytes, duration });
@@ -88,9 +90,12 @@ pub(crate) fn finish(
     }
 }
 
-fn count(worker: &Worker, route: &Route, ending: Ending, duration: Duration) {
+fn count(worker: &Worker, route: &Route, exchange: &Exchange, ending: Ending, duration: Duration) {
     let counters = route.state.shards.of(worker.index);
-    if let Some(class) = counters.by_class.get(usize::from(ending.status / 100).wrapping_sub(1)) {
+    // A gRPC call that failed is no success for all that its HTTP status is 200.
+    let said = exchange.call.and_then(|call| call.status).map(Status::http_equivalent);
+    let status = if ending.status == 200 { said.unwrap_or(200) } else { ending.status };
+    if let Some(class) = counters.by_class.get(usize::from(status / 100).wrapping_sub(1)) {
         class.add(1);
     }
     if ending.client_gone {
@@ -133,6 +138,9 @@ fn write(
         line.extend_from_slice(exchange.head.protocol());
     }
     number(line, b"\",\"status\":", u64::from(ending.status));
+    if let Some(status) = exchange.call.and_then(|call| call.status) {
+        number(line, b",\"grpc_status\":", u64::from(status.0));
+    }
     number(line, b",\"bytes_in\":", bytes_in);
     number(line, b",\"bytes_out\":", bytes_out);
     millis(line, duration);

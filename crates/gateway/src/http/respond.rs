@@ -3,12 +3,14 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use mainstay_core::retry::Failure;
 
 use super::attempt::Answered;
 use super::connection::Next;
 use super::exchange::{self, Exchange, Run};
+use super::grpc;
 use super::record::{self, Ending};
 use super::tunnel;
 use crate::http1::body::Framing;
@@ -42,6 +44,7 @@ const RETRY_AFTER: &[u8] = b"retry-after: 5\r\n";
 pub(crate) const fn after(failure: Failure) -> OwnError {
     match failure {
         Failure::Connect => OwnError { status: 502, reason: "connect-failed" },
+        Failure::Unavailable => OwnError { status: 503, reason: "upstream-unavailable" },
         Failure::Refused => OwnError { status: 503, reason: "upstream-refused" },
         Failure::StaleConnection | Failure::Reset => OwnError { status: 502, reason: "upstream-reset" },
         Failure::Timeout => TIMEOUT,
@@ -134,13 +137,17 @@ async fn send_own(
 ) -> bool {
     let out = &mut exchange.down.pending;
     out.clear();
-    out.extend_from_slice(b"HTTP/1.1 ");
-    write::decimal(out, u64::from(error.status));
-    out.push(b' ');
-    out.extend_from_slice(write::phrase(error.status).as_bytes());
-    out.extend_from_slice(b"\r\ncontent-type: text/plain\r\ncontent-length: ");
-    write::decimal(out, error.reason.len() as u64 + 1);
-    out.extend_from_slice(b"\r\n");
+    if exchange.call.is_some() {
+        grpc::own_head(out, error);
+    } else {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        write::decimal(out, u64::from(error.status));
+        out.push(b' ');
+        out.extend_from_slice(write::phrase(error.status).as_bytes());
+        out.extend_from_slice(b"\r\ncontent-type: text/plain\r\ncontent-length: ");
+        write::decimal(out, error.reason.len() as u64 + 1);
+        out.extend_from_slice(b"\r\n");
+    }
     write::connection(out, connection(exchange.head.is_http10, keep));
     write::field(out, b"x-mainstay-error", error.reason.as_bytes());
     write::field(out, b"x-request-id", &exchange.request_id);
@@ -159,11 +166,11 @@ async fn send_own(
     }
     let to_head =
         exchange.head.length > 0 && exchange.input.all().get(exchange.head.method.range()) == Some(b"HEAD".as_slice());
-    if !to_head {
+    if !to_head && exchange.call.is_none() {
         out.extend_from_slice(error.reason.as_bytes());
         out.push(b'\n');
     }
-    slot.set(worker.now().after(std::time::Duration::from_secs(10)));
+    slot.set(worker.now().after(Duration::from_secs(10)));
     let written = slot.within(poll_fn(|cx| {
         while sent < exchange.down.pending.len() {
             match std::task::ready!(client.poll_write(cx, &exchange.down.pending[sent..])) {
@@ -197,6 +204,7 @@ pub(crate) async fn relay(
     let keep_upstream = exchange.response.keep_alive && !request_broke;
     let keep = begin(run, &connection, client, exchange);
     let result = both(run, client, &mut connection, exchange, request_broke).await;
+    grpc::read_trailers(run, index, exchange, result.is_ok());
     let ending = match &result {
         Ok(()) => Ending { status: exchange.response.status, error: None, client_gone: false },
         Err(broken) => broken.ending(exchange.response.status),
@@ -301,6 +309,7 @@ async fn both(
     request_broke: bool,
 ) -> Result<(), Broken> {
     let mut progress = 0;
+    let rest = if exchange.call.is_some() { Duration::MAX } else { run.http.body_timeout };
     let mut request_over = request_broke;
     let poll = poll_fn(|cx: &mut Context<'_>| {
         if !request_over && !exchange.up.is_done() {
@@ -320,7 +329,7 @@ async fn both(
         let moved = exchange.up.progress + exchange.down.progress;
         if moved != progress || progress == 0 {
             progress = moved.max(1);
-            run.slot.set(run.worker.now().after(run.http.body_timeout).min(run.deadline));
+            run.slot.set(run.worker.now().after(rest).min(run.deadline));
         } else if run.slot.has_expired() {
             let stuck_at_client = exchange.down.waits_for == Side::Sink && run.worker.now() < run.deadline;
             return Poll::Ready(Err(if stuck_at_client { Broken::Client } else { Broken::Timeout }));

@@ -76,6 +76,8 @@ pub(crate) enum Name {
     /// The header by which the gateway marks its own errors; nobody else may set it.
     OwnError,
     IdempotencyKey,
+    ContentType,
+    GrpcTimeout,
     Cookie,
     Authorization,
     Date,
@@ -99,6 +101,8 @@ impl Name {
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::HopByHop,
             12 if is("x-request-id") => Self::RequestId,
+            12 if is("content-type") => Self::ContentType,
+            12 if is("grpc-timeout") => Self::GrpcTimeout,
             12 if is("max-forwards") => Self::MaxForwards,
             13 if is("authorization") => Self::Authorization,
             14 if is("content-length") => Self::ContentLength,

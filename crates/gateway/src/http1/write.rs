@@ -1,6 +1,9 @@
 //! Heads written anew, field by field: nothing of a received head is ever forwarded as raw bytes.
 
 use std::io::Write;
+use std::time::Duration;
+
+use mainstay_core::grpc;
 
 use super::body::Framing;
 use super::field::{Field, Name, Span};
@@ -53,6 +56,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) ops: &'a Ops,
     /// 0 for the first attempt, which goes without the header.
     pub(crate) attempt: u32,
+    /// What is left of a gRPC call's time.
+    pub(crate) time_left: Option<Duration>,
 }
 
 /// Writes `name: value`.
@@ -133,7 +138,14 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
             Name::Attempt => trusted && forward.attempt == 0,
             Name::ForwardedProto | Name::ForwardedHost | Name::ForwardedOther => trusted,
             Name::MaxForwards => head.max_forwards.is_none(),
-            Name::Expect | Name::IdempotencyKey | Name::Cookie | Name::Authorization | Name::Date | Name::Other => true,
+            Name::GrpcTimeout => forward.time_left.is_none(),
+            Name::Expect
+            | Name::IdempotencyKey
+            | Name::Cookie
+            | Name::Authorization
+            | Name::Date
+            | Name::ContentType
+            | Name::Other => true,
         };
         if keep && !is_nominated(&head.nominated, bytes, it) && !forward.ops.removes(name) {
             field(out, name, it.value.get(bytes));
@@ -155,6 +167,11 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
         out.extend_from_slice(b"\r\n");
     }
     hop(out, head, bytes);
+    if let Some(left) = forward.time_left {
+        out.extend_from_slice(b"grpc-timeout: ");
+        grpc::write_timeout(left, out);
+        out.extend_from_slice(b"\r\n");
+    }
     if forward.attempt > 0 {
         out.extend_from_slice(b"x-mainstay-attempt: ");
         decimal(out, u64::from(forward.attempt));

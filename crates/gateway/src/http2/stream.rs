@@ -142,8 +142,8 @@ impl H2Stream {
     }
 
     /// The trailers that came behind the body, as lines of HTTP/1.1.
-    pub(crate) fn take_trailers(&self) -> Vec<u8> {
-        self.link.engine().take_trailers(self.id)
+    pub(crate) fn trailers(&self) -> Vec<u8> {
+        self.link.engine().trailers(self.id)
     }
 
     /// Sends a response's head, or an interim one, that is written in HTTP/1.1.

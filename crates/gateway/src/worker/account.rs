@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use mainstay_core::grpc::Status;
 use mainstay_core::retry::Failure;
 
 use super::Worker;
@@ -50,7 +51,7 @@ impl Worker {
             Failure::StaleConnection | Failure::Refused => return,
             Failure::Reset | Failure::Malformed => counters.resets.add(1),
             Failure::Timeout => counters.timeouts.add(1),
-            Failure::Status(_) => {}
+            Failure::Status(_) | Failure::Unavailable => {}
         }
         let Some(policy) = &service.state.spec.outlier else { return };
         let failures = endpoint.state.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
@@ -70,10 +71,15 @@ impl Worker {
         if let Some(attempt) = exchange.attempts.last() {
             counters.duration.record(attempt.duration);
         }
-        if status >= 500 {
-            self.endpoint_failed(service, index, Failure::Status(status));
-        } else {
-            endpoint_works(&endpoint.state);
+        // What a gRPC call has come to is in its trailers, which are still to come unless there is no body.
+        let said = match &exchange.call {
+            Some(call) if status == 200 => call.status.map(Status::http_equivalent),
+            _http => Some(status),
+        };
+        match said {
+            Some(status @ 500..) => self.endpoint_failed(service, index, Failure::Status(status)),
+            Some(_works) => endpoint_works(&endpoint.state),
+            None => {}
         }
     }
 }

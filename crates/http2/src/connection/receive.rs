@@ -255,7 +255,7 @@ impl<T: Notify> Connection<T> {
             self.stream_error(id, Code::PROTOCOL_ERROR);
             return Ok(Event::Nothing);
         }
-        let is_wrong = if section == Section::Trailers { self.trailers(id, ends) } else { self.response(id, ends) };
+        let is_wrong = if section == Section::Trailers { self.take_trailers(id, ends) } else { self.response(id, ends) };
         if is_wrong {
             self.flood.reset(now)?;
             self.stream_error(id, Code::PROTOCOL_ERROR);
@@ -320,7 +320,7 @@ impl<T: Notify> Connection<T> {
     }
 
     /// A block behind the body. `true` if it is wrong.
-    fn trailers(&mut self, id: u32, ends: bool) -> bool {
+    fn take_trailers(&mut self, id: u32, ends: bool) -> bool {
         let Some(stream) = self.streams.get_mut(&id) else { return true };
         if !ends {
             return true;

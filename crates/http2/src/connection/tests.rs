@@ -72,7 +72,7 @@ fn a_request_and_its_response_with_trailers() {
     assert_eq!(client.take_head(1).expect("open").expect("a head").status(), 200);
     assert_eq!(client.read(1, &mut body), Read::Bytes(4));
     assert_eq!(client.read(1, &mut body), Read::End);
-    assert_eq!(client.take_trailers(1), b"x-sum: 1\r\n");
+    assert_eq!(client.trailers(1), b"x-sum: 1\r\n");
     client.release(1, Code::CANCEL);
     server.release(1, Code::CANCEL);
     assert_eq!((client.output().len(), server.output().len()), (0, 0), "a stream that is over needs no more frames");

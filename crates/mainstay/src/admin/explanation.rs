@@ -217,6 +217,7 @@ fn refusal(refusal: Refusal, it: &explain::Explanation) -> String {
         Refusal::Attempts => format!("the route allows {most} attempts"),
         Refusal::Failure => "the route does not retry such failures".to_owned(),
         Refusal::NotIdempotent => "the request is not idempotent, and the endpoint may have acted on it".to_owned(),
+        Refusal::Pushback => "the endpoint asked not to be asked again (grpc-retry-pushback-ms)".to_owned(),
         Refusal::NotReplayable => "the body was too large to be kept for another attempt".to_owned(),
     }
 }
