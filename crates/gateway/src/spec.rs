@@ -361,6 +361,11 @@ pub enum Probe {
         /// TLS: the service's own settings are used if it has any, else verification by the system's authorities.
         tls: bool,
     },
+    /// grpc.health.v1.Health/Check answers SERVING. Uses TLS exactly when the service does.
+    Grpc {
+        /// Which service is asked about; empty for the server as a whole.
+        service: String,
+    },
 }
 
 /// TLS towards endpoints.

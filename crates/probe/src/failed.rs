@@ -64,6 +64,9 @@ pub enum Failed {
         /// What passes.
         expected: Expected,
     },
+    /// The gRPC server answered, but not that it serves.
+    #[error("gRPC: {0}")]
+    Grpc(String),
     /// What came is no HTTP response.
     #[error("not an HTTP response: {0}")]
     Malformed(&'static str),

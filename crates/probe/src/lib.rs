@@ -3,6 +3,7 @@
 //! When probes run and how many failures count is decided by `mainstay_core::health`; this crate only asks once.
 
 mod failed;
+mod grpc;
 mod http;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 pub use failed::{Expected, Failed, Stage};
 
@@ -39,6 +41,22 @@ pub enum Target {
         /// For HTTPS.
         tls: Option<Tls>,
     },
+    /// The standard health check of gRPC says that the service serves.
+    Grpc {
+        /// The call.
+        check: Check,
+        /// For gRPC over TLS; ALPN must offer `h2`.
+        tls: Option<Tls>,
+    },
+}
+
+/// A call of grpc.health.v1.Health/Check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Which service is asked about, at most 127 bytes; empty for the server as a whole.
+    pub service: String,
+    /// `:authority`.
+    pub authority: String,
 }
 
 /// A request.
@@ -120,12 +138,28 @@ where
             http::get(stream, get, started).await
         }
         Target::Http { get, tls: Some(tls) } => {
-            *stage = Stage::Handshake;
-            let connector = TlsConnector::from(Arc::clone(&tls.config));
-            let connecting = connector.connect(tls.server_name.clone(), stream);
-            let stream = connecting.await.map_err(|error| Failed::handshake(&error))?;
-            *stage = Stage::Answer;
+            let stream = handshake(tls, stream, stage).await?;
             http::get(stream, get, started).await
         }
+        Target::Grpc { check, tls: None } => {
+            *stage = Stage::Answer;
+            grpc::check(stream, check, "http", started).await
+        }
+        Target::Grpc { check, tls: Some(tls) } => {
+            let stream = handshake(tls, stream, stage).await?;
+            grpc::check(stream, check, "https", started).await
+        }
     }
+}
+
+async fn handshake<S>(tls: &Tls, stream: S, stage: &mut Stage) -> Result<TlsStream<S>, Failed>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    *stage = Stage::Handshake;
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    let connecting = connector.connect(tls.server_name.clone(), stream);
+    let stream = connecting.await.map_err(|error| Failed::handshake(&error))?;
+    *stage = Stage::Answer;
+    Ok(stream)
 }

@@ -67,21 +67,36 @@ fn target(
     check: &HealthCheck,
     config: Option<&Arc<ClientConfig>>,
 ) -> Result<Target, String> {
-    let Probe::Http { path, host, expect, tls } = &check.probe else { return Ok(Target::Tcp) };
-    let get = Get {
-        path: path.clone(),
-        host: host.clone().unwrap_or_else(|| match &endpoint.address {
-            Address::Unix(_) => LOCAL_NAME.to_owned(),
-            Address::Socket(_) | Address::Name { .. } => endpoint.name.clone(),
-        }),
-        expect: Expected(expect.clone()),
+    let own_name = || match &endpoint.address {
+        Address::Unix(_) => LOCAL_NAME.to_owned(),
+        Address::Socket(_) | Address::Name { .. } => endpoint.name.clone(),
     };
-    if !tls {
-        return Ok(Target::Http { get, tls: None });
+    let secured = |protocol: &[u8]| {
+        let config = config.map_or_else(verified_by_the_system, |config| Ok(Arc::clone(config)))?;
+        Ok::<_, String>(Tls { config: speaking(&config, protocol), server_name: server_name(service, endpoint)? })
+    };
+    match &check.probe {
+        Probe::Tcp => Ok(Target::Tcp),
+        Probe::Http { path, host, expect, tls } => {
+            let host = host.clone().unwrap_or_else(own_name);
+            let get = Get { path: path.clone(), host, expect: Expected(expect.clone()) };
+            Ok(Target::Http { get, tls: if *tls { Some(secured(b"http/1.1")?) } else { None } })
+        }
+        Probe::Grpc { service: name } => {
+            let check = mainstay_probe::Check { service: name.clone(), authority: own_name() };
+            Ok(Target::Grpc { check, tls: if config.is_some() { Some(secured(b"h2")?) } else { None } })
+        }
     }
-    let config = config.map_or_else(verified_by_the_system, |config| Ok(Arc::clone(config)))?;
-    let server_name = server_name(service, endpoint)?;
-    Ok(Target::Http { get, tls: Some(Tls { config, server_name }) })
+}
+
+/// The same settings for a check that speaks `protocol`, whatever requests speak.
+fn speaking(config: &Arc<ClientConfig>, protocol: &[u8]) -> Arc<ClientConfig> {
+    if config.alpn_protocols == [protocol] || (config.alpn_protocols.is_empty() && protocol == b"http/1.1") {
+        return Arc::clone(config);
+    }
+    let mut config = ClientConfig::clone(config);
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Arc::new(config)
 }
 
 fn server_name(service: &Service, endpoint: &Endpoint) -> Result<ServerName<'static>, String> {

@@ -255,7 +255,8 @@ impl<T: Notify> Connection<T> {
             self.stream_error(id, Code::PROTOCOL_ERROR);
             return Ok(Event::Nothing);
         }
-        let is_wrong = if section == Section::Trailers { self.take_trailers(id, ends) } else { self.response(id, ends) };
+        let is_wrong =
+            if section == Section::Trailers { self.take_trailers(id, ends) } else { self.response(id, ends) };
         if is_wrong {
             self.flood.reset(now)?;
             self.stream_error(id, Code::PROTOCOL_ERROR);

@@ -86,14 +86,20 @@ fn read_policy(section: &Section<'_>) -> Policy {
 }
 
 fn read_probe(section: &Section<'_>) -> Probe {
-    let given: Vec<Item<'_>> = ["tcp", "http", "https"].iter().filter_map(|key| section.item(key)).collect();
+    let given: Vec<Item<'_>> = ["tcp", "http", "https", "grpc"].iter().filter_map(|key| section.item(key)).collect();
     if let [_, second, ..] = given.as_slice() {
-        second.error(Fault::new("one of `tcp`, `http` and `https`, not several"));
+        second.error(Fault::new("one of `tcp`, `http`, `https` and `grpc`, not several"));
     }
     if let Some(item) = section.item("tcp")
         && item.flag() == Some(false)
     {
         item.error(Fault::new("`tcp` can only be true").hint("health = \"off\" turns checks off"));
+    }
+    if let Some(item) = section.item("grpc") {
+        for item in ["host", "expect"].iter().filter_map(|key| section.item(key)) {
+            item.error(Fault::new("this has no effect on a gRPC check"));
+        }
+        return Probe::Grpc { service: read_grpc(&item) };
     }
     let path = |key: &str| section.item(key).map(|item| item.parsed(words::target));
     let (path, tls) = match (path("http"), path("https")) {
@@ -109,6 +115,26 @@ fn read_probe(section: &Section<'_>) -> Probe {
     let host = section.field("host", None, |item| item.parsed(host_header).map(Some));
     let expect = section.field("expect", vec![EXPECT], read_expect);
     Probe::Http { path: path.unwrap_or_default(), host: host.value, expect: expect.value, tls }
+}
+
+/// `true` for the server as a whole, or a service's name.
+fn read_grpc(item: &Item<'_>) -> String {
+    match item.as_flag() {
+        Some(true) => String::new(),
+        Some(false) => {
+            item.error(Fault::new("`grpc` can only be true, or the name of a service"));
+            String::new()
+        }
+        None => item.parsed(grpc_service).unwrap_or_default(),
+    }
+}
+
+fn grpc_service(text: &str) -> Result<String, Fault> {
+    if text.is_empty() || text.len() > 127 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let fault = Fault::new("the name of a gRPC service is needed here, of at most 127 characters");
+        return Err(fault.hint("write grpc = true to ask about the server as a whole"));
+    }
+    Ok(text.to_owned())
 }
 
 /// A `Host` header: a host, and perhaps a port.

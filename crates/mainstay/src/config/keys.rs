@@ -52,7 +52,7 @@ sections! {
     /// What consistent hashing goes by.
     HASH = "service.hash": "header", "cookie";
     /// Active checks.
-    HEALTH = "service.health": "preset", "tcp", "http", "https", "host", "port", "expect", "interval", "timeout",
+    HEALTH = "service.health": "preset", "tcp", "http", "https", "grpc", "host", "port", "expect", "interval", "timeout",
         "unhealthy", "healthy";
     /// Passive ejection.
     OUTLIER = "service.outlier": "consecutive", "base", "cap", "max_ejected";
