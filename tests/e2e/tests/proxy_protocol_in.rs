@@ -258,3 +258,29 @@ fn a_connection_that_waits_with_its_header_does_not_hold_a_shutdown() {
     assert!(gateway.terminate(Duration::from_secs(20)).success());
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn http2_follows_a_header_as_well() {
+    let (origin, authority) = (Origin::start(), Authority::new("inside"));
+    let identity = authority.issue(&["shop.test"]);
+    for (tls, scheme, how) in
+        [("", "http", "--http2-prior-knowledge"), ("tls = { cert = \"s.pem\", key = \"s.key\" }", "https", "--http2")]
+    {
+        let listen = free();
+        let text = config(listen, origin.address(), tls, "5s");
+        let mut gateway = Mainstay::launch("", &text, &[("s.pem", &identity.cert), ("s.key", &identity.key)]);
+        gateway.wait_until_ready();
+        let url = format!("{scheme}://{listen}/h2");
+        let ask = |header: &[&str]| {
+            let arguments =
+                [&["-sk", "--max-time", "10", how, "-w", "\n%{http_version} %{http_code}"], header, &[&url]];
+            let output = std::process::Command::new(tools::find("curl", "curl")).args(arguments.concat()).output();
+            String::from_utf8_lossy(&output.expect("curl starts").stdout).into_owned()
+        };
+        let answer = ask(&["--haproxy-protocol"]);
+        assert!(answer.ends_with("\n2 200"), "{scheme}: {answer}");
+        assert!(ask(&[]).ends_with(" 000"), "{scheme}: without a header there is no answer");
+        assert_eq!(failures(&gateway, "malformed"), 1.0);
+        assert_eq!(gateway.logged("/h2")["client"], "127.0.0.1");
+    }
+}

@@ -223,3 +223,17 @@ fn a_reload_that_switches_it_on_leaves_no_old_connection() {
     assert_eq!(first_words(), ["GET", "GET"]);
     assert_eq!(wire::get(listen, "/").status, 200);
 }
+
+#[test]
+fn requests_of_http2_clients_are_introduced() {
+    let (address, listen) = (free(), free());
+    let _nginx = nginx(address);
+    let _gateway = Mainstay::start(&config(listen, "", &address.to_string(), "send_proxy = \"v2\""));
+    let url = format!("http://{listen}/");
+    for client in [ANNA.to_string(), BERT.to_string()] {
+        let how = ["-s", "--max-time", "10", "--http2-prior-knowledge", "--interface", &client];
+        let text = tools::run("curl", "curl", &[&how[..], &["-w", " %{local_port} %{http_version}", &url]].concat());
+        let words: Vec<&str> = text.split(' ').collect();
+        assert_eq!(words, [&format!("{client}:{}", words[2]), &listen.to_string(), words[2], "2"]);
+    }
+}
