@@ -82,6 +82,14 @@ pub enum Said {
     Closed,
 }
 
+/// A frame that has come.
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub struct H2<S> {
@@ -183,7 +191,7 @@ impl<S: Read + Write> H2<S> {
         let mut final_status = None;
         let end = Instant::now() + Duration::from_secs(20);
         while Instant::now() < end {
-            match self.next().ok()? {
+            match self.hear().ok()? {
                 Said::Head { stream: id, status, ends, .. } if id == stream => {
                     final_status = status.or(final_status);
                     if ends {
@@ -203,16 +211,16 @@ impl<S: Read + Write> H2<S> {
     ///
     /// # Errors
     /// If nothing comes in time, or what comes breaks the protocol.
-    pub fn next(&mut self) -> io::Result<Said> {
+    pub fn hear(&mut self) -> io::Result<Said> {
         loop {
-            let Some((kind, flags, stream, payload)) = self.frame()? else { return Ok(Said::Closed) };
-            if let Some(said) = self.said(kind, flags, stream, payload)? {
+            let Some(frame) = self.frame()? else { return Ok(Said::Closed) };
+            if let Some(said) = self.said(frame)? {
                 return Ok(said);
             }
         }
     }
 
-    fn said(&mut self, kind: u8, flags: u8, stream: u32, payload: Vec<u8>) -> io::Result<Option<Said>> {
+    fn said(&mut self, Frame { kind, flags, stream, payload }: Frame) -> io::Result<Option<Said>> {
         let number = |at: usize| {
             let bytes = payload.get(at..at + 4).and_then(|bytes| bytes.first_chunk::<4>());
             bytes.map(|bytes| u32::from_be_bytes(*bytes)).ok_or_else(|| invalid("a frame that is too short"))
@@ -277,15 +285,16 @@ impl<S: Read + Write> H2<S> {
         Ok(Some(Said::Head { stream: id, status, fields, ends }))
     }
 
-    /// The next frame: kind, flags, stream, payload. `None` at the end of the connection.
-    fn frame(&mut self) -> io::Result<Option<(u8, u8, u32, Vec<u8>)>> {
+    /// The next frame. `None` at the end of the connection.
+    fn frame(&mut self) -> io::Result<Option<Frame>> {
         loop {
             if let Some([a, b, c, kind, flags, s0, s1, s2, s3]) = self.unread.first_chunk::<9>().copied() {
                 let end = 9 + (usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c));
                 if self.unread.len() >= end {
                     let payload = self.unread[9..end].to_vec();
                     self.unread.drain(..end);
-                    return Ok(Some((kind, flags, u32::from_be_bytes([s0, s1, s2, s3]), payload)));
+                    let stream = u32::from_be_bytes([s0, s1, s2, s3]);
+                    return Ok(Some(Frame { kind, flags, stream, payload }));
                 }
             }
             let mut bytes = [0; 16_384];

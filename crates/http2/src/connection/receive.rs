@@ -314,10 +314,14 @@ impl<T: Notify> Connection<T> {
             stream.is_bodyless |= matches!(status, 204 | 304);
             stream.expected = self.fields.content_length();
         }
+        // A head that promises a body which never comes is not handed on.
+        if ends && stream.end().is_err() {
+            return true;
+        }
         let next = self.spare.pop().unwrap_or_default();
         stream.heads.push_back(std::mem::replace(&mut self.fields, next));
         stream.user.readable();
-        ends && stream.end().is_err()
+        false
     }
 
     /// A block behind the body. `true` if it is wrong.

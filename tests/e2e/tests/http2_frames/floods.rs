@@ -89,7 +89,7 @@ fn flood(stand: &Stand, (_, first, again): &Flood) -> Result<(Option<u32>, u32),
     let mut client = H2::connect(stand.listen).map_err(|error| error.to_string())?;
     client.open(&[]).map_err(|error| error.to_string())?;
     // Nothing of ours may come between the frames of the flood later.
-    while !matches!(client.next().map_err(|error| error.to_string())?, Said::Acknowledged) {}
+    while !matches!(client.hear().map_err(|error| error.to_string())?, Said::Acknowledged) {}
     client.send(&first()).map_err(|error| error.to_string())?;
     let mut writer = client.stream().try_clone().map_err(|error| error.to_string())?;
     let (sender, heard) = mpsc::channel();
@@ -97,7 +97,7 @@ fn flood(stand: &Stand, (_, first, again): &Flood) -> Result<(Option<u32>, u32),
         let end = Instant::now() + LIMIT;
         let mut code = None;
         while Instant::now() < end {
-            match client.next() {
+            match client.hear() {
                 Ok(Said::GoAway { code: said, .. }) => {
                     code = Some(said);
                     // The writer stops, so that the connection can be closed in order.
@@ -223,7 +223,7 @@ fn one_stream_too_many_is_refused_and_the_others_are_served() {
     let mut client = H2::connect(stand.listen).expect("a connection");
     client.open(&[]).expect("a preface");
     let limit = loop {
-        if let Said::Settings(list) = client.next().expect("settings") {
+        if let Said::Settings(list) = client.hear().expect("settings") {
             break list.iter().find(|(id, _)| *id == 3).expect("SETTINGS_MAX_CONCURRENT_STREAMS is announced").1;
         }
     };
@@ -231,7 +231,7 @@ fn one_stream_too_many_is_refused_and_the_others_are_served() {
     let open: Vec<u8> = (0..=limit).flat_map(|round| frame(kind::HEADERS, EH, nth(round), POST)).collect();
     client.send(&open).expect("sent");
     let refused = loop {
-        match client.next().expect("an answer") {
+        match client.hear().expect("an answer") {
             Said::Reset { stream, code } => break (stream, code),
             Said::GoAway { .. } | Said::Closed => panic!("the connection is ended"),
             _other => {}
@@ -243,7 +243,7 @@ fn one_stream_too_many_is_refused_and_the_others_are_served() {
     client.send(&finish).expect("sent");
     let (mut served, mut ended) = (0, 0);
     while ended < limit {
-        match client.next().expect("an answer") {
+        match client.hear().expect("an answer") {
             Said::Head { status, ends, .. } => {
                 assert_eq!(status, Some(200));
                 served += 1;
@@ -279,7 +279,7 @@ fn more_data_than_the_window_allows() {
         (0..16 * 1_024).take_while(|_| writer.write_all(&data).is_ok()).count()
     });
     let verdict = loop {
-        match client.next() {
+        match client.hear() {
             Ok(Said::Reset { code, .. } | Said::GoAway { code, .. }) => break Some(code),
             Ok(Said::Closed) | Err(_) => break None,
             Ok(_other) => {}

@@ -241,7 +241,7 @@ fn judge<S: Read + Write>(client: &mut H2<S>, verdict: Verdict) -> Result<(), St
     let mut heard = Heard::default();
     let end = Instant::now() + LIMIT;
     loop {
-        let said = match client.next() {
+        let said = match client.hear() {
             Ok(said) => said,
             // To a preface that is none an answer of HTTP/1.1 may come.
             Err(_not_http2) if matches!(verdict, Verdict::Ended) => return Ok(()),
