@@ -316,16 +316,6 @@ impl Worker {
         self.present.turn(poll)
     }
 
-    /// Writes the present in RFC 3339.
-    pub(crate) fn write_time(&self, out: &mut Vec<u8>) {
-        self.present.write(out);
-    }
-
-    /// The present as the `Date` header has it.
-    pub(crate) fn http_date(&self) -> [u8; 29] {
-        self.present.http_date()
-    }
-
     /// Writes a new request id: 128 random bits in hexadecimal.
     pub(crate) fn write_request_id(&self, out: &mut Vec<u8>) {
         const HEX: &[u8; 16] = b"0123456789abcdef";

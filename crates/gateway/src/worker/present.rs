@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, SystemTime};
 
+use super::Worker;
 use mainstay_core::time::Moment;
 use mainstay_runtime::clock::{Clock, Wall};
 
@@ -63,13 +64,8 @@ impl Present {
     }
 
     /// Writes the present in RFC 3339.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Vec<u8>) {
         self.wall.borrow_mut().write(self.time(), out);
-    }
-
-    /// The present as the `Date` header has it.
-    pub(super) fn http_date(&self) -> [u8; 29] {
-        self.wall.borrow_mut().http_date(self.time())
     }
 
     fn time(&self) -> SystemTime {
@@ -79,6 +75,18 @@ impl Present {
     /// Follows a wall clock that was set. Called a few times a second.
     pub(super) fn adjust(&self) {
         self.origin.set(origin(self.clock));
+    }
+}
+
+impl Worker {
+    /// Writes the present in RFC 3339.
+    pub(crate) fn write_time(&self, out: &mut Vec<u8>) {
+        self.present.write(out);
+    }
+
+    /// The present as the `Date` header has it.
+    pub(crate) fn http_date(&self) -> [u8; 29] {
+        self.present.wall.borrow_mut().http_date(self.present.time())
     }
 }
 
