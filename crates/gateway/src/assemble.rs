@@ -29,6 +29,9 @@ pub(crate) fn check(spec: &Spec) -> Result<(), StartError> {
         if !service(&route.service) {
             return Err(StartError::Spec(format!("route `{}`: there is no service `{}`", route.name, route.service)));
         }
+        if let Some(mirror) = route.mirror.as_ref().filter(|mirror| !service(&mirror.service)) {
+            return Err(StartError::Spec(format!("route `{}`: there is no service `{}`", route.name, mirror.service)));
+        }
     }
     for listener in &spec.listeners {
         if let Protocol::Tcp { service: name, .. } = &listener.protocol
@@ -53,7 +56,8 @@ pub(crate) fn state(spec: &Spec, workers: usize, previous: Option<&State>, now: 
     let routes = spec.routes.iter().map(|route| {
         let known = previous.and_then(|state| state.routes.iter().find(|it| it.spec.name == route.name));
         let shards = known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards));
-        Arc::new(Route { spec: route.clone(), shards })
+        let mirrors = known.map_or_else(Arc::default, |known| Arc::clone(&known.mirrors));
+        Arc::new(Route { spec: route.clone(), shards, mirrors })
     });
     let services = spec.services.iter().map(|service| {
         let known = previous.and_then(|state| state.services.iter().find(|it| it.spec.name == service.name));

@@ -15,6 +15,7 @@ use mainstay_core::balance;
 use mainstay_core::route::Miss;
 use mainstay_core::time::Moment;
 
+pub use crate::mirror::Copied;
 pub use trace::Next;
 pub use view::Standing;
 
@@ -99,6 +100,10 @@ pub struct Target {
     pub balance: balance::Policy,
     /// Attempts that the route allows.
     pub attempts_max: u32,
+    /// The service that gets copies.
+    pub mirror: Option<String>,
+    /// What became of the copy.
+    pub copied: Copied,
 }
 
 /// One choice of an endpoint, and the attempt that followed.

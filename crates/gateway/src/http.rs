@@ -7,5 +7,6 @@ pub(crate) mod grpc;
 pub(crate) mod identity;
 pub(crate) mod record;
 pub(crate) mod respond;
+pub(crate) mod routing;
 pub(crate) mod sending;
 pub(crate) mod tunnel;

@@ -14,6 +14,7 @@ mod http;
 mod http1;
 mod http2;
 mod inherit;
+mod mirror;
 mod peer;
 mod proxy_protocol;
 mod relay;

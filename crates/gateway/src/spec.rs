@@ -191,6 +191,21 @@ pub struct Route {
     pub request_headers: HeaderOps,
     /// Changes to response headers.
     pub response_headers: HeaderOps,
+    /// Copies for another service.
+    pub mirror: Option<Mirror>,
+}
+
+/// A share of the requests goes to another service as well, whose answers are thrown away.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mirror {
+    /// The service's name.
+    pub service: String,
+    /// The share, 0 to 1.
+    pub share: f64,
+    /// A copy is given up after this long.
+    pub timeout: Duration,
+    /// Copies under way at once, over all workers; further ones are dropped.
+    pub max_in_flight: u32,
 }
 
 /// Changes to headers: removals first, then settings.

@@ -71,6 +71,8 @@ pub struct Route {
     pub spec: spec::Route,
     /// Counters, one a worker; kept over reloads by name.
     pub shards: Arc<Shards<RouteCounters>>,
+    /// Copies of requests that are under way, over all workers; kept over reloads by name.
+    pub mirrors: Arc<AtomicU32>,
 }
 
 /// Counters of a route.
@@ -86,8 +88,23 @@ pub struct RouteCounters {
     pub own_errors: Counter,
     /// Retries.
     pub retries: Counter,
+    /// Copies of requests.
+    pub mirror: MirrorCounters,
     /// Durations from the first byte of the request to the last of the response.
     pub duration: Histogram,
+}
+
+/// Counters of a route's mirror.
+#[derive(Debug, Default)]
+pub struct MirrorCounters {
+    /// Copies sent.
+    pub sent: Counter,
+    /// Copies dropped because enough were under way.
+    pub busy: Counter,
+    /// Copies dropped because the body was too large, or not complete when the request ended.
+    pub body: Counter,
+    /// Copies that were not answered, or answered 5xx.
+    pub failures: Counter,
 }
 
 /// A service, its endpoints and counters.

@@ -24,6 +24,8 @@ pub(crate) enum Stream {
     TlsUnix(Box<tokio_rustls::client::TlsStream<UnixStream>>),
     /// One of the streams of an HTTP/2 connection: bodies go through it, heads past it.
     Http2(H2Stream),
+    /// No connection: nothing comes from it, and what is written to it is gone.
+    Nobody,
 }
 
 impl Stream {
@@ -35,7 +37,7 @@ impl Stream {
             Self::TlsClient(tls) => Some(tls.get_ref().0.as_fd()),
             Self::Unix(unix) => Some(unix.as_fd()),
             Self::TlsUnix(tls) => Some(tls.get_ref().0.as_fd()),
-            Self::Http2(_) => None,
+            Self::Http2(_) | Self::Nobody => None,
         }
     }
 
@@ -62,7 +64,7 @@ impl Stream {
             Self::TlsServer(tls) => tls.get_ref().1.alpn_protocol(),
             Self::TlsClient(tls) => tls.get_ref().1.alpn_protocol(),
             Self::TlsUnix(tls) => tls.get_ref().1.alpn_protocol(),
-            Self::Plain(_) | Self::Unix(_) | Self::Http2(_) => None,
+            Self::Plain(_) | Self::Unix(_) | Self::Http2(_) | Self::Nobody => None,
         }
     }
 
@@ -77,6 +79,7 @@ impl Stream {
             Self::Unix(unix) => Pin::new(unix).poll_read(cx, &mut buffer),
             Self::TlsUnix(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
             Self::Http2(stream) => return stream.poll_read(cx, into),
+            Self::Nobody => return Poll::Ready(Ok(0)),
         })?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
@@ -90,7 +93,9 @@ impl Stream {
             Self::TlsServer(tls) if tls.get_ref().1.wants_read() => tls.get_ref().0.poll_read_ready(cx),
             Self::TlsClient(tls) if tls.get_ref().1.wants_read() => tls.get_ref().0.poll_read_ready(cx),
             Self::TlsUnix(tls) if tls.get_ref().1.wants_read() => tls.get_ref().0.poll_read_ready(cx),
-            Self::TlsServer(_) | Self::TlsClient(_) | Self::TlsUnix(_) | Self::Http2(_) => Poll::Ready(Ok(())),
+            Self::TlsServer(_) | Self::TlsClient(_) | Self::TlsUnix(_) | Self::Http2(_) | Self::Nobody => {
+                Poll::Ready(Ok(()))
+            }
         }
     }
 
@@ -109,7 +114,7 @@ impl Stream {
             Self::TlsUnix(tls) => {
                 !tls.get_ref().1.wants_read() || tls.get_ref().0.try_io(Interest::READABLE, ready).is_ok()
             }
-            Self::Http2(_) => true,
+            Self::Http2(_) | Self::Nobody => true,
         }
     }
 
@@ -125,6 +130,7 @@ impl Stream {
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, from),
             Self::TlsUnix(tls) => Pin::new(tls).poll_write(cx, from),
             Self::Http2(stream) => stream.poll_write(cx, from),
+            Self::Nobody => Poll::Ready(Ok(from.len())),
         }
     }
 
@@ -156,13 +162,14 @@ impl Stream {
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, &slices),
             Self::TlsUnix(tls) => Pin::new(tls).poll_write_vectored(cx, &slices),
             Self::Http2(stream) => stream.poll_write(cx, a),
+            Self::Nobody => Poll::Ready(Ok(a.len() + b.len())),
         }
     }
 
     /// Hands what TLS has buffered to the kernel.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(_) | Self::Unix(_) | Self::Http2(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Unix(_) | Self::Http2(_) | Self::Nobody => Poll::Ready(Ok(())),
             Self::TlsServer(tls) => Pin::new(tls).poll_flush(cx),
             Self::TlsClient(tls) => Pin::new(tls).poll_flush(cx),
             Self::TlsUnix(tls) => Pin::new(tls).poll_flush(cx),
@@ -178,6 +185,7 @@ impl Stream {
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::TlsUnix(tls) => Pin::new(tls).poll_shutdown(cx),
             Self::Http2(stream) => Poll::Ready(stream.finish(b"")),
+            Self::Nobody => Poll::Ready(Ok(())),
         }
     }
 
@@ -186,6 +194,7 @@ impl Stream {
     pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>, trailers: &[u8]) -> Poll<io::Result<()>> {
         match self {
             Self::Http2(stream) => Poll::Ready(stream.finish(trailers)),
+            Self::Nobody => Poll::Ready(Ok(())),
             Self::Plain(_) | Self::Unix(_) | Self::TlsServer(_) | Self::TlsClient(_) | Self::TlsUnix(_) => {
                 self.poll_flush(cx)
             }

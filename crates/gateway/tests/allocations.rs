@@ -106,6 +106,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
             rewrite_prefix: None,
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),
+            mirror: None,
         }],
         services: vec![Service {
             name: "origin".to_owned(),

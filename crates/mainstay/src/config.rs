@@ -5,6 +5,7 @@ mod files;
 mod health;
 mod keys;
 mod listener;
+mod mirror;
 mod node;
 mod problem;
 mod proxy;

@@ -15,6 +15,8 @@ pub enum Kind {
     Connection,
     /// Speaks on one connection to an endpoint.
     Upstream,
+    /// Sends the copy of a request to a mirror.
+    Mirror,
     /// Moves the bytes of an upgraded or TCP connection.
     Tunnel,
     /// Runs one health probe.
@@ -46,7 +48,7 @@ impl Kind {
         match self {
             Self::Connection | Self::Tunnel | Self::Upstream | Self::Admin => Stop::Drain,
             Self::Log => Stop::Flush,
-            Self::Listener | Self::Probe | Self::Control | Self::Demo => Stop::Abort,
+            Self::Listener | Self::Probe | Self::Control | Self::Mirror | Self::Demo => Stop::Abort,
         }
     }
 }

@@ -9,6 +9,7 @@ use mainstay_core::time::Moment;
 use super::trace::Trace;
 use crate::http::exchange::Exchange;
 use crate::http::record::Ending;
+use crate::mirror::Copied;
 use crate::state::State;
 use crate::worker::table::{Listener, Route};
 
@@ -57,6 +58,7 @@ pub(crate) struct Record {
     pub(crate) ending: Ending,
     pub(crate) bytes: (u64, u64),
     pub(crate) trace: Trace,
+    pub(crate) copied: Copied,
     /// Whether a head was read; the three texts about it say something only then.
     pub(crate) has_head: bool,
     pub(crate) method: Text<14>,
@@ -103,6 +105,7 @@ impl Ring {
         record.ending = end.ending;
         record.bytes = end.bytes;
         record.trace.copy(&exchange.trace, &exchange.attempts);
+        record.copied = exchange.copied;
         record.id.set(&exchange.request_id);
         record.client.set(exchange.client.as_bytes());
         record.has_head = exchange.head.length > 0;
@@ -110,7 +113,7 @@ impl Ring {
             let bytes = exchange.head_bytes();
             record.method.set(exchange.head.method.get(bytes));
             record.host.set(exchange.head.host.get(bytes));
-            record.path.set(exchange.head.routed_path(bytes).as_bytes());
+            record.path.set(exchange.head.path.get(bytes));
         }
     }
 

@@ -9,7 +9,7 @@ use super::ring::{Record, Scene};
 use super::trace::Step;
 use super::view::View;
 use super::{Asked, Attempt, Choice, Considered, Explanation, RouteLooked, RouteVerdict, Target, Verdict};
-use crate::http::record;
+use crate::http::{record, respond};
 use crate::state::{Route, Service, State};
 
 /// Endpoints that one choice lists, at most.
@@ -33,16 +33,23 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
     let asked = record.has_head.then(|| Asked {
         method: text(record.method.get()),
         host: text(record.host.get()),
-        path: text(record.path.get()),
+        // As routes are matched: `OPTIONS *` counts as `/`.
+        path: match record.path.get() {
+            b"" | b"*" => "/".to_owned(),
+            path => text(path),
+        },
         is_cut: record.method.is_cut || record.host.is_cut || record.path.is_cut,
     });
     let listener = state.listeners.get(record.listener).map_or("", |listener| &listener.spec.name);
-    let redirects = record.ending.error == Some("https-required");
+    // What the gateway answers without looking for a route (a redirect to https, say) has none to tell of.
+    let was_routed = record.route.is_some() || record.ending.error == Some(respond::NO_ROUTE.reason);
     let target = route.zip(service).map(|(route, service)| Target {
         route: route.spec.name.clone(),
         service: service.spec.name.clone(),
         balance: service.spec.balance.policy,
         attempts_max: route.spec.retry.attempts,
+        mirror: route.spec.mirror.as_ref().map(|mirror| mirror.service.clone()),
+        copied: record.copied,
     });
     Some(Explanation {
         id: text(record.id.get()),
@@ -54,7 +61,7 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
         listener: listener.to_owned(),
         routes: asked
             .as_ref()
-            .filter(|_asked| !redirects)
+            .filter(|_asked| was_routed)
             .map(|asked| routes(state, listener, asked, record.route))
             .unwrap_or_default(),
         asked,

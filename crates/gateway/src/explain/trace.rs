@@ -79,10 +79,14 @@ impl Trace {
 
     /// An endpoint was chosen, or none could be.
     pub(crate) fn choice(&mut self, view: Rc<View>, drawn: Drawn) {
-        let step = Step { view: Some(view), drawn, ..Step::default() };
         match self.inline.get_mut(self.count) {
-            Some(place) => *place = step,
-            None => self.more.push(step),
+            // Field by field: what is not written here is not moved.
+            Some(place) => {
+                place.view = Some(view);
+                place.drawn = drawn;
+                place.next = Next::End;
+            }
+            None => self.more.push(Step { view: Some(view), drawn, ..Step::default() }),
         }
         self.count += 1;
     }
@@ -114,15 +118,16 @@ impl Trace {
     /// Takes over the choices of `other`, with its attempts.
     pub(crate) fn copy(&mut self, other: &Self, attempts: &[Attempt]) {
         self.begin();
-        for (step, place) in other.inline.iter().zip(&mut self.inline).take(other.count) {
-            place.clone_from(step);
-        }
-        self.more.extend(other.more.iter().cloned());
         self.count = other.count;
-        let steps = self.inline.iter_mut().chain(&mut self.more).take(self.count);
-        for (step, attempt) in steps.zip(attempts) {
-            step.attempt = Some(*attempt);
+        let mut attempts = attempts.iter();
+        for (step, place) in other.inline.iter().zip(&mut self.inline).take(other.count) {
+            place.view.clone_from(&step.view);
+            place.drawn = step.drawn;
+            place.started = step.started;
+            place.next = step.next;
+            place.attempt = attempts.next().copied();
         }
+        self.more.extend(other.more.iter().map(|step| Step { attempt: attempts.next().copied(), ..step.clone() }));
     }
 }
 

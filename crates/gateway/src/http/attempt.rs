@@ -13,6 +13,7 @@ use super::sending::Sending;
 use crate::http1::body::Framing;
 use crate::http1::write::{self, Forward, Identity};
 use crate::http2::stream::H2Stream;
+use crate::mirror::Copied;
 use crate::relay::Side;
 use crate::stream::Stream;
 use crate::worker::deadline::Expired;
@@ -166,6 +167,7 @@ fn prepare(run: &Run<'_>, exchange: &mut Exchange, retains: bool, client: &Strea
     };
     write::request(&mut exchange.up.pending, &exchange.head, bytes, &forward);
     let from = client.body_framing(exchange.head.framing);
+    let retains = retains || exchange.copied == Copied::Waits;
     let Some(stream) = connection.stream.http2() else {
         // What has no length from HTTP/2 goes in chunks.
         let chunked = matches!(exchange.head.framing, Framing::Chunked | Framing::UntilClose);

@@ -5,24 +5,25 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use mainstay_core::backoff;
 use mainstay_core::grpc::Status;
 use mainstay_core::retry::{self, Failure, Situation, Verdict};
 use mainstay_core::time::Moment;
-use mainstay_core::{backoff, random, route};
 
 use super::attempt::{self, Failed, Sent};
 use super::connection::Next;
 use super::grpc::{self, Call};
 use super::identity;
 use super::record::{self, Attempt, Ending, Outcome};
-use super::respond;
+use super::{respond, routing};
 use crate::explain::trace::{self, Trace};
 use crate::http1::field::Name;
 use crate::http1::{request, response};
+use crate::mirror::{self, Copied};
 use crate::peer::Peer;
 use crate::proxy_protocol;
 use crate::relay::Relay;
-use crate::spec::{HashKey, Http};
+use crate::spec::Http;
 use crate::stream::{Buffer, Stream};
 use crate::worker::deadline::Slot;
 use crate::worker::table::{Listener, Route, raise};
@@ -54,6 +55,8 @@ pub(crate) struct Exchange {
     tried: Vec<usize>,
     /// What is chosen and decided, for [`crate::explain`].
     pub(crate) trace: Trace,
+    /// What became of the copy for the route's mirror.
+    pub(crate) copied: Copied,
     pub(crate) started: Moment,
     /// The gRPC call that the request is, if it is one.
     pub(crate) call: Option<Call>,
@@ -76,6 +79,7 @@ impl Exchange {
             attempts: Vec::new(),
             tried: Vec::new(),
             trace: Trace::default(),
+            copied: Copied::No,
             started: Moment::ZERO,
             call: None,
         }
@@ -106,6 +110,7 @@ impl Exchange {
         self.attempts.clear();
         self.tried.clear();
         self.trace.begin();
+        self.copied = Copied::No;
         self.request_id.clear();
         self.client.clear();
         self.client.push_str(&self.peer);
@@ -125,6 +130,21 @@ impl Exchange {
             (peer, Err(_)) => peer.unwrap_or(destination),
         };
         proxy_protocol::write::proxied(version, source, destination)
+    }
+
+    /// Takes over the request of `other`, whose bytes end at `end`, for another service.
+    pub(crate) fn copy(&mut self, other: &Self, end: usize, now: Moment) {
+        self.peer_address = other.peer_address;
+        self.destination = other.destination;
+        self.peer.clone_from(&other.peer);
+        self.begin(now);
+        self.client.clone_from(&other.client);
+        self.request_id.clone_from(&other.request_id);
+        self.head.clone_from(&other.head);
+        self.input.clear();
+        // Buffers are all of one size, so that what was in one fits into the other.
+        let _fits = self.input.append(other.input.all().get(..end).unwrap_or_default());
+        self.input.consume(self.head.length);
     }
 
     /// Decides the request id and the client's address.
@@ -175,7 +195,7 @@ pub(crate) async fn run(
         let answer = respond::last_hop(exchange.head.method.get(exchange.head_bytes()));
         return respond::own(worker, listener, None, client, slot, exchange, answer).await;
     }
-    let Some(route) = find_route(listener, exchange) else {
+    let Some(route) = routing::route(listener, exchange) else {
         return respond::own(worker, listener, None, client, slot, exchange, respond::NO_ROUTE).await;
     };
     let route = Rc::clone(route);
@@ -193,43 +213,11 @@ pub(crate) async fn run(
         deadline: exchange.started.after(timeout),
         is_trusted: identity::is_trusted(peer, &http.trusted_proxies),
     };
-    let key = hash_key(&route, exchange, client_address);
-    attempts(&run, client, exchange, key).await
-}
-
-fn find_route<'a>(listener: &'a Listener, exchange: &Exchange) -> Option<&'a Rc<Route>> {
-    let bytes = exchange.head_bytes();
-    let head = &exchange.head;
-    let host = head.host.text(bytes);
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let mut lower = [0u8; 256];
-    let host = match lower.get_mut(..host.len()) {
-        Some(room) if host.bytes().any(|byte| byte.is_ascii_uppercase()) => {
-            room.copy_from_slice(host.as_bytes());
-            room.make_ascii_lowercase();
-            std::str::from_utf8(room).unwrap_or_default()
-        }
-        _lower_already_or_too_long => host,
-    };
-    let wanted = route::Request { host, path: head.routed_path(bytes), method: head.method.text(bytes) };
-    let index = listener.routes.lookup(wanted, |header| identity::has_header(head, bytes, header))?;
-    listener.targets.get(index)
-}
-
-fn hash_key(route: &Route, exchange: &Exchange, client: IpAddr) -> Option<u64> {
-    let balance = &route.service.state.spec.balance;
-    if balance.policy != mainstay_core::balance::Policy::Hash {
-        return None;
-    }
-    let bytes = exchange.head_bytes();
-    match &balance.key {
-        HashKey::Source => Some(match client {
-            IpAddr::V4(address) => random::hash(&address.octets()),
-            IpAddr::V6(address) => random::hash(&address.octets()),
-        }),
-        HashKey::Header(name) => identity::header(&exchange.head, bytes, name).map(random::hash),
-        HashKey::Cookie(name) => identity::cookie(&exchange.head, bytes, name).map(random::hash),
-    }
+    let key = routing::hash_key(&route, exchange, client_address);
+    mirror::begin(&run, exchange);
+    let next = attempts(&run, client, exchange, key).await;
+    mirror::body(&run, exchange, true);
+    next
 }
 
 /// Attempts until one is answered or none is left.
@@ -252,6 +240,7 @@ async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, k
         exchange.trace.started(started);
         let result = attempt::run(run, index, fresh, client, exchange).await;
         let duration = run.worker.now().since(started);
+        mirror::body(run, exchange, false);
         let failed = match result {
             Ok(answered) => {
                 let outcome = Outcome::Answered(exchange.response.status);
@@ -284,21 +273,13 @@ async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, k
                 return give_up(run, client, exchange, respond::TIMEOUT).await;
             }
             Failed::Body(error) => {
-                exchange.attempts.push(Attempt {
-                    endpoint: index,
-                    outcome: Outcome::Abandoned,
-                    duration,
-                    reused: false,
-                });
+                let outcome = Outcome::Abandoned;
+                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false });
                 return give_up(run, client, exchange, error).await;
             }
             Failed::ClientGone => {
-                exchange.attempts.push(Attempt {
-                    endpoint: index,
-                    outcome: Outcome::Abandoned,
-                    duration,
-                    reused: false,
-                });
+                let outcome = Outcome::Abandoned;
+                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false });
                 let ending = Ending { status: 0, error: None, client_gone: true };
                 record::finish(run.worker, run.listener, Some(run.route), exchange, ending, (exchange.up.bytes, 0));
                 return Next::Reset;

@@ -73,6 +73,8 @@ pub(crate) enum Name {
     ForwardedOther,
     RequestId,
     Attempt,
+    /// The header by which the gateway marks copies of requests.
+    Mirror,
     /// The header by which the gateway marks its own errors; nobody else may set it.
     OwnError,
     IdempotencyKey,
@@ -112,6 +114,7 @@ impl Name {
             16 if is("x-mainstay-error") => Self::OwnError,
             17 if is("transfer-encoding") => Self::TransferEncoding,
             17 if is("x-forwarded-proto") => Self::ForwardedProto,
+            17 if is("x-mainstay-mirror") => Self::Mirror,
             18 if is("x-mainstay-attempt") => Self::Attempt,
             _ if starts_with(name, b"proxy-") => Self::HopByHop,
             _ if starts_with(name, b"x-forwarded-") => Self::ForwardedOther,

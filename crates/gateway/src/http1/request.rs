@@ -86,7 +86,7 @@ pub(crate) enum Progress {
 }
 
 /// A checked request head. All spans lie in the bytes that it was parsed from; the allocation is used again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Head {
     /// Bytes of the head, the empty line included.
     pub(crate) length: usize,

@@ -136,7 +136,7 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
             | Name::Forwarded => false,
             // Only a trusted layer in front of us may say that this is a retry already; the header names the chain's count.
             Name::Attempt => trusted && forward.attempt == 0,
-            Name::ForwardedProto | Name::ForwardedHost | Name::ForwardedOther => trusted,
+            Name::ForwardedProto | Name::ForwardedHost | Name::ForwardedOther | Name::Mirror => trusted,
             Name::MaxForwards => head.max_forwards.is_none(),
             Name::GrpcTimeout => forward.time_left.is_none(),
             Name::Expect

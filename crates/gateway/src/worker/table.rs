@@ -18,6 +18,7 @@ use crate::explain::view::View;
 use crate::http::record;
 use crate::http1::write::Ops;
 use crate::http2::connect::Links;
+use crate::mirror::Mirror;
 use crate::spec::Protocol;
 use crate::state::{self, State};
 
@@ -64,6 +65,7 @@ pub(crate) struct Route {
     pub(crate) number: usize,
     /// Its part of every line in the access log.
     pub(crate) log_part: Vec<u8>,
+    pub(crate) mirror: Option<Mirror>,
 }
 
 /// A service as this worker sees it.
@@ -113,6 +115,11 @@ impl Table {
                     response_ops: Ops::new(&route.spec.response_headers),
                     log_part: record::part(&[("route", &route.spec.name), ("service", &route.spec.service)]),
                     number,
+                    mirror: route
+                        .spec
+                        .mirror
+                        .as_ref()
+                        .and_then(|mirror| Some(Mirror::new(route, mirror, services.get(&mirror.service)?))),
                 }))
             })
             .collect();

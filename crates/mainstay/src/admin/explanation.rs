@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_core::balance::Policy;
 use mainstay_core::retry::Refusal;
 use mainstay_core::route::Miss;
-use mainstay_gateway::explain::{self, Next, RouteVerdict, Standing, Verdict};
+use mainstay_gateway::explain::{self, Copied, Next, RouteVerdict, Standing, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::timestamp::rfc3339;
@@ -58,6 +58,8 @@ pub struct Explained {
     pub service: Option<String>,
     /// How the service spreads requests.
     pub balance: Option<String>,
+    /// What became of the copy for the route's mirror, if it has one.
+    pub mirror: Option<String>,
     /// The routes that were looked at, most specific first, up to the one that took the request.
     pub routes: Vec<RouteLooked>,
     /// The attempts, one after another.
@@ -150,6 +152,7 @@ fn explained(it: &explain::Explanation) -> Explained {
         route: target.map(|target| target.route.clone()),
         service: target.map(|target| target.service.clone()),
         balance: target.map(|target| balance(target.balance).to_owned()),
+        mirror: target.and_then(mirror),
         routes: it.routes.iter().map(looked).collect(),
         attempts: it.choices.iter().filter_map(|choice| attempt(choice, it)).collect(),
         choices: it.choices.iter().map(choice).collect(),
@@ -164,6 +167,16 @@ fn admission(it: &explain::Explanation) -> String {
         (Some(_), Some("https-required")) => "redirected: https-required".to_owned(),
         (Some(_), _) => "passed".to_owned(),
     }
+}
+
+fn mirror(target: &explain::Target) -> Option<String> {
+    let to = target.mirror.as_ref()?;
+    Some(match target.copied {
+        Copied::No => format!("not copied to {to}: not in its share, or not to be copied"),
+        Copied::Sent => format!("copied to {to}"),
+        Copied::Busy => format!("not copied to {to}: `max_in_flight` copies were under way"),
+        Copied::Waits | Copied::Body => format!("not copied to {to}: the body was too large or not complete"),
+    })
 }
 
 fn balance(policy: Policy) -> &'static str {

@@ -17,7 +17,11 @@ pub(crate) fn sample() -> Arc<State> {
         generation: 3,
         applied_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         listeners: vec![Arc::new(Listener { spec: listener(), shards: Arc::new(Shards::new(WORKERS)) })],
-        routes: vec![Arc::new(Route { spec: route(), shards: Arc::new(Shards::new(WORKERS)) })],
+        routes: vec![Arc::new(Route {
+            spec: route(),
+            shards: Arc::new(Shards::new(WORKERS)),
+            mirrors: Arc::default(),
+        })],
         services: vec![Arc::new(service())],
     })
 }
@@ -74,6 +78,7 @@ fn route() -> spec::Route {
         rewrite_prefix: None,
         request_headers: spec::HeaderOps::default(),
         response_headers: spec::HeaderOps::default(),
+        mirror: None,
     }
 }
 

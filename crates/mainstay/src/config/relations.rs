@@ -71,11 +71,15 @@ fn check_services(reader: &Reader<'_>, parts: &Parts<'_>) {
     let mut used = HashSet::new();
     let mut all_known = true;
     let by_route = parts.routes.iter().map(|read| (read.route.service.as_str(), read.service.as_ref()));
+    let by_mirror = parts
+        .routes
+        .iter()
+        .filter_map(|read| read.route.mirror.as_ref().map(|mirror| (mirror.service.as_str(), read.mirror.as_ref())));
     let by_listener = parts.listeners.iter().filter_map(|read| match &read.listener.protocol {
         Protocol::Tcp { service, .. } => Some((service.as_str(), read.service.as_ref())),
         Protocol::Http(_) => None,
     });
-    for (name, place) in by_route.chain(by_listener) {
+    for (name, place) in by_route.chain(by_mirror).chain(by_listener) {
         used.insert(name);
         if let Some(place) = place
             && !name.is_empty()

@@ -8,7 +8,7 @@ use mainstay_gateway::spec::{HeaderOps, Route};
 
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, keys, units, words};
+use super::{WEEK, keys, mirror, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,6 +42,8 @@ pub(super) struct Read {
     pub(super) listeners: Vec<(String, Place)>,
     pub(super) names_listeners: bool,
     pub(super) service: Option<Place>,
+    /// Where its mirror names a service.
+    pub(super) mirror: Option<Place>,
     /// Where it says which requests it takes.
     pub(super) matches: Place,
 }
@@ -57,6 +59,7 @@ impl Read {
             listeners: Vec::new(),
             names_listeners: false,
             service: None,
+            mirror: None,
             matches: nowhere,
         }
     }
@@ -76,6 +79,7 @@ pub(super) fn default_route(service: &str, listeners: Vec<String>) -> Route {
         rewrite_prefix: None,
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
+        mirror: None,
     }
 }
 
@@ -108,12 +112,16 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         let fault = Fault::new("`rewrite_prefix` replaces a matched prefix, but this route matches by `path_exact`");
         section.reader.error(&rewrite.place, fault.hint("match by `path`"));
     }
+    let name_of_service = service.as_ref().and_then(Item::word).unwrap_or_default();
+    let mirror = section.item("mirror").and_then(|item| mirror::read(&item, name_of_service));
+    let (mirror, mirror_place) = mirror.unzip();
     let headers = |key: &str| section.item(key).map(|item| read_header_ops(&item)).unwrap_or_default();
     Read {
         place: section.place.clone(),
         name: name.place,
         names_listeners: section.has("listener"),
         service: service.as_ref().map(|item| item.place.clone()),
+        mirror: mirror_place,
         matches: matching.as_ref().map_or_else(|| section.place.clone(), |item| item.place.clone()),
         route: Route {
             name: name.value,
@@ -127,6 +135,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             rewrite_prefix: rewrite.value,
             request_headers: headers("request_headers"),
             response_headers: headers("response_headers"),
+            mirror,
         },
         listeners,
     }

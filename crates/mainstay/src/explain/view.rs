@@ -72,6 +72,9 @@ fn facts(request: &Explained, paint: Paint) -> String {
     if let (Some(service), Some(balance)) = (&request.service, &request.balance) {
         rows.push(("service", format!("{service}, balanced by {balance}")));
     }
+    if let Some(mirror) = &request.mirror {
+        rows.push(("mirror", mirror.clone()));
+    }
     rows.push(("bytes", format!("{} in, {} out", request.bytes_in, request.bytes_out)));
     let rows = rows.into_iter().map(|(key, value)| vec![Cell::text(key).tone(Tone::Faint), Cell::text(value)]);
     // A table without its heading.
@@ -227,6 +230,7 @@ mod tests {
             route: some("shop"),
             service: some("app"),
             balance: some("least-request"),
+            mirror: some("copied to canary"),
             routes: vec![
                 RouteLooked { route: "beta".to_owned(), verdict: "headers".to_owned() },
                 RouteLooked { route: "shop".to_owned(), verdict: "taken".to_owned() },
@@ -256,6 +260,7 @@ mod tests {
         );
         for line in [
             "service    app, balanced by least-request",
+            "mirror     copied to canary",
             "      1  +0.2ms  1.50s  10.0.0.1:80  reset    reused      retried after 12.0ms",
             "      2  +0.2ms  1.50s  10.0.0.2:80  200      reused      sent to the client",
             "     1  10.0.0.1:80  up       chosen, 0 in flight",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_core::route::{Host, Path as RoutePath};
 use mainstay_core::{balance, health, outlier, retry};
 use mainstay_gateway::spec::{
-    AccessLog, Address, HashKey, Http, ListenerTls, Probe, Protocol, ProxyVersion, WhenEmpty,
+    AccessLog, Address, HashKey, Http, ListenerTls, Mirror, Probe, Protocol, ProxyVersion, WhenEmpty,
 };
 
 use super::super::{Arguments, proxy};
@@ -41,6 +41,10 @@ const EVERYTHING: &str = r#"
         retry = { attempts = 2, on = ["5xx", "timeout"] }
         rewrite_prefix = "/v2/"
         request_headers = { set = { X-Z = "1", x-a = "2" }, remove = "Cookie" }
+        mirror = { service = "canary", share = "12.5%", timeout = "2s", max_in_flight = 7 }
+        [[service]]
+        name = "canary"
+        endpoints = ["127.0.0.1:9"]
         [[service]]
         name = "db"
         balance = "hash"
@@ -136,7 +140,9 @@ fn every_setting_of_routes_and_services_arrives() {
     assert_eq!(route.rewrite_prefix.as_deref(), Some("/v2"));
     assert_eq!(route.request_headers.set, [("x-z".to_owned(), "1".to_owned()), ("x-a".to_owned(), "2".to_owned())]);
     assert_eq!(route.request_headers.remove, ["cookie"]);
-    let service = &spec.services[0];
+    let mirror = Mirror { service: "canary".into(), share: 0.125, timeout: Duration::from_secs(2), max_in_flight: 7 };
+    assert_eq!(route.mirror, Some(mirror));
+    let service = &spec.services[1];
     assert_eq!(service.balance.key, HashKey::Cookie("Sid".into()));
     let check = service.health.as_ref().expect("a check");
     assert_eq!((check.policy.interval, check.policy.unhealthy, check.port), (Duration::from_secs(3), 2, Some(8081)));

@@ -189,6 +189,38 @@ fn messages_about_proxy_protocol() {
 }
 
 #[test]
+fn mirrors() {
+    for (mirror, expected) in [
+        (
+            "service = \"app\"",
+            "22: route[0].mirror.service: the route leads to service `app` already: its requests would be doubled; mirror to another service",
+        ),
+        ("service = \"ap\"", "22: route[0].mirror.service: there is no service `ap`; did you mean `app`?"),
+        ("share = \"10%\"", "10: route[0].mirror: `service` is missing; name the [[service]] that gets the copies"),
+        (
+            "service = \"b\", share = 0.1",
+            "35: route[0].mirror.share: a percentage needs a % sign; write a number and a %: \"10%\"",
+        ),
+        (
+            "service = \"b\", share = \"101%\"",
+            "35: route[0].mirror.share: 101% is out of bounds; it must be between 0% and 100%",
+        ),
+        (
+            "service = \"b\", max_in_flight = 0",
+            "43: route[0].mirror.max_in_flight: 0 is out of bounds; it must be between 1 and 10000",
+        ),
+    ] {
+        let route = format!("[[route]]\nname = \"r\"\nservice = \"app\"\nmirror = {{ {mirror} }}\n");
+        let second = "[[service]]\nname = \"b\"\nendpoints = [\"127.0.0.1:1\"]\n";
+        let said: Vec<String> = shown(&format!("{SMALL}{second}{route}"));
+        assert_eq!(
+            said.iter().filter(|it| !it.contains("warning")).collect::<Vec<_>>(),
+            [&format!("m.toml:13:{expected}")]
+        );
+    }
+}
+
+#[test]
 fn warnings() {
     for (added, expected) in [
         (
