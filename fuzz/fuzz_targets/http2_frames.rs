@@ -33,8 +33,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let role = if mode & 1 == 0 { Role::Server } else { Role::Client };
     let settings = Settings { max_streams: MAX_STREAMS, stream_window: 4096, ..Settings::default() };
     let connection = Connection::new(role, settings, 0);
-    let mut driver =
-        Driver { connection, role, now: 0, input: Vec::new(), owned: Vec::new(), unparsed: Vec::new() };
+    let mut driver = Driver { connection, role, now: 0, input: Vec::new(), owned: Vec::new(), unparsed: Vec::new() };
     if mode & 2 == 0 {
         if role == Role::Server {
             driver.input.extend_from_slice(PREFACE);
@@ -128,7 +127,9 @@ impl Driver {
         if let Read::Bytes(count) = self.connection.read(id, &mut bytes) {
             assert!(count > 0 && count <= most);
         }
-        let _trailers = self.connection.take_trailers(id);
+        for line in self.connection.trailers(id).split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            assert!(line.ends_with(b"\r") && line.contains(&b':'), "{line:?}");
+        }
     }
 
     /// Takes in what there is, unless the peer takes too little, as the gateway does.
