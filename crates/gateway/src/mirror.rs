@@ -138,7 +138,7 @@ fn send(run: &Run<'_>, mirror: &Mirror, exchange: &Exchange, end: usize) -> Copi
         mirror.counters(run.worker).busy.add(1);
         return Copied::Busy;
     };
-    let mut copy = run.worker.take_exchange();
+    let mut copy = run.worker.store.take_exchange();
     copy.copy(exchange, end, run.worker.now());
     mirror.counters(run.worker).sent.add(1);
     let sending = Sending {
@@ -179,7 +179,7 @@ impl Sending {
         if !attempt(&run, &mut copy).await {
             self.of.shards.of(self.worker.index).mirror.failures.add(1);
         }
-        self.worker.give_exchange(copy);
+        self.worker.store.give_exchange(copy);
         drop(self.place);
     }
 }

@@ -3,9 +3,11 @@
 
 pub(crate) mod account;
 pub(crate) mod deadline;
+mod digits;
 pub(crate) mod listen;
 pub(crate) mod pool;
 mod present;
+mod store;
 pub(crate) mod table;
 
 use std::cell::{Cell, RefCell};
@@ -24,18 +26,17 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use self::deadline::Wheel;
+use self::digits::hexadecimal;
 use self::present::Present;
+use self::store::Store;
 use self::table::{Table, Tls};
 use crate::access_log::Log;
 use crate::explain::ring::Ring;
 use crate::explain::{self, Explanation};
 use crate::health;
-use crate::http::exchange::Exchange;
 use crate::http1::websocket;
 use crate::state::State;
 
-/// Exchanges kept for the next busy connection; beyond them memory goes back.
-const KEPT_EXCHANGES: usize = 256;
 /// How often idle connections are looked through, batched deposits made and the log flushed.
 const SWEEP: Duration = Duration::from_millis(250);
 
@@ -96,8 +97,7 @@ pub(crate) struct Worker {
     rng: RefCell<Rng>,
     present: Present,
     table: RefCell<Rc<Table>>,
-    #[expect(clippy::vec_box, reason = "an exchange is large; it moves in and out of the store as a pointer")]
-    exchanges: RefCell<Vec<Box<Exchange>>>,
+    pub(crate) store: Store,
     /// The last requests that ended.
     pub(crate) explain: RefCell<Ring>,
     draining: Cell<Option<Draining>>,
@@ -123,7 +123,7 @@ impl Worker {
             rng: RefCell::new(Rng::seeded(parts.seed)),
             present: Present::new(parts.clock),
             table: RefCell::default(),
-            exchanges: RefCell::default(),
+            store: Store::default(),
             explain: RefCell::default(),
             draining: Cell::new(None),
             closes_tunnels: Cell::new(false),
@@ -279,23 +279,6 @@ impl Worker {
         }
     }
 
-    /// An exchange for a connection that becomes busy.
-    pub(crate) fn take_exchange(&self) -> Box<Exchange> {
-        let kept = self.exchanges.borrow_mut().pop();
-        kept.unwrap_or_else(|| Box::new(Exchange::new()))
-    }
-
-    /// Takes it back.
-    pub(crate) fn give_exchange(&self, mut exchange: Box<Exchange>) {
-        // The output's storage goes back last, so that the next one to read an answer finds it warm.
-        exchange.input.clear();
-        exchange.output.clear();
-        let mut exchanges = self.exchanges.borrow_mut();
-        if exchanges.len() < KEPT_EXCHANGES {
-            exchanges.push(exchange);
-        }
-    }
-
     /// A new `Sec-WebSocket-Key`: 16 random bytes in Base64 (RFC 6455, section 4.1).
     pub(crate) fn websocket_key(&self) -> [u8; 24] {
         let half = || self.with_rng(Rng::next_u64).to_ne_bytes();
@@ -318,11 +301,9 @@ impl Worker {
 
     /// Writes a new request id: 128 random bits in hexadecimal.
     pub(crate) fn write_request_id(&self, out: &mut Vec<u8>) {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let (high, low) = self.with_rng(|rng| (rng.next_u64(), rng.next_u64()));
         out.clear();
-        for _half in 0..2 {
-            let bits = self.with_rng(Rng::next_u64);
-            out.extend((0..16).rev().map(|digit| HEX[(bits >> (digit * 4)) as usize & 15]));
-        }
+        out.extend_from_slice(&hexadecimal(high));
+        out.extend_from_slice(&hexadecimal(low));
     }
 }

@@ -1,4 +1,4 @@
-//! A client's connection: its requests one after another, and the waits between them.
+//! A client's connection while it is busy: its requests one after another.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use mainstay_http2::PREFACE;
 
+use super::client::{Left, Purpose, Visit};
 use super::exchange::{self, Exchange};
 use super::respond;
 use crate::http1::request::{self, Limits, Progress, Reject};
 use crate::http2;
 use crate::peer::Peer;
 use crate::spec::{Http, Protocol};
-use crate::stream::{Buffer, MAX_HEAD_BYTES, Stream};
+use crate::stream::{MAX_HEAD_BYTES, Stream};
 use crate::worker::Worker;
 use crate::worker::deadline::Slot;
 use crate::worker::listen::Cell;
-use crate::worker::table::Listener;
 
 /// What becomes of a connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,64 +39,28 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How much of it.
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// Serves a connection until it closes.
-pub(crate) async fn serve(worker: Rc<Worker>, cell: Rc<Cell>, mut stream: Stream, peer: Peer, slot: Rc<Slot>) {
-    let mut first = true;
-    loop {
-        let Some(http) = http(&cell) else { return };
-        if !idle(&worker, &stream, &slot, first, &http).await {
-            return close(&mut stream, &slot, &worker).await;
-        }
-        let mut exchange = worker.take_exchange();
-        let next = busy(&worker, &cell, &mut stream, &peer, &slot, &mut exchange, &mut first).await;
-        if next == Next::Http2 {
-            let input = std::mem::replace(&mut exchange.input, Buffer::new());
-            worker.give_exchange(exchange);
-            return Box::pin(http2::serve::serve(worker, cell, stream, peer, slot, input)).await;
-        }
-        worker.give_exchange(exchange);
-        match next {
-            Next::KeepAlive => {}
-            Next::Close => return close(&mut stream, &slot, &worker).await,
-            Next::Linger => return Box::pin(linger(stream, &slot, &worker)).await,
-            Next::Reset => return stream.reset_on_close(),
-            Next::Http2 => {}
+/// Serves a connection until it closes or has nothing more to do, which leaves it open.
+pub(crate) async fn serve(visit: Visit) -> Left {
+    let Visit { worker, cell, mut stream, peer, slot, purpose } = visit;
+    let Purpose::Serve { mut first } = purpose else {
+        close(&mut stream, &slot, &worker).await;
+        return None;
+    };
+    let mut exchange = worker.store.take_exchange();
+    let next = busy(&worker, &cell, &mut stream, &peer, &slot, &mut exchange, &mut first).await;
+    let input = (next == Next::Http2).then(|| std::mem::take(&mut exchange.input));
+    worker.store.give_exchange(exchange);
+    match next {
+        Next::KeepAlive => return Some((stream, peer, first)),
+        Next::Close => close(&mut stream, &slot, &worker).await,
+        Next::Linger => Box::pin(linger(stream, &slot, &worker)).await,
+        Next::Reset => stream.reset_on_close(),
+        Next::Http2 => {
+            let input = input.unwrap_or_default();
+            Box::pin(http2::serve::serve(worker, cell, stream, peer, slot, input)).await;
         }
     }
-}
-
-/// Settings of the listener, as they are now.
-struct Settings {
-    listener: Rc<Listener>,
-}
-
-impl Settings {
-    fn http(&self) -> Option<&Http> {
-        match &self.listener.state.spec.protocol {
-            Protocol::Http(http) => Some(http),
-            Protocol::Tcp { .. } => None,
-        }
-    }
-}
-
-fn http(cell: &Cell) -> Option<Settings> {
-    let settings = Settings { listener: cell.current() };
-    settings.http().is_some().then_some(settings)
-}
-
-/// Waits for the first byte of a request, without holding a buffer. `false` if the connection should close.
-async fn idle(worker: &Worker, stream: &Stream, slot: &Slot, first: bool, settings: &Settings) -> bool {
-    let Some(http) = settings.http() else { return false };
-    let limit = if first { http.head_timeout } else { http.keep_alive_timeout };
-    let now = worker.now();
-    slot.set(now.after(limit));
-    slot.idle.set(true);
-    if worker.is_draining() {
-        slot.hasten(worker.idle_close_at(now));
-    }
-    let readable = slot.within(poll_fn(|cx| stream.poll_readable(cx))).await;
-    slot.idle.set(false);
-    matches!(readable, Ok(Ok(())))
+    None
 }
 
 /// Serves requests for as long as their bytes keep coming, pipelined ones included.

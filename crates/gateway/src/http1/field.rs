@@ -212,6 +212,26 @@ pub(crate) enum HeadEnd {
     BareLineFeed,
 }
 
+/// What may be parsed in the hope that it holds a whole head. Few bytes are parsed as they are; many only once the end of
+/// the head is found, since a head that comes in small pieces would be parsed from its start at each of them.
+pub(crate) fn worth_parsing(bytes: &[u8]) -> Option<&[u8]> {
+    const FEW: usize = 4096;
+    match bytes.len() {
+        ..=FEW => Some(bytes),
+        _many => match head_end(bytes) {
+            HeadEnd::At(length) => bytes.get(..length),
+            HeadEnd::Missing | HeadEnd::BareLineFeed => None,
+        },
+    }
+}
+
+/// Whether a line of a head that is known to be whole ends in LF without CR.
+pub(crate) fn has_bare_line_feed(head: &[u8]) -> bool {
+    let pairs = head.iter().zip(head.iter().skip(1));
+    // Without an early exit, so that the compiler looks at many bytes at once.
+    pairs.fold(head.first() == Some(&b'\n'), |bare, (before, byte)| bare | ((*byte == b'\n') & (*before != b'\r')))
+}
+
 /// Looks for the empty line that ends a head and, on the way, at how lines end.
 pub(crate) fn head_end(bytes: &[u8]) -> HeadEnd {
     let mut line = 0;
@@ -225,4 +245,34 @@ pub(crate) fn head_end(bytes: &[u8]) -> HeadEnd {
         line = newline + 1;
     }
     HeadEnd::Missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_looks_at_line_ends_come_to_the_same() {
+        // Every text of up to nine bytes over what matters.
+        for number in 0..3_u32.pow(9) {
+            for length in 0..=9 {
+                let text: Vec<u8> = (0..length).map(|at| b"a\r\n"[(number / 3_u32.pow(at) % 3) as usize]).collect();
+                match head_end(&text) {
+                    HeadEnd::At(end) => assert!(!has_bare_line_feed(&text[..end]), "{text:?}"),
+                    HeadEnd::BareLineFeed => assert!(has_bare_line_feed(&text), "{text:?}"),
+                    HeadEnd::Missing => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_heads_are_parsed_once_they_are_whole() {
+        let line = b"x: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n";
+        let head = line.repeat(100);
+        assert_eq!(worth_parsing(&head[..4096]), Some(&head[..4096]));
+        assert_eq!(worth_parsing(&head), None);
+        let whole = [&head[..], b"\r\n"].concat();
+        assert_eq!(worth_parsing(&[&whole[..], b"body"].concat()), Some(&whole[..]));
+    }
 }

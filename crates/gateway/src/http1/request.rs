@@ -158,27 +158,23 @@ pub(crate) fn parse(bytes: &[u8], limits: Limits, head: &mut Head) -> Result<Pro
     if !field::is_token(first) {
         return Err(Reject::Malformed);
     }
-    let length = match field::head_end(bytes) {
-        HeadEnd::BareLineFeed => return Err(Reject::Malformed),
-        HeadEnd::Missing if bytes.len() < limits.bytes => return Ok(Progress::Partial),
-        HeadEnd::Missing => return Err(over_limit(bytes)),
-        HeadEnd::At(length) if length > limits.bytes => {
-            return Err(over_limit(bytes.get(..limits.bytes).unwrap_or(bytes)));
-        }
-        HeadEnd::At(length) => length,
-    };
-    let bytes = &bytes[..length];
     let mut storage = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
     let headers = &mut storage[..limits.headers.min(MAX_HEADERS)];
     let mut parsed = httparse::Request::new(&mut []);
-    let status = parsed.parse_with_uninit_headers(bytes, headers).map_err(|error| match error {
-        httparse::Error::TooManyHeaders => Reject::TooLarge,
-        httparse::Error::Version if names_a_version(bytes) => Reject::Version,
-        _malformed => Reject::Malformed,
-    })?;
-    if status != httparse::Status::Complete(length) {
-        return Err(Reject::Malformed);
-    }
+    let status = match field::worth_parsing(bytes) {
+        Some(bytes) => parsed.parse_with_uninit_headers(bytes, headers),
+        None => Ok(httparse::Status::Partial),
+    };
+    let length = match status {
+        // Nearly every head comes whole and well formed.
+        Ok(httparse::Status::Complete(length))
+            if length <= limits.bytes && !field::has_bare_line_feed(&bytes[..length]) =>
+        {
+            length
+        }
+        _partial_or_refused => return why_not(bytes, limits, status),
+    };
+    let bytes = &bytes[..length];
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Reject::Malformed);
     };
@@ -200,6 +196,24 @@ pub(crate) fn parse(bytes: &[u8], limits: Limits, head: &mut Head) -> Result<Pro
         return Err(Reject::UpgradeWithBody);
     }
     Ok(Progress::Complete)
+}
+
+/// What is wrong with a head that did not parse, or whether more of it may come.
+fn why_not(bytes: &[u8], limits: Limits, status: httparse::Result<usize>) -> Result<Progress, Reject> {
+    let length = match field::head_end(bytes) {
+        HeadEnd::BareLineFeed => return Err(Reject::Malformed),
+        HeadEnd::Missing if bytes.len() < limits.bytes => return Ok(Progress::Partial),
+        HeadEnd::Missing => return Err(over_limit(bytes)),
+        HeadEnd::At(length) if length > limits.bytes => {
+            return Err(over_limit(bytes.get(..limits.bytes).unwrap_or(bytes)));
+        }
+        HeadEnd::At(length) => length,
+    };
+    match status {
+        Err(httparse::Error::TooManyHeaders) => Err(Reject::TooLarge),
+        Err(httparse::Error::Version) if names_a_version(bytes.get(..length).unwrap_or(bytes)) => Err(Reject::Version),
+        Ok(_) | Err(_) => Err(Reject::Malformed),
+    }
 }
 
 /// Whether the request line is whole and only its version is one that we do not speak.

@@ -39,22 +39,27 @@ pub(crate) fn parse(bytes: &[u8], limits: Limits, to_head: bool, head: &mut Head
     if !bytes.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected) {
         return Err(Malformed);
     }
-    let length = match field::head_end(bytes) {
-        HeadEnd::BareLineFeed => return Err(Malformed),
-        HeadEnd::Missing if bytes.len() < limits.bytes => return Ok(Progress::Partial),
-        HeadEnd::Missing => return Err(Malformed),
-        HeadEnd::At(length) if length > limits.bytes => return Err(Malformed),
-        HeadEnd::At(length) => length,
-    };
-    let bytes = &bytes[..length];
     let mut storage = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
-    let status = httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut parsed, bytes, &mut storage)
-        .map_err(|_error| Malformed)?;
-    if status != httparse::Status::Complete(length) {
-        return Err(Malformed);
-    }
+    let parser = httparse::ParserConfig::default();
+    let status = match field::worth_parsing(bytes) {
+        Some(bytes) => parser.parse_response_with_uninit_headers(&mut parsed, bytes, &mut storage),
+        None => Ok(httparse::Status::Partial),
+    };
+    let length = match status {
+        // Nearly every head comes whole and well formed.
+        Ok(httparse::Status::Complete(length))
+            if length <= limits.bytes && !field::has_bare_line_feed(&bytes[..length]) =>
+        {
+            length
+        }
+        _partial_or_refused => {
+            // A head that is not there in full is only refused for what no more bytes can mend.
+            let may_come = field::head_end(bytes) == HeadEnd::Missing && bytes.len() < limits.bytes;
+            return if may_come { Ok(Progress::Partial) } else { Err(Malformed) };
+        }
+    };
+    let bytes = &bytes[..length];
     let (Some(version), Some(code)) = (parsed.version, parsed.code) else { return Err(Malformed) };
     if !(100..=999).contains(&code) {
         return Err(Malformed);

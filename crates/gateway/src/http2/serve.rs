@@ -178,7 +178,7 @@ async fn request(worker: Rc<Worker>, cell: Rc<Cell>, link: Rc<Link>, id: u32, pe
     // The head came before this task.
     let Some(fields) = stream.take_head() else { return };
     let slot = worker.wheel.slot();
-    let mut exchange = worker.take_exchange();
+    let mut exchange = worker.store.take_exchange();
     exchange.set_peer(&peer);
     exchange.begin(worker.clock.now());
     let key = fields.protocol().map(|_websocket| worker.websocket_key()).unwrap_or_default();
@@ -201,5 +201,5 @@ async fn request(worker: Rc<Worker>, cell: Rc<Cell>, link: Rc<Link>, id: u32, pe
     if next == Next::Reset {
         client.reset_on_close();
     }
-    worker.give_exchange(exchange);
+    worker.store.give_exchange(exchange);
 }

@@ -1,9 +1,7 @@
 //! A worker's listening sockets: accepting, and closing without losing a connection that the kernel has accepted already.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::Worker;
 use super::deadline::Slot;
 use super::table::Listener;
-use crate::http::connection;
+use crate::http::client::Client;
 use crate::http2;
 use crate::peer::Peer;
 use crate::proxy_protocol::receive::receive;
@@ -139,9 +137,9 @@ async fn accept(worker: Rc<Worker>, cell: Rc<Cell>, socket: Rc<TcpListener>) {
 }
 
 /// Counts a connection for as long as it lives.
-struct Open {
-    worker: Rc<Worker>,
-    cell: Rc<Cell>,
+pub(crate) struct Open {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) cell: Rc<Cell>,
 }
 
 impl Open {
@@ -164,14 +162,14 @@ fn admit(worker: &Rc<Worker>, cell: &Rc<Cell>, mut stream: TcpStream, address: S
     let slot = worker.wheel.slot();
     let listener = cell.current();
     if listener.state.spec.proxy_protocol.is_none() {
-        return dispatch(worker, cell, listener, stream, address.into(), slot, open);
+        return dispatch(worker, listener, stream, address.into(), slot, open);
     }
-    let (worker, cell) = (Rc::clone(worker), Rc::clone(cell));
+    let worker = Rc::clone(worker);
     task::spawn_local(Kind::Connection, async move {
         let Some(policy) = &listener.state.spec.proxy_protocol else { return };
         let peer = receive(&worker, &listener, policy, &mut stream, address, &slot).await;
         if let Some(peer) = peer {
-            dispatch(&worker, &cell, Rc::clone(&listener), stream, peer, slot, open);
+            dispatch(&worker, Rc::clone(&listener), stream, peer, slot, open);
         }
     });
 }
@@ -179,7 +177,6 @@ fn admit(worker: &Rc<Worker>, cell: &Rc<Cell>, mut stream: TcpStream, address: S
 /// Serves a connection whose client is known.
 fn dispatch(
     worker: &Rc<Worker>,
-    cell: &Rc<Cell>,
     listener: Rc<Listener>,
     stream: TcpStream,
     mut peer: Peer,
@@ -189,14 +186,10 @@ fn dispatch(
     if listener.sends_proxy && peer.destination.is_none() {
         peer.destination = stream.local_addr().ok().map(Rc::new);
     }
-    let (worker, cell) = (Rc::clone(worker), Rc::clone(cell));
+    let worker = Rc::clone(worker);
     match (&listener.tls, &listener.state.spec.protocol) {
         (None, Protocol::Http(_)) => {
-            task::spawn_local(Kind::Connection, async move {
-                let _open = open;
-                let mut serving = pin!(connection::serve(Rc::clone(&worker), cell, Stream::Plain(stream), peer, slot));
-                poll_fn(|cx| worker.turn(|| serving.as_mut().poll(cx))).await;
-            });
+            task::spawn_local(Kind::Connection, Client::new(open, slot, Stream::Plain(stream), peer));
         }
         (None, Protocol::Tcp { .. }) => {
             task::spawn_local(Kind::Tunnel, async move {
@@ -217,12 +210,11 @@ fn dispatch(
                 match slot.within(handshake).await {
                     Ok(Ok(tls)) if is_http && tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
                         let stream = Stream::TlsServer(Box::new(tls));
+                        let cell = Rc::clone(&open.cell);
                         Box::pin(http2::serve::serve(worker, cell, stream, peer, slot, Buffer::new())).await;
                     }
                     Ok(Ok(tls)) if is_http => {
-                        let stream = Stream::TlsServer(Box::new(tls));
-                        let mut serving = pin!(connection::serve(Rc::clone(&worker), cell, stream, peer, slot));
-                        poll_fn(|cx| worker.turn(|| serving.as_mut().poll(cx))).await;
+                        return Client::new(open, slot, Stream::TlsServer(Box::new(tls)), peer).await;
                     }
                     Ok(Ok(tls)) => tcp::serve(worker, listener, Stream::TlsServer(Box::new(tls)), peer, slot).await,
                     Ok(Err(error)) => {

@@ -1,0 +1,50 @@
+//! What busy connections borrow from their worker, with all its memory used again.
+
+use std::cell::RefCell;
+
+use crate::http::client::Attendant;
+use crate::http::exchange::Exchange;
+
+/// Of each kind so many are kept for the next busy connection; beyond them memory goes back.
+const KEPT: usize = 256;
+
+/// Things to borrow, the one used last on top.
+#[derive(Default)]
+pub(crate) struct Store {
+    #[expect(clippy::vec_box, reason = "an exchange is large; it moves in and out of the store as a pointer")]
+    exchanges: RefCell<Vec<Box<Exchange>>>,
+    attendants: RefCell<Vec<Attendant>>,
+}
+
+impl Store {
+    /// An exchange for a connection that becomes busy.
+    pub(crate) fn take_exchange(&self) -> Box<Exchange> {
+        let kept = self.exchanges.borrow_mut().pop();
+        kept.unwrap_or_else(|| Box::new(Exchange::new()))
+    }
+
+    /// Takes it back.
+    pub(crate) fn give_exchange(&self, mut exchange: Box<Exchange>) {
+        // The output's storage goes back last, so that the next one to read an answer finds it warm.
+        exchange.input.clear();
+        exchange.output.clear();
+        let mut exchanges = self.exchanges.borrow_mut();
+        if exchanges.len() < KEPT {
+            exchanges.push(exchange);
+        }
+    }
+
+    /// Somebody to serve a connection that becomes busy.
+    pub(crate) fn take_attendant(&self) -> Attendant {
+        let kept = self.attendants.borrow_mut().pop();
+        kept.unwrap_or_else(Attendant::new)
+    }
+
+    /// Takes them back.
+    pub(crate) fn give_attendant(&self, attendant: Attendant) {
+        let mut attendants = self.attendants.borrow_mut();
+        if attendants.len() < KEPT {
+            attendants.push(attendant);
+        }
+    }
+}
