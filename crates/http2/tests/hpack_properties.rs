@@ -220,8 +220,8 @@ fn a_lowered_size_is_acknowledged() {
 fn secrets_stay_out_of_the_table() {
     let mut encoder = Encoder::new();
     let mut block = Vec::new();
-    for _ in 0..2 {
-        encoder.field(&mut block, b"authorization", b"Basic abc", indexing_for(b"authorization"));
+    for name in [b"authorization".as_slice(), b"x-api-key"] {
+        encoder.field(&mut block, name, b"Basic abc", indexing_for(name));
     }
     let mut decoder = Decoder::new(DEFAULT_TABLE_BYTES);
     let mut marked = 0;

@@ -240,3 +240,31 @@ fn data_on_a_stream_that_the_peer_has_reset_is_refused_whether_its_owner_knows_o
     server.receive(0, b"\0\0\x01\0\0\0\0\0\x01x").expect("an error of the stream only");
     assert_eq!(server.output(), b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x05");
 }
+
+#[test]
+fn nobody_sends_more_than_the_windows_allow() {
+    let piece: Vec<u8> = [&b"\0\x40\0\0\0\0\0\0\x01"[..], &[0; 16_384]].concat();
+    let open = |stream: u8| {
+        let mut head = b"\0\0\x06\x01\x04\0\0\0\0\x83\x86\x84\x01\x01a".to_vec();
+        head[8] = stream;
+        head
+    };
+    let on = |stream: u8| {
+        let mut data = piece.clone();
+        data[8] = stream;
+        data
+    };
+    let settings = Settings::default();
+    let frames = settings.stream_window as usize / 16_384;
+    // Nobody reads, so the stream's window is not widened: one frame more is too many, for that stream alone.
+    let one: Vec<Vec<u8>> = [open(1)].into_iter().chain((0..=frames).map(|_frame| on(1))).collect();
+    let (server, _) = fed(&one.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    assert_eq!((server.error(), server.closed(1)), (None, Some(Closed::ByUs(Code::FLOW_CONTROL_ERROR))));
+    // Every stream within its own window, and all of them together beyond that of the connection.
+    let streams = settings.connection_window / settings.stream_window + 1;
+    let ids = (0..streams as u8).map(|nth| nth * 2 + 1);
+    let many: Vec<Vec<u8>> =
+        ids.flat_map(|id| [open(id)].into_iter().chain((0..frames).map(move |_frame| on(id)))).collect();
+    let (server, _) = fed(&many.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    assert_eq!(server.error().expect("an end").code, Code::FLOW_CONTROL_ERROR);
+}

@@ -14,10 +14,21 @@ pub enum Indexing {
     Never,
 }
 
-/// How a field of this name, in lower case, is best written. Dates are indexed: within a second they are the same.
+/// How a field of this name, in lower case, is best written. Dates are indexed: within a second they are the same. What
+/// commonly carries a secret never is: many clients share the table of a connection to an endpoint, and one could try whether
+/// a guess of another's makes a block shorter.
 pub fn indexing_for(name: &[u8]) -> Indexing {
     match name {
-        b"authorization" | b"proxy-authorization" | b"cookie" | b"set-cookie" => Indexing::Never,
+        b"authorization"
+        | b"proxy-authorization"
+        | b"cookie"
+        | b"set-cookie"
+        | b"api-key"
+        | b"x-api-key"
+        | b"x-auth-token"
+        | b"x-csrf-token"
+        | b"x-xsrf-token"
+        | b"x-amz-security-token" => Indexing::Never,
         b":path" | b"age" | b"content-length" | b"content-range" | b"etag" | b"if-modified-since"
         | b"if-none-match" | b"if-range" | b"location" | b"range" | b"referer" | b"retry-after" | b"grpc-timeout"
         | b"grpc-message" | b"traceparent" | b"tracestate" | b"x-request-id" | b"x-correlation-id"
