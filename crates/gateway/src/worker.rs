@@ -60,15 +60,12 @@ pub(crate) enum Command {
     /// Accept from these sockets, too.
     Listen { sockets: Vec<(String, std::net::TcpListener)>, done: Done },
     /// Answer with duplicates of the sockets, by their listeners' names and addresses.
-    Duplicate { answer: std::sync::mpsc::SyncSender<Duplicates> },
+    Duplicate { answer: std::sync::mpsc::SyncSender<listen::Duplicates> },
     /// Stop accepting. Another process accepts from the sockets of the addresses in `handed_over`.
     CloseListeners { handed_over: Arc<[SocketAddr]>, done: Done },
     /// Let go of everything.
     Stop,
 }
-
-/// One listener's sockets at one worker, or why they cannot be had.
-pub(crate) type Duplicates = std::io::Result<Vec<(String, SocketAddr, Vec<std::net::TcpListener>)>>;
 
 /// Says that a command was carried out.
 pub(crate) type Done = std::sync::mpsc::SyncSender<()>;
@@ -147,7 +144,7 @@ impl Worker {
                 Command::Drain { spread } => worker.drain(spread),
                 Command::CloseTunnels => worker.close_tunnels(),
                 Command::Listen { sockets, done } => {
-                    worker.listen(sockets, &mut listening);
+                    listen::start(&worker, sockets, &mut listening);
                     let _told = done.try_send(());
                 }
                 Command::Duplicate { answer } => {
@@ -156,11 +153,7 @@ impl Worker {
                 }
                 Command::CloseListeners { handed_over, done } => {
                     for (_name, listening) in listening.drain() {
-                        if handed_over.contains(&listening.bind()) {
-                            listening.hand_over().await;
-                        } else {
-                            listening.close(&worker).await;
-                        }
+                        listening.leave(&worker, &handed_over).await;
                     }
                     let _told = done.try_send(());
                 }
@@ -195,21 +188,7 @@ impl Worker {
             }
         }
         *self.table.borrow_mut() = table;
-        self.listen(sockets, listening);
-    }
-
-    fn listen(
-        self: &Rc<Self>,
-        sockets: Vec<(String, std::net::TcpListener)>,
-        listening: &mut HashMap<String, listen::Listening>,
-    ) {
-        let table = Rc::clone(&self.table.borrow());
-        for (name, socket) in sockets {
-            if let Some(listener) = table.listeners.get(&name) {
-                let started = listening.entry(name).or_insert_with(|| listen::Listening::new(Rc::clone(listener)));
-                started.add(self, socket);
-            }
-        }
+        listen::start(self, sockets, listening);
     }
 
     fn drain(&self, spread: Duration) {

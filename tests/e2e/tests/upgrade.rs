@@ -75,8 +75,12 @@ fn an_upgrade_under_load_fails_nothing_and_leaves_long_connections_alone() {
     let mut download = Wire::connect(listen);
     download.send("GET /slow-body/400/10 HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
     std::thread::sleep(Duration::from_millis(500));
+    let mut scraper = Wire::connect(gateway.admin_address());
+    let scrape = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.admin_address());
+    assert_eq!(scraper.exchange(&scrape).status, 200);
     let done = gateway.upgrade(&[]);
     assert_eq!(done["old_pid"], gateway.process().pid());
+    assert!(scraper.is_closed(), "who asks the admin interface again asks the new process");
     assert!(done["connections_left"].as_u64().is_some_and(|left| left >= 3), "{done}");
     eventually("the new process answers on the admin port", Duration::from_secs(5), || {
         serving_pid(&gateway) == u64::from(gateway.successor().pid())

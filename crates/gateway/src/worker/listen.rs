@@ -1,6 +1,7 @@
 //! A worker's listening sockets: accepting, and closing without losing a connection that the kernel has accepted already.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -45,6 +46,9 @@ struct Accepting {
     socket: Rc<TcpListener>,
     task: Task,
 }
+
+/// The sockets of each listener once more, by its name and address, or why they cannot be had.
+pub(crate) type Duplicates = std::io::Result<Vec<(String, SocketAddr, Vec<std::net::TcpListener>)>>;
 
 /// Pause after the system has refused to accept (no descriptors left, say); connections wait in the queue meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -92,8 +96,11 @@ impl Listening {
         self.sockets.iter().map(duplicate).collect()
     }
 
-    /// Stops accepting and leaves the queue to the process that holds the sockets as well.
-    pub(crate) async fn hand_over(self) {
+    /// Stops accepting, and leaves the queue to the process that holds the sockets as well if that is so.
+    pub(crate) async fn leave(self, worker: &Rc<Worker>, handed_over: &[SocketAddr]) {
+        if !handed_over.contains(&self.bind) {
+            return self.close(worker).await;
+        }
         for Accepting { task, .. } in self.sockets {
             task.abort();
             let _aborted = task.await;
@@ -115,6 +122,21 @@ impl Listening {
             {
                 admit(worker, &self.cell, stream, peer);
             }
+        }
+    }
+}
+
+/// Accepts from further sockets, each given with its listener's name.
+pub(crate) fn start(
+    worker: &Rc<Worker>,
+    sockets: Vec<(String, std::net::TcpListener)>,
+    listening: &mut HashMap<String, Listening>,
+) {
+    let table = Rc::clone(&worker.table.borrow());
+    for (name, socket) in sockets {
+        if let Some(listener) = table.listeners.get(&name) {
+            let started = listening.entry(name).or_insert_with(|| Listening::new(Rc::clone(listener)));
+            started.add(worker, socket);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The thread of the admin interface: accepts connections, few and not for long, and takes a sample each second.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use mainstay_runtime::task::{self, Kind};
 use mainstay_runtime::thread;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::admin::api::{Door, router};
 use crate::admin::{Bound, Node, sampler};
@@ -93,9 +94,9 @@ where
         };
         match accepted {
             Ok(stream) => {
-                let router = router.clone();
+                let (router, succeeded) = (router.clone(), succeeded.clone());
                 task::spawn_local(Kind::Admin, async move {
-                    serve(router, stream).await;
+                    serve(router, stream, succeeded).await;
                     drop(place);
                 });
             }
@@ -107,13 +108,24 @@ where
     }
 }
 
-async fn serve<S>(router: Router, stream: S)
+async fn serve<S>(router: Router, stream: S, mut succeeded: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
     // Clients that vanish, stall or speak nonsense are their own problem.
-    let _ended = tokio::time::timeout(CONNECTION_AGE_MAX, connection).await;
+    let _ended = tokio::time::timeout(CONNECTION_AGE_MAX, async {
+        tokio::select! {
+            biased;
+            _succeeded = succeeded.wait_for(|succeeded| *succeeded) => {
+                // What was asked is answered; the next question goes to the process that serves.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            ended = connection.as_mut() => ended,
+        }
+    })
+    .await;
 }

@@ -47,7 +47,7 @@ fn broken_programs_change_nothing() {
         (PathBuf::from("/nonexistent/mainstay"), "cannot run /nonexistent/mainstay"),
         (hangs, "was not ready within 2 s"),
         (dies, "ended before it served: exit status: 3\n  | first words\n  | last words"),
-        (half, "ended before it served"),
+        (half.clone(), "ended before it served"),
     ] {
         let program = program.display().to_string();
         let text = told(&gateway.command(&["upgrade", "--timeout", "2", "--binary", &program]));
@@ -58,7 +58,13 @@ fn broken_programs_change_nothing() {
         echo(&mut tunnel, &program);
     }
     clean(loads);
-    // What the failed processes held is closed: the next one starts from nothing.
+    let before = gateway.descriptors();
+    for _each in 0..5 {
+        told(&gateway.command(&["upgrade", "--binary", &half.display().to_string()]));
+    }
+    eventually("what was opened for the failed processes is closed", Duration::from_secs(10), || {
+        gateway.descriptors() <= before + 3
+    });
     gateway.upgrade(&[]);
     assert_eq!(get(listen, "/ok").status, 200);
 }
