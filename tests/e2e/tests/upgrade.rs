@@ -1,5 +1,7 @@
 //! A new process takes over: no request fails, connections that stand go on, and what is known stays known.
 
+#[path = "upgrade/http2.rs"]
+mod http2;
 #[path = "upgrade/notify.rs"]
 mod notify;
 #[path = "upgrade/refused.rs"]
@@ -71,6 +73,7 @@ fn an_upgrade_under_load_fails_nothing_and_leaves_long_connections_alone() {
     let (listen, raw) = (free(), free());
     let mut gateway = Mainstay::start_with(SHUTDOWN, &both(listen, raw, origin.address()));
     let loads = loads(listen);
+    let multiplexed = http2::Http2Load::start(listen);
     let (mut socket, mut tcp) = (open_tunnel(listen), open_tunnel(raw));
     let mut download = Wire::connect(listen);
     download.send("GET /slow-body/400/10 HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
@@ -93,6 +96,10 @@ fn an_upgrade_under_load_fails_nothing_and_leaves_long_connections_alone() {
     }
     let body = download.response().expect("the download goes on").body;
     assert_eq!(body.length, 400);
+    let multiplexed = multiplexed.stop();
+    assert_eq!(multiplexed.failed, [""; 0]);
+    assert!(multiplexed.connections >= 2, "by now told to go over to the new process: {multiplexed:?}");
+    assert!(multiplexed.answered >= 100, "{multiplexed:?}");
     assert!(gateway.process().is_running(), "the old process serves its tunnels");
     drop((socket, tcp, download));
     let status =
@@ -188,14 +195,14 @@ fn what_is_known_of_endpoints_survives() {
 fn the_old_process_tells_websockets_at_its_deadline() {
     let origin = Origin::start();
     let listen = free();
-    let node = "shutdown = { lead = \"0s\", deadline = \"3s\" }";
+    let node = "shutdown = { lead = \"0s\", deadline = \"8s\" }";
     let mut gateway = Mainstay::start_with(node, &simple(listen, &[origin.address()], HEALTH));
     // Without bytes that are no frames: in the middle of what looks like one, no other can be sent.
     let mut socket = Wire::connect(listen);
     assert_eq!(socket.exchange(WEBSOCKET).status, 101);
     gateway.upgrade(&[]);
     assert_eq!(socket.exact(4).expect("a close frame"), [0x88, 0x02, 0x03, 0xe9]);
-    let status = gateway.process().wait(Duration::from_secs(10)).expect("an exit");
+    let status = gateway.process().wait(Duration::from_secs(20)).expect("an exit");
     assert_eq!(status.code(), Some(0));
     assert_eq!(get(listen, "/ok").status, 200);
 }
