@@ -62,6 +62,8 @@ struct Block {
 const LEAVING_PING: [u8; 8] = *b"goingawy";
 /// Output beyond this makes streams wait.
 const OUTPUT_BYTES: usize = 128 * 1024;
+/// Output that a connection keeps room for while nothing happens.
+const REST_BYTES: usize = 2048;
 /// Fields storage kept for the next block.
 const SPARE_FIELDS: usize = 64;
 
@@ -174,11 +176,12 @@ impl<T: Notify> Connection<T> {
     pub fn rest(&mut self) {
         // A header block may have begun: what was gathered of it must stay.
         if self.block.is_none() && self.streams.is_empty() && self.out.is_empty() {
-            self.out = Vec::new();
+            // A connection whose requests come one by one rests between any two: what they need is left to them.
+            self.out.shrink_to(REST_BYTES);
             self.gathered = Vec::new();
-            self.spare = Vec::new();
-            self.streams.shrink_to_fit();
-            self.queue = VecDeque::new();
+            self.spare.truncate(2);
+            self.streams.shrink_to(8);
+            self.queue.shrink_to(8);
         }
     }
 
