@@ -11,6 +11,7 @@ pub mod grpc;
 pub mod health;
 pub mod outlier;
 pub mod random;
+pub mod resolve;
 pub mod retry;
 pub mod route;
 pub mod time;

@@ -13,10 +13,11 @@ use mainstay_core::time::Moment;
 use mainstay_runtime::socket;
 use mainstay_runtime::tls::{ClientAuth, ClientSettings, ClientTls, ServerTls};
 
+use crate::discovery;
 use crate::gateway::StartError;
 use crate::inherit::InheritedListener;
 use crate::spec::{self, CertificateFiles, Protocol, Spec};
-use crate::state::{Endpoint, Listener, Route, Service, Shards, State};
+use crate::state::{Endpoint, Listener, Route, Service, Shards, Source, State};
 use crate::worker::table::Tls;
 
 /// Connections that the kernel queues for each worker's socket (bounded further by `net.core.somaxconn`).
@@ -40,7 +41,8 @@ pub(crate) fn check(spec: &Spec) -> Result<(), StartError> {
             return Err(StartError::Spec(format!("listener `{}`: there is no service `{name}`", listener.name)));
         }
     }
-    if let Some(empty) = spec.services.iter().find(|service| service.endpoints.is_empty()) {
+    let is_empty = |service: &&spec::Service| service.endpoints.is_empty() && service.sources.is_empty();
+    if let Some(empty) = spec.services.iter().find(is_empty) {
         return Err(StartError::Spec(format!("service `{}` has no endpoints", empty.name)));
     }
     Ok(())
@@ -61,7 +63,8 @@ pub(crate) fn state(spec: &Spec, workers: usize, previous: Option<&State>, now: 
     });
     let services = spec.services.iter().map(|service| {
         let known = previous.and_then(|state| state.services.iter().find(|it| it.spec.name == service.name));
-        self::service(service, workers, known, now)
+        let sources = discovery::sources(service, known);
+        self::service(&discovery::expanded(service, &sources), sources, workers, known, now)
     });
     State {
         generation: previous.map_or(1, |state| state.generation + 1),
@@ -69,10 +72,17 @@ pub(crate) fn state(spec: &Spec, workers: usize, previous: Option<&State>, now: 
         listeners: listeners.collect(),
         routes: routes.collect(),
         services: services.collect(),
+        resolver: spec.node.resolver.clone(),
     }
 }
 
-fn service(spec: &spec::Service, workers: usize, known: Option<&Arc<Service>>, now: Moment) -> Arc<Service> {
+fn service(
+    spec: &spec::Service,
+    sources: Vec<Arc<Source>>,
+    workers: usize,
+    known: Option<&Arc<Service>>,
+    now: Moment,
+) -> Arc<Service> {
     if let Some(known) = known.filter(|known| known.spec == *spec) {
         return Arc::clone(known);
     }
@@ -87,6 +97,7 @@ fn service(spec: &spec::Service, workers: usize, known: Option<&Arc<Service>>, n
             return Arc::new(Endpoint::new(endpoint.clone(), health::State::Unknown, workers));
         };
         endpoint_known.weight.store(endpoint.weight, Ordering::Relaxed);
+        endpoint_known.priority.store(endpoint.priority, Ordering::Relaxed);
         endpoint_known.drain_configured.store(endpoint.drain, Ordering::Release);
         Arc::clone(endpoint_known)
     });
@@ -98,6 +109,7 @@ fn service(spec: &spec::Service, workers: usize, known: Option<&Arc<Service>>, n
     };
     Arc::new(Service {
         endpoints: endpoints.collect(),
+        sources,
         spec: spec.clone(),
         epoch: AtomicU64::new(0),
         budget_refusals: carried(|it| &it.budget_refusals),

@@ -1,5 +1,8 @@
 //! The handle on a running gateway: start, apply, drain, shut down.
 
+mod discovered;
+mod drain;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -13,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::access_log::Writer;
 use crate::assemble::{self, Sockets};
+use crate::discovery::Discovery;
 use crate::explain::{ExplainError, Explanation};
 use crate::health::Driver;
 use crate::inherit::{self, Inheritance, InheritedListener, Remembered};
@@ -20,6 +24,8 @@ use crate::spec::{Shutdown, Spec};
 use crate::state::State;
 use crate::worker::table::Tls;
 use crate::worker::{Command, Parts, Worker};
+
+pub use drain::DrainError;
 
 /// How long a worker may take to carry out a command. It only ever takes this long if it is stuck.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
@@ -31,6 +37,7 @@ pub struct Gateway {
     clock: Clock,
     workers: Vec<WorkerHandle>,
     health: Driver,
+    discovery: Discovery,
     log: Writer,
     leaving: AtomicBool,
     /// Held while a spec is applied: one at a time. Readers of `current` do not wait for it.
@@ -48,8 +55,10 @@ struct WorkerHandle {
 }
 
 struct Current {
+    /// As it was given: without the endpoints that were discovered since.
     spec: Spec,
     state: Arc<State>,
+    tls: Tls,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -90,17 +99,6 @@ pub enum StartError {
     Worker(#[source] std::io::Error),
 }
 
-/// Why an endpoint could not be drained.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum DrainError {
-    /// No such service; the known ones are named.
-    #[error("no service `{0}`; there are: {1}")]
-    NoService(String, String),
-    /// No such endpoint; the known ones are named.
-    #[error("service `{0}` has no endpoint `{1}`; it has: {2}")]
-    NoEndpoint(String, String, String),
-}
-
 impl Gateway {
     /// Binds every listener, starts the workers and, on a thread of its own, the health checks.
     ///
@@ -126,7 +124,7 @@ impl Gateway {
         let state = Arc::new(assemble::state(&spec, count, None, clock.now()));
         inherit::recall(&state, &inheritance.endpoints, clock.now());
         let log = Writer::start(&spec.node.access_log).map_err(StartError::Worker)?;
-        let (health, runner) = Driver::start(clock);
+        let (health, runner) = Driver::start(clock, &spec.node.resolver);
         let _runs_until_the_end =
             thread::spawn_local_runtime("health", move || runner.run()).map_err(StartError::Worker)?;
         let mut workers = Vec::with_capacity(count);
@@ -134,18 +132,21 @@ impl Gateway {
             workers.push(start_worker(index, count, clock, &log, &health).map_err(StartError::Worker)?);
         }
         health.apply(Arc::clone(&state), tls.services.clone());
-        let gateway = Self {
+        let (discovery, finder) = Discovery::start(clock);
+        let gateway = Arc::new(Self {
             clock,
             workers,
             health,
+            discovery,
             log,
             leaving: AtomicBool::new(false),
             applying: Mutex::new(()),
-            current: Mutex::new(Current { spec, state: Arc::clone(&state) }),
+            current: Mutex::new(Current { spec, state: Arc::clone(&state), tls: tls.clone() }),
             closed: Mutex::new(sockets),
-        };
+        });
         gateway.tell_workers(&state, tls, Sockets::new(), records);
-        Ok(Arc::new(gateway))
+        gateway.follow_names(finder).map_err(StartError::Worker)?;
+        Ok(gateway)
     }
 
     /// Accepts connections from now on.
@@ -201,8 +202,9 @@ impl Gateway {
             self.log.open(spec.node.access_log.clone());
         }
         self.health.apply(Arc::clone(&state), tls.services.clone());
-        self.tell_workers(&state, tls, sockets, spec.node.explain);
-        *self.current() = Current { spec, state };
+        self.discovery.apply(&state);
+        self.tell_workers(&state, tls.clone(), sockets, spec.node.explain);
+        *self.current() = Current { spec, state, tls };
         Ok(())
     }
 
@@ -233,28 +235,6 @@ impl Gateway {
     fn current(&self) -> MutexGuard<'_, Current> {
         // Whoever panicked under the lock left a whole value behind: it is only ever replaced as one.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stops (or, with `drain` false, resumes) sending new requests to an endpoint. Survives reloads that keep it.
-    ///
-    /// # Errors
-    /// If there is no such service or endpoint.
-    pub fn drain(&self, service: &str, endpoint: &str, drain: bool) -> Result<(), DrainError> {
-        let state = self.state();
-        let Some(found) = state.services.iter().find(|it| it.spec.name == service) else {
-            let known: Vec<&str> = state.services.iter().map(|it| it.spec.name.as_str()).collect();
-            return Err(DrainError::NoService(service.to_owned(), known.join(", ")));
-        };
-        let Some(target) = found.endpoints.iter().find(|it| it.name == endpoint) else {
-            let known: Vec<&str> = found.endpoints.iter().map(|it| it.name.as_str()).collect();
-            return Err(DrainError::NoEndpoint(service.to_owned(), endpoint.to_owned(), known.join(", ")));
-        };
-        if target.drained.swap(drain, Ordering::AcqRel) != drain {
-            *target.changed_at.lock().unwrap_or_else(PoisonError::into_inner) = std::time::SystemTime::now();
-        }
-        found.epoch.fetch_add(1, Ordering::Release);
-        tracing::info!(service, endpoint, drain, "endpoint drain changed");
-        Ok(())
     }
 
     /// What is remembered of the requests with this id, the newest first.
@@ -291,7 +271,7 @@ impl Gateway {
 
     /// Whether every endpoint with a check has had its first verdict and no shutdown has begun.
     pub fn is_ready(&self) -> bool {
-        self.health.is_settled() && !self.leaving.load(Ordering::Acquire)
+        self.health.is_settled() && self.discovery.is_settled(&self.state()) && !self.leaving.load(Ordering::Acquire)
     }
 
     /// Access-log lines that were dropped because the log could not keep up or could not be written.

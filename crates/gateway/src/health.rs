@@ -5,7 +5,7 @@
 mod driver;
 mod eject;
 mod member;
-mod names;
+pub(crate) mod names;
 mod plan;
 mod roster;
 #[cfg(test)]

@@ -74,7 +74,7 @@ pub(crate) fn remember(state: &State, now: Moment) -> Vec<Remembered> {
             drained: endpoint.drained.load(Ordering::Acquire),
             reason: lock(&endpoint.reason).clone(),
             changed_at_millis: millis(lock(&endpoint.changed_at).duration_since(UNIX_EPOCH).unwrap_or_default()),
-            resolved: *lock(&endpoint.resolved),
+            resolved: endpoint.located(),
             ejections: endpoint.ejections.load(Ordering::Relaxed),
         })
     });
@@ -109,9 +109,8 @@ fn recall_one(endpoint: &Endpoint, known: &Remembered, now: Moment) {
     if let Some(changed_at) = UNIX_EPOCH.checked_add(Duration::from_millis(known.changed_at_millis)) {
         *lock(&endpoint.changed_at) = changed_at.min(SystemTime::now());
     }
-    let mut resolved = lock(&endpoint.resolved);
-    if resolved.is_none() {
-        *resolved = known.resolved;
+    if let (None, Some(address)) = (endpoint.located(), known.resolved) {
+        endpoint.locate(&[address]);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod access_log;
 mod assemble;
+mod discovery;
 pub mod explain;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;

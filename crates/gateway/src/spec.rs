@@ -2,12 +2,16 @@
 //! existing service, names are unique) hold by construction of whoever builds it; the gateway refuses a spec that breaks
 //! them rather than trusting it.
 
+mod endpoint;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use mainstay_core::{balance, budget, health, outlier, retry, route};
+use mainstay_core::{balance, budget, health, outlier, resolve, retry, route};
+
+pub use endpoint::{Address, Endpoint, LOCAL_NAME, Source};
 
 /// Everything that one node serves.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +39,28 @@ pub struct Node {
     pub explain: usize,
     /// How the process leaves.
     pub shutdown: Shutdown,
+    /// How names of endpoints are looked up.
+    pub resolver: Resolver,
+}
+
+/// How names of endpoints are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolver {
+    /// Name servers; the system's if empty.
+    pub servers: Vec<SocketAddr>,
+    /// An answer holds at least this long, whatever its time to live says.
+    pub min_ttl: Duration,
+    /// And at most this long.
+    pub max_ttl: Duration,
+    /// A look-up without an answer after this long has failed.
+    pub timeout: Duration,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        let resolve::Policy { min_ttl, max_ttl, .. } = resolve::Policy::default();
+        Self { servers: Vec::new(), min_ttl, max_ttl, timeout: Duration::from_secs(5) }
+    }
 }
 
 /// Where the line that each request leaves goes.
@@ -224,8 +250,10 @@ pub struct Service {
     pub name: String,
     /// How requests spread.
     pub balance: Balance,
-    /// The endpoints.
+    /// The endpoints that are always there.
     pub endpoints: Vec<Endpoint>,
+    /// Names whose answers say which further endpoints there are.
+    pub sources: Vec<Source>,
     /// Active checks; `None` turns them off.
     pub health: Option<HealthCheck>,
     /// Passive ejection; `None` turns it off.
@@ -306,47 +334,6 @@ pub enum WhenEmpty {
     Refuse,
     /// Any endpoint that is not draining is tried: better a perhaps than a no.
     FailOpen,
-}
-
-/// One server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// `host:port` or `unix:PATH` as configured; its identity within the service.
-    pub address: Address,
-    /// Share of traffic relative to its siblings; at least 1.
-    pub weight: u32,
-    /// Gets no new request.
-    pub drain: bool,
-}
-
-/// Where an endpoint is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// An address.
-    Socket(SocketAddr),
-    /// A name, resolved when the spec is applied and again every 30 s.
-    Name {
-        /// The host.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-    /// A Unix stream socket on this machine, by its absolute path.
-    Unix(PathBuf),
-}
-
-/// What an endpoint behind a Unix socket is called where a host is needed: SNI, the name in its certificate, and the `Host`
-/// of checks.
-pub const LOCAL_NAME: &str = "localhost";
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Socket(address) => address.fmt(f),
-            Self::Name { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
 }
 
 /// Active checks of a service's endpoints.

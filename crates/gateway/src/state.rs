@@ -2,8 +2,9 @@
 //!
 //! Counters have one writer each (a worker) and are summed when read, so that requests never share a cache line.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use mainstay_core::{eligibility, health};
@@ -27,6 +28,8 @@ pub struct State {
     pub routes: Vec<Arc<Route>>,
     /// Services, as in the spec.
     pub services: Vec<Arc<Service>>,
+    /// How names are looked up.
+    pub resolver: spec::Resolver,
 }
 
 /// A listener and its counters.
@@ -110,10 +113,12 @@ pub struct MirrorCounters {
 /// A service, its endpoints and counters.
 #[derive(Debug)]
 pub struct Service {
-    /// Its settings.
+    /// Its settings, with the endpoints that its sources have named.
     pub spec: spec::Service,
     /// Its endpoints, as in the spec.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Where further endpoints come from.
+    pub sources: Vec<Arc<Source>>,
     /// One more at each change of any endpoint's eligibility; workers compare it to renew their balancers.
     pub epoch: AtomicU64,
     /// Retries that the budget refused.
@@ -134,9 +139,44 @@ impl Service {
                 health: endpoint.health(),
                 ejected: endpoint.ejected.load(Ordering::Acquire),
                 draining: endpoint.is_draining(),
+                priority: endpoint.priority.load(Ordering::Relaxed),
             })
             .collect();
         eligibility::eligible(&known, self.spec.when_empty == spec::WhenEmpty::FailOpen)
+    }
+}
+
+/// A name that endpoints come from, and what its last good answer was.
+#[derive(Debug)]
+pub struct Source {
+    /// The name, and what is asked of it.
+    pub spec: spec::Source,
+    /// The name alone, for logs, metrics and people.
+    pub name: String,
+    /// The endpoints of the last good answer.
+    pub found: Mutex<Vec<spec::Endpoint>>,
+    /// Why the last answer was of no use; empty if it was.
+    pub reason: Mutex<String>,
+    /// Whether it has had an answer or a failure, and that is being served.
+    pub settled: AtomicBool,
+    /// Answers that were of use.
+    pub answers: AtomicU64,
+    /// Answers that were empty, and look-ups that failed.
+    pub failures: AtomicU64,
+}
+
+impl Source {
+    /// A source that has not been asked yet.
+    pub fn new(spec: spec::Source) -> Self {
+        Self {
+            name: spec.to_string(),
+            spec,
+            found: Mutex::default(),
+            reason: Mutex::default(),
+            settled: AtomicBool::new(false),
+            answers: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        }
     }
 }
 
@@ -147,6 +187,8 @@ pub struct Endpoint {
     pub address: spec::Address,
     /// Share of traffic; a reload may change it without touching anything else.
     pub weight: AtomicU32,
+    /// Lower is served first; likewise.
+    pub priority: AtomicU16,
     /// Drained by the configuration; a reload may change it.
     pub drain_configured: AtomicBool,
     /// Its name in logs, metrics and commands: the address as configured.
@@ -162,8 +204,8 @@ pub struct Endpoint {
     pub reason: Mutex<String>,
     /// When its state changed last.
     pub changed_at: Mutex<SystemTime>,
-    /// Where it is; `None` while its name does not resolve, and for a Unix socket, which needs no look-up.
-    pub resolved: Mutex<Option<std::net::SocketAddr>>,
+    resolved: Mutex<Vec<SocketAddr>>,
+    moves: AtomicU64,
     /// Requests in flight, over all workers (least-request compares it).
     pub in_flight: AtomicU32,
     /// Failures in a row; a success writes only if it is not zero.
@@ -182,12 +224,13 @@ impl Endpoint {
     /// An endpoint of which nothing is known yet.
     pub fn new(spec: spec::Endpoint, health: health::State, workers: usize) -> Self {
         let resolved = match &spec.address {
-            spec::Address::Socket(address) => Some(*address),
-            spec::Address::Name { .. } | spec::Address::Unix(_) => None,
+            spec::Address::Socket(address) | spec::Address::Member { address, .. } => vec![*address],
+            spec::Address::Name { .. } | spec::Address::Unix(_) => Vec::new(),
         };
         Self {
             name: spec.address.to_string(),
             weight: AtomicU32::new(spec.weight),
+            priority: AtomicU16::new(spec.priority),
             drain_configured: AtomicBool::new(spec.drain),
             drained: AtomicBool::new(false),
             address: spec.address,
@@ -197,6 +240,7 @@ impl Endpoint {
             reason: Mutex::new(String::new()),
             changed_at: Mutex::new(SystemTime::now()),
             resolved: Mutex::new(resolved),
+            moves: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
             failures_in_a_row: AtomicU32::new(0),
             ejections: AtomicU64::new(0),
@@ -204,6 +248,37 @@ impl Endpoint {
             probes_failed: AtomicU64::new(0),
             shards: Shards::new(workers),
         }
+    }
+
+    /// Where it is, the address in use first; empty while its name does not resolve, and for a Unix socket.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.resolved().clone()
+    }
+
+    /// The address in use.
+    pub fn located(&self) -> Option<SocketAddr> {
+        self.resolved().first().copied()
+    }
+
+    /// Publishes where it is now.
+    pub fn locate(&self, addresses: &[SocketAddr]) {
+        let mut resolved = self.resolved();
+        let is_left = resolved.iter().any(|address| !addresses.contains(address));
+        *resolved = addresses.to_vec();
+        drop(resolved);
+        if is_left {
+            self.moves.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// One more whenever an address has left [`Self::addresses`]: what was opened before may lead nowhere any more.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
+    }
+
+    fn resolved(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        // A poisoned lock holds addresses all the same: they are only ever replaced as a whole.
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What active checks say.
@@ -218,6 +293,13 @@ impl Endpoint {
     /// Stores what active checks say. The caller raises the service's epoch.
     pub fn set_health(&self, health: health::State) {
         self.health.store(health as u8, Ordering::Release);
+    }
+
+    /// Ends a row of failures. Writes only if there was one: the line is shared by all workers.
+    pub(crate) fn works(&self) {
+        if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Whether it gets no new requests by an operator's or the config's wish.

@@ -12,7 +12,6 @@ use crate::spec::Protocol;
 use crate::splice;
 use crate::stream::{Buffer, Stream};
 use crate::worker::Worker;
-use crate::worker::account::endpoint_works;
 use crate::worker::deadline::Slot;
 use crate::worker::pool::{self, InFlight};
 use crate::worker::table::{Listener, Service, raise};
@@ -72,7 +71,7 @@ async fn connect(
         slot.set(now.after(service.state.spec.connections.connect_timeout));
         match slot.within(Box::pin(pool::connect(service, index, header, worker.index, now))).await {
             Ok(Ok(connection)) => {
-                endpoint_works(&endpoint.state);
+                endpoint.state.works();
                 endpoint.state.shards.of(worker.index).duration.record(worker.clock.now().since(now));
                 return Some((connection, in_flight));
             }

@@ -2,6 +2,7 @@
 //! request's way but the endpoints' state.
 
 pub(crate) mod account;
+mod connect;
 pub(crate) mod deadline;
 mod digits;
 pub(crate) mod listen;
@@ -187,7 +188,8 @@ impl Worker {
                 known.update(Rc::clone(listener));
             }
         }
-        *self.table.borrow_mut() = table;
+        let before = self.table.replace(table);
+        before.close_what_left(&self.table.borrow());
         listen::start(self, sockets, listening);
     }
 
@@ -249,6 +251,7 @@ impl Worker {
                         endpoint.pool.clear();
                         endpoint.links.leave();
                     } else {
+                        endpoint.leave_if_moved();
                         endpoint.pool.sweep(now, &service.state.spec.connections);
                     }
                 }

@@ -11,7 +11,7 @@ use mainstay_core::{balance, budget, health, outlier, retry, route};
 use mainstay_gateway::Gateway;
 use mainstay_gateway::spec::{
     AccessLog, Address, Balance, Connections, Endpoint, HashKey, HeaderOps, HealthCheck, Http, HttpVersion, Listener,
-    Node, Probe, Protocol, Route, Service, Shutdown, Spec, WhenEmpty,
+    Node, Probe, Protocol, Resolver, Route, Service, Shutdown, Spec, WhenEmpty,
 };
 
 struct Counting;
@@ -76,6 +76,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
             access_log: log,
             explain: 1024,
             shutdown: Shutdown { lead: Duration::ZERO, deadline: 5 * second },
+            resolver: Resolver::default(),
         },
         listeners: vec![Listener {
             name: "web".to_owned(),
@@ -111,7 +112,8 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
         services: vec![Service {
             name: "origin".to_owned(),
             balance: Balance { policy: balance::Policy::LeastRequest, key: HashKey::Source },
-            endpoints: vec![Endpoint { address: Address::Socket(endpoint), weight: 1, drain: false }],
+            sources: Vec::new(),
+            endpoints: vec![Endpoint { address: Address::Socket(endpoint), weight: 1, drain: false, priority: 0 }],
             health: Some(HealthCheck { policy: health::Policy::default(), probe: Probe::Tcp, port: None }),
             outlier: Some(outlier::Policy::default()),
             retry_budget: budget::Policy::default(),

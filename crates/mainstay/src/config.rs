@@ -1,6 +1,7 @@
 //! Configuration: TOML text in, a checked [`Spec`] out, or everything that is wrong with the text at once.
 
 pub mod defaults;
+mod endpoints;
 mod files;
 mod health;
 mod keys;

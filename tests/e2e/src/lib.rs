@@ -5,6 +5,7 @@
 //! has a deadline and every failure names what was missing.
 
 pub mod address;
+pub mod dns;
 pub mod gateway;
 pub mod h2;
 pub mod http;
@@ -18,6 +19,7 @@ pub mod tools;
 pub mod wire;
 
 pub use address::{free, free_on};
+pub use dns::NameServer;
 pub use gateway::Mainstay;
 pub use origin::Origin;
 pub use wire::Wire;

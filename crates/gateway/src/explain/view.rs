@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use mainstay_core::health::State;
 
+use crate::spec;
 use crate::state::{Endpoint, Service};
 
 /// Reasons that one view holds; more endpoints than that are seldom unwell at once, and less often read about one by one.
@@ -26,13 +27,15 @@ pub enum Standing {
     Down,
     /// Without a verdict yet.
     Unknown,
+    /// Up by active checks, but of a priority that is served only while nobody of a lower one is eligible.
+    Spare,
     /// Up by active checks.
     Up,
 }
 
 impl Standing {
     fn of(endpoint: &Endpoint) -> Self {
-        let resolved = endpoint.resolved.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let resolved = !matches!(endpoint.address, spec::Address::Name { .. }) || endpoint.located().is_some();
         if endpoint.is_draining() {
             Self::Draining
         } else if !resolved {
@@ -68,8 +71,14 @@ impl View {
     /// The view of a service whose balancer is told of `eligible`.
     pub(crate) fn new(service: &Service, eligible: &[bool]) -> Self {
         let seen = service.endpoints.iter().zip(eligible);
-        let endpoints: Box<[Seen]> =
-            seen.map(|(endpoint, eligible)| Seen { standing: Standing::of(endpoint), eligible: *eligible }).collect();
+        let seen = seen.map(|(endpoint, eligible)| {
+            let standing = match Standing::of(endpoint) {
+                Standing::Up if !eligible => Standing::Spare,
+                other => other,
+            };
+            Seen { standing, eligible: *eligible }
+        });
+        let endpoints: Box<[Seen]> = seen.collect();
         let reason = |(index, endpoint): (usize, &std::sync::Arc<Endpoint>)| {
             let reason = endpoint.reason.lock().unwrap_or_else(PoisonError::into_inner);
             let text: String = reason.chars().take(REASON_CHARS_MAX).collect();
@@ -93,11 +102,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::spec;
 
     fn endpoint(port: u16, change: impl Fn(&Endpoint)) -> Arc<Endpoint> {
-        let address = spec::Address::Socket(([127, 0, 0, 1], port).into());
-        let endpoint = Endpoint::new(spec::Endpoint { address, weight: 1, drain: false }, State::Up, 1);
+        let address = spec::Address::Name { host: "shop.test".to_owned(), port };
+        let spec = spec::Endpoint { address, weight: 1, drain: false, priority: 0 };
+        let endpoint = Endpoint::new(spec, State::Up, 1);
+        endpoint.locate(&[([127, 0, 0, 1], port).into()]);
         change(&endpoint);
         Arc::new(endpoint)
     }
@@ -105,7 +115,7 @@ mod tests {
     #[test]
     fn the_most_important_state_stands() {
         let eject = |endpoint: &Endpoint| endpoint.ejected.store(true, Ordering::Release);
-        let unresolve = |endpoint: &Endpoint| *endpoint.resolved.lock().expect("not poisoned") = None;
+        let unresolve = |endpoint: &Endpoint| endpoint.locate(&[]);
         let drain = |endpoint: &Endpoint| endpoint.drained.store(true, Ordering::Release);
         let down = |endpoint: &Endpoint| endpoint.set_health(State::Down);
         let all = |endpoint: &Endpoint| (eject(endpoint), unresolve(endpoint), drain(endpoint), down(endpoint));

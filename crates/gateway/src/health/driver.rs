@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::names::Names;
 use super::roster::Roster;
+use crate::spec;
 use crate::state::{Endpoint, Service, State};
 
 /// Reports of failing endpoints that may wait; further ones are dropped, since the next failure reports again.
@@ -37,8 +38,8 @@ pub(super) struct Trip {
 
 impl Driver {
     /// The way to the driver, and the driver itself, to be run on the control thread.
-    pub(crate) fn start(clock: Clock) -> (Self, Runner) {
-        Self::start_with(clock, Names::default())
+    pub(crate) fn start(clock: Clock, resolver: &spec::Resolver) -> (Self, Runner) {
+        Self::start_with(clock, Names::new(resolver))
     }
 
     pub(super) fn start_with(clock: Clock, names: Names) -> (Self, Runner) {

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use mainstay_core::health::{Input, Machine, Output, State};
 use mainstay_core::random::{self, Rng};
+use mainstay_core::resolve::Addresses;
 use mainstay_core::time::Moment;
 use mainstay_probe::Place;
 use mainstay_runtime::clock::Clock;
@@ -23,10 +24,13 @@ use crate::state::Endpoint;
 /// the living ones rarer but never make them fail.
 pub(super) const PROBES_MAX: usize = 256;
 
+/// Addresses of one name that one check of an endpoint tries, at most.
+const ADDRESSES_TRIED: usize = 4;
+
 /// What all members share.
 pub(super) struct Surroundings {
     pub(super) clock: Clock,
-    pub(super) names: Names,
+    pub(super) names: RefCell<Rc<Names>>,
     pub(super) turns: Semaphore,
 }
 
@@ -34,20 +38,22 @@ pub(super) struct Surroundings {
 pub(super) struct Member {
     pub(super) endpoint: Arc<Endpoint>,
     plan: RefCell<Rc<Plan>>,
-    surroundings: Rc<Surroundings>,
-    why: RefCell<Why>,
+    pub(super) surroundings: Rc<Surroundings>,
+    pub(super) why: RefCell<Why>,
+    /// Where the endpoint's name leads.
+    pub(super) location: RefCell<Addresses<SocketAddr>>,
     /// Given back with the first verdict.
-    gate: RefCell<Option<Arc<Gate>>>,
+    pub(super) gate: RefCell<Option<Arc<Gate>>>,
     /// Since when it is ejected.
     pub(super) ejected_since: Cell<Option<Moment>>,
 }
 
 /// Reasons by where they come from; each comes and goes on its own.
 #[derive(Default)]
-struct Why {
-    health: Option<String>,
-    name: Option<String>,
-    ejection: Option<String>,
+pub(super) struct Why {
+    pub(super) health: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) ejection: Option<String>,
 }
 
 impl Member {
@@ -57,8 +63,11 @@ impl Member {
         around: &Rc<Surroundings>,
         gate: Option<Arc<Gate>>,
     ) -> Self {
+        let mut location = Addresses::default();
+        location.answered(&endpoint.addresses());
         Self {
             endpoint: Arc::clone(endpoint),
+            location: RefCell::new(location),
             plan: RefCell::new(Rc::new(plan)),
             surroundings: Rc::clone(around),
             why: RefCell::default(),
@@ -78,20 +87,20 @@ impl Member {
 
     /// Minds the endpoint for ever.
     pub(super) async fn run(self: Rc<Self>) {
-        if let Address::Unix(path) = &self.endpoint.address {
-            match self.check(Place::Unix(path.clone())).await {}
+        if let Address::Unix(_) = &self.endpoint.address {
+            match self.check().await {}
         }
-        let mut address = self.first_address().await;
+        let mut wait = self.first_address().await;
         loop {
-            address = tokio::select! {
-                never = self.check(Place::Tcp(address)) => match never {},
-                address = self.moved(address) => address,
+            wait = tokio::select! {
+                never = self.check() => match never {},
+                wait = self.moved(wait) => wait,
             };
         }
     }
 
-    /// Feeds the health machine for as long as the endpoint stays at `place`.
-    async fn check(&self, place: Place) -> Infallible {
+    /// Feeds the health machine for as long as the endpoint stays where it is.
+    async fn check(&self) -> Infallible {
         let clock = self.surroundings.clock;
         let Some(policy) = self.plan().check.as_ref().map(|check| check.policy) else {
             self.change(State::Up, None);
@@ -115,7 +124,7 @@ impl Member {
                 self.gate.take();
             }
             if let Some(generation) = probe {
-                failure = self.ask(&place).await;
+                failure = self.ask().await;
                 machine.step(clock.now(), Input::Verdict { generation, passed: failure.is_none() });
                 judged = true;
                 if failure.is_some() && machine.state() != State::Up {
@@ -135,96 +144,37 @@ impl Member {
         self.surroundings.turns.acquire().await.ok()
     }
 
-    /// Asks the endpoint once and counts the answer; the reason if it failed.
-    async fn ask(&self, place: &Place) -> Option<String> {
+    /// Asks the endpoint once and counts the answer; the reason if it failed. While it is not up, every address of its name is
+    /// tried in turn, up to a bound, and the one that answers is the one in use from then on.
+    async fn ask(&self) -> Option<String> {
         let plan = self.plan();
         let check = plan.check.as_ref()?;
-        let result = check.ask(place, check.policy.timeout).await;
-        let counter = if result.is_ok() { &self.endpoint.probes_passed } else { &self.endpoint.probes_failed };
-        counter.fetch_add(1, Ordering::Relaxed);
-        result.err()
-    }
-
-    /// Where the endpoint is; while its name does not resolve, it is down.
-    async fn first_address(&self) -> SocketAddr {
-        let known = *lock(&self.endpoint.resolved);
-        if let Some(address) = known {
-            return address;
-        }
-        loop {
-            match self.resolve().await {
-                Ok(found) if !found.is_empty() => {
-                    self.settle_at(found[0]);
-                    return found[0];
+        let tries = if self.endpoint.health() == State::Up { 1 } else { self.location.borrow().all().len() };
+        let mut failure = None;
+        for _try in 0..tries.clamp(1, ADDRESSES_TRIED) {
+            let place = match &self.endpoint.address {
+                Address::Unix(path) => Place::Unix(path.clone()),
+                Address::Socket(_) | Address::Name { .. } | Address::Member { .. } => {
+                    Place::Tcp(self.endpoint.located()?)
                 }
-                Ok(_none) => self.change(State::Down, Some("name does not resolve: it has no address".to_owned())),
-                Err(error) => self.change(State::Down, Some(format!("name does not resolve: {error}"))),
+            };
+            let result = check.ask(&place, check.policy.timeout).await;
+            let counter = if result.is_ok() { &self.endpoint.probes_passed } else { &self.endpoint.probes_failed };
+            counter.fetch_add(1, Ordering::Relaxed);
+            // The first one's reason is told: that is the address that was in use.
+            match result {
+                Ok(()) => return None,
+                Err(reason) => failure = failure.or(Some(reason)),
             }
-            self.gate.take();
-            tokio::time::sleep(self.surroundings.names.retry).await;
-        }
-    }
-
-    /// Waits until the name resolves to other addresses than the present one. An address is kept while look-ups fail: a
-    /// name server that is gone must not take well endpoints with it.
-    async fn moved(&self, present: SocketAddr) -> SocketAddr {
-        if !matches!(self.endpoint.address, Address::Name { .. }) {
-            return std::future::pending().await;
-        }
-        let names = &self.surroundings.names;
-        let mut wait = names.again;
-        loop {
-            tokio::time::sleep(wait).await;
-            match self.resolve().await {
-                Ok(found) if found.contains(&present) => {
-                    self.explain(|why| why.name = None);
-                    wait = names.again;
-                }
-                Ok(found) if !found.is_empty() => {
-                    self.settle_at(found[0]);
-                    return found[0];
-                }
-                Ok(_none) => wait = self.keep(present, "it has no address"),
-                Err(error) => wait = self.keep(present, &error.to_string()),
+            if tries > 1 {
+                self.try_next();
             }
         }
-    }
-
-    fn keep(&self, present: SocketAddr, error: &str) -> std::time::Duration {
-        let service = &self.plan().service.spec.name;
-        if self.why.borrow().name.is_none() {
-            let endpoint = &self.endpoint.name;
-            tracing::warn!(service, endpoint, reason = error, kept = %present, "name does not resolve any more");
-        }
-        self.explain(|why| why.name = Some(format!("name does not resolve: {error} (last address kept: {present})")));
-        self.surroundings.names.retry
-    }
-
-    async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
-        match &self.endpoint.address {
-            Address::Socket(address) => Ok(vec![*address]),
-            Address::Name { host, port } => (self.surroundings.names.resolve)(host.clone(), *port).await,
-            Address::Unix(_) => Ok(Vec::new()),
-        }
-    }
-
-    /// The endpoint is at `address` now; nothing is known of it there.
-    fn settle_at(&self, address: SocketAddr) {
-        let before = lock(&self.endpoint.resolved).replace(address);
-        let plan = self.plan();
-        let (service, endpoint) = (&plan.service.spec.name, &self.endpoint.name);
-        match before {
-            Some(before) => tracing::info!(service, endpoint, from = %before, to = %address, "endpoint has moved"),
-            None => tracing::debug!(service, endpoint, to = %address, "endpoint's name is resolved"),
-        }
-        self.endpoint.failures_in_a_row.store(0, Ordering::Relaxed);
-        self.explain(|why| *why = Why { ejection: why.ejection.take(), ..Why::default() });
-        self.change(State::Unknown, None);
-        self.raise_epoch();
+        failure
     }
 
     /// Publishes what checks say now, and logs it if it is news.
-    fn change(&self, to: State, reason: Option<String>) {
+    pub(super) fn change(&self, to: State, reason: Option<String>) {
         let from = self.endpoint.health();
         let reason = if to == State::Up { None } else { reason };
         self.explain(|why| why.health.clone_from(&reason));
@@ -272,11 +222,11 @@ impl Member {
         self.explain(|why| why.ejection = Some(reason));
     }
 
-    fn raise_epoch(&self) {
+    pub(super) fn raise_epoch(&self) {
         self.plan().service.epoch.fetch_add(1, Ordering::Release);
     }
 
-    fn explain(&self, edit: impl FnOnce(&mut Why)) {
+    pub(super) fn explain(&self, edit: impl FnOnce(&mut Why)) {
         let mut why = self.why.borrow_mut();
         edit(&mut why);
         let parts = [&why.health, &why.name, &why.ejection];

@@ -70,6 +70,7 @@ fn target(
     let own_name = || match &endpoint.address {
         Address::Unix(_) => LOCAL_NAME.to_owned(),
         Address::Socket(_) | Address::Name { .. } => endpoint.name.clone(),
+        Address::Member { host, address } => format!("{host}:{}", address.port()),
     };
     let secured = |protocol: &[u8]| {
         let config = config.map_or_else(verified_by_the_system, |config| Ok(Arc::clone(config)))?;
@@ -104,7 +105,7 @@ fn server_name(service: &Service, endpoint: &Endpoint) -> Result<ServerName<'sta
     let name = match (configured, &endpoint.address) {
         (Some(name), _address) => name,
         (None, Address::Socket(address)) => return Ok(ServerName::from(address.ip())),
-        (None, Address::Name { host, .. }) => host.clone(),
+        (None, Address::Name { host, .. } | Address::Member { host, .. }) => host.clone(),
         (None, Address::Unix(_)) => LOCAL_NAME.to_owned(),
     };
     ServerName::try_from(name.clone()).map_err(|_invalid| format!("`{name}` is no name that TLS can verify"))

@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -36,7 +37,11 @@ struct Entry {
 impl Roster {
     pub(super) fn new(clock: Clock, names: Names, gate: Arc<Gate>) -> Self {
         Self {
-            surroundings: Rc::new(Surroundings { clock, names, turns: Semaphore::new(PROBES_MAX) }),
+            surroundings: Rc::new(Surroundings {
+                clock,
+                names: RefCell::new(Rc::new(names)),
+                turns: Semaphore::new(PROBES_MAX),
+            }),
             entries: HashMap::new(),
             ejectors: HashMap::new(),
             gate: Arc::downgrade(&gate),
@@ -47,6 +52,10 @@ impl Roster {
     /// Stops what is gone, starts what is new, keeps the rest.
     pub(super) fn apply(&mut self, assignment: &Assignment) {
         let now = self.surroundings.clock.now();
+        let resolver = &assignment.state.resolver;
+        if self.surroundings.names.borrow().settings != *resolver {
+            self.surroundings.names.replace(Rc::new(Names::new(resolver)));
+        }
         let gate = self.unhanded.take().or_else(|| self.gate.upgrade());
         let mut entries = Entries::new();
         let mut ejectors = HashMap::new();

@@ -9,7 +9,6 @@ use super::exchange::{Exchange, Run};
 use super::respond::OwnError;
 use crate::http1::field::Name;
 use crate::http1::{request, write};
-use crate::worker::account::endpoint_works;
 
 /// What is known of a call.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +87,7 @@ pub(crate) fn read_trailers(run: &Run<'_>, index: usize, exchange: &mut Exchange
     let Some(endpoint) = run.route.service.endpoints.get(index) else { return };
     match call.status.map(Status::http_equivalent) {
         Some(status @ 500..) => run.worker.endpoint_failed(&run.route.service, index, Failure::Status(status)),
-        Some(_works) => endpoint_works(&endpoint.state),
+        Some(_works) => endpoint.state.works(),
         None if is_complete => run.worker.endpoint_failed(&run.route.service, index, Failure::Malformed),
         None => {}
     }

@@ -78,15 +78,8 @@ impl Worker {
         };
         match said {
             Some(status @ 500..) => self.endpoint_failed(service, index, Failure::Status(status)),
-            Some(_works) => endpoint_works(&endpoint.state),
+            Some(_works) => endpoint.state.works(),
             None => {}
         }
-    }
-}
-
-/// Ends a row of failures. Writes only if there was one: the line is shared by all workers.
-pub(crate) fn endpoint_works(endpoint: &crate::state::Endpoint) {
-    if endpoint.failures_in_a_row.load(Ordering::Relaxed) != 0 {
-        endpoint.failures_in_a_row.store(0, Ordering::Relaxed);
     }
 }

@@ -1,8 +1,7 @@
 //! Idle connections of one worker to one endpoint, and connections while they are used.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,10 +10,10 @@ use mainstay_core::time::Moment;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::Worker;
+use super::connect::{self, Place};
 use super::table::{Endpoint, Service};
 use crate::http2::connect::Links;
 use crate::spec::{Address, Connections, HttpVersion, LOCAL_NAME};
@@ -25,6 +24,8 @@ use crate::stream::Stream;
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     idle: RefCell<Vec<Idle>>,
+    /// Its endpoint is not served any more: connections that come back are closed.
+    is_closed: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(crate) struct Connection {
     opened: Moment,
     /// It has carried a request before.
     pub(crate) reused: bool,
+    /// Where it leads; `None` for a Unix socket.
+    place: Option<Place>,
     owner: Rc<Endpoint>,
     worker: usize,
 }
@@ -54,19 +57,20 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    fn opened(stream: Stream, now: Moment, owner: &Rc<Endpoint>, worker: usize) -> Self {
+    fn opened((stream, place): (Stream, Option<Place>), now: Moment, owner: &Rc<Endpoint>, worker: usize) -> Self {
         owner.state.shards.of(worker).connections_opened.add(1);
-        Self { stream, opened: now, reused: false, owner: Rc::clone(owner), worker }
+        Self { stream, opened: now, reused: false, place, owner: Rc::clone(owner), worker }
     }
 
     fn counters(&self) -> &EndpointCounters {
         self.owner.state.shards.of(self.worker)
     }
 
-    /// Whether the endpoint has closed it, or sent something that nobody asked for. Asks the readiness that the runtime
-    /// knows; with `ask_kernel` also the socket itself.
+    /// Whether the endpoint has left the address, closed the connection, or sent something that nobody asked for. Asks the
+    /// readiness that the runtime knows; with `ask_kernel` also the socket itself.
     fn is_stale(&self, ask_kernel: bool) -> bool {
-        self.stream.is_readable()
+        self.place.as_ref().is_some_and(|place| place.is_left(&self.owner.state))
+            || self.stream.is_readable()
             || (ask_kernel && self.stream.socket().is_some_and(|socket| mainstay_runtime::socket::peek_closed(&socket)))
     }
 }
@@ -92,7 +96,7 @@ impl Pool {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < limits.max_idle {
+        if idle.len() < limits.max_idle && !self.is_closed.get() {
             idle.push(Idle { connection, since: now });
         }
     }
@@ -101,6 +105,13 @@ impl Pool {
     pub(crate) fn sweep(&self, now: Moment, limits: &Connections) {
         let expired = |idle: &mut Idle| is_expired(idle, now, limits) || idle.connection.is_stale(false);
         let _closed: Vec<Idle> = self.idle.borrow_mut().extract_if(.., expired).collect();
+    }
+
+    /// Closes all idle connections, and those that come back later. An idle connection owns its endpoint, which owns this pool:
+    /// without this neither would ever end.
+    pub(crate) fn close(&self) {
+        self.is_closed.set(true);
+        self.clear();
     }
 
     /// Closes all idle connections.
@@ -115,8 +126,9 @@ fn is_expired(idle: &Idle, now: Moment, limits: &Connections) -> bool {
 
 /// A new stream on an HTTP/2 connection to `owner` that is open already.
 pub(crate) fn share(owner: &Rc<Endpoint>, worker: usize, now: Moment) -> Option<Connection> {
+    owner.leave_if_moved();
     let stream = Stream::Http2(owner.links.stream()?);
-    Some(Connection { stream, opened: now, reused: true, owner: Rc::clone(owner), worker })
+    Some(Connection { stream, opened: now, reused: true, place: None, owner: Rc::clone(owner), worker })
 }
 
 /// Opens what a request to endpoint `index` of `service` goes through: a connection, or a stream on a shared one.
@@ -136,17 +148,21 @@ pub(crate) async fn open(
     if let Some(shared) = share(owner, worker.index, now) {
         return Ok(shared);
     }
-    let stream = dial(service, owner, header).await?;
+    let (stream, place) = dial(service, owner, header).await?;
     if service.tls.is_some() && stream.alpn() != Some(b"h2") {
         if protocol == HttpVersion::Http2 {
             return Err(io::Error::other("the endpoint does not speak HTTP/2 (it did not choose h2 by ALPN)"));
         }
-        return Ok(Connection::opened(stream, now, owner, worker.index));
+        return Ok(Connection::opened((stream, place), now, owner, worker.index));
     }
     let stream = Links::start(worker, owner, service.state.spec.connections, stream)
         .ok_or_else(|| io::Error::other("no stream to be had"))?;
+    if owner.pool.is_closed.get() || place.is_some_and(|place| place.is_left(&owner.state)) {
+        // The endpoint has gone elsewhere, or is not served any more, since the connection was begun: it is for this request only.
+        owner.links.leave();
+    }
     let stream = Stream::Http2(stream);
-    Ok(Connection { stream, opened: now, reused: false, owner: Rc::clone(owner), worker: worker.index })
+    Ok(Connection { stream, opened: now, reused: false, place: None, owner: Rc::clone(owner), worker: worker.index })
 }
 
 fn endpoint(service: &Service, index: usize) -> io::Result<&Rc<Endpoint>> {
@@ -165,8 +181,9 @@ pub(crate) async fn connect(
     Ok(Connection::opened(dial(service, owner, header).await?, now, owner, worker))
 }
 
-async fn dial(service: &Service, owner: &Rc<Endpoint>, header: &[u8]) -> io::Result<Stream> {
-    Ok(match &owner.state.address {
+async fn dial(service: &Service, owner: &Rc<Endpoint>, header: &[u8]) -> io::Result<(Stream, Option<Place>)> {
+    let mut place = None;
+    let stream = match &owner.state.address {
         Address::Unix(path) => {
             let mut unix = mainstay_runtime::socket::connect_unix(path).await?;
             // Nothing is written if there is no header.
@@ -176,17 +193,17 @@ async fn dial(service: &Service, owner: &Rc<Endpoint>, header: &[u8]) -> io::Res
                 Some(config) => Stream::TlsUnix(Box::new(handshake(service, config, owner, unix).await?)),
             }
         }
-        Address::Socket(_) | Address::Name { .. } => {
-            let unresolved = || io::Error::new(io::ErrorKind::NotFound, "name does not resolve");
-            let mut tcp = TcpStream::connect(resolved(owner).ok_or_else(unresolved)?).await?;
-            tcp.set_nodelay(true)?;
+        Address::Socket(_) | Address::Name { .. } | Address::Member { .. } => {
+            let (mut tcp, to) = connect::tcp(&owner.state).await?;
+            place = Some(to);
             tcp.write_all(header).await?;
             match &service.tls {
                 None => Stream::Plain(tcp),
                 Some(config) => Stream::TlsClient(Box::new(handshake(service, config, owner, tcp).await?)),
             }
         }
-    })
+    };
+    Ok((stream, place))
 }
 
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
@@ -199,16 +216,11 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name, stream).await
 }
 
-fn resolved(endpoint: &Endpoint) -> Option<SocketAddr> {
-    // A poisoned lock holds an address all the same: nothing is half-written under it.
-    *endpoint.state.resolved.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 fn server_name(service: &Service, endpoint: &Endpoint) -> io::Result<ServerName<'static>> {
     let configured = service.state.spec.tls.as_ref().and_then(|tls| tls.server_name.clone());
     let name = configured.unwrap_or_else(|| match &endpoint.state.address {
         Address::Socket(address) => address.ip().to_string(),
-        Address::Name { host, .. } => host.clone(),
+        Address::Name { host, .. } | Address::Member { host, .. } => host.clone(),
         Address::Unix(_) => LOCAL_NAME.to_owned(),
     });
     ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))

@@ -91,6 +91,18 @@ pub(crate) struct Endpoint {
     pub(crate) log_name: Vec<u8>,
     /// Connections of HTTP/2.
     pub(crate) links: Links,
+    /// How often it had moved when `links` were looked at last.
+    moves: Cell<u64>,
+}
+
+impl Endpoint {
+    /// Has shared connections finish what is on them and close, if the endpoint has left an address since the last call.
+    pub(crate) fn leave_if_moved(&self) {
+        let moves = self.state.moves();
+        if self.moves.replace(moves) != moves {
+            self.links.leave();
+        }
+    }
 }
 
 impl Table {
@@ -100,8 +112,12 @@ impl Table {
         let mut services = HashMap::new();
         for service in &state.services {
             let before = previous.services.get(&service.spec.name);
-            let made = Service::new(service, tls.services.get(&service.spec.name).cloned(), before.map(Rc::as_ref));
-            services.insert(service.spec.name.clone(), Rc::new(made));
+            let tls = tls.services.get(&service.spec.name);
+            let made = match before.filter(|before| before.is_of(service, tls)) {
+                Some(before) => Rc::clone(before),
+                None => Rc::new(Service::new(service, tls.cloned(), before.map(Rc::as_ref))),
+            };
+            services.insert(service.spec.name.clone(), made);
         }
         let routes: Vec<Rc<Route>> = state
             .routes
@@ -154,9 +170,36 @@ impl Table {
             .collect();
         Self { listeners, services }
     }
+
+    /// Closes the connections to endpoints that `next`, which comes after this table, does not serve. Those in use finish.
+    pub(crate) fn close_what_left(&self, next: &Self) {
+        for (name, service) in &self.services {
+            let now = next.services.get(name).filter(|now| !now.endpoints.is_empty());
+            if now.is_some_and(|now| Rc::ptr_eq(now, service)) {
+                continue;
+            }
+            for endpoint in &service.endpoints {
+                let stays = now.is_some_and(|now| now.endpoints.iter().any(|known| Rc::ptr_eq(known, endpoint)));
+                if !stays {
+                    endpoint.pool.close();
+                    endpoint.links.leave();
+                }
+            }
+        }
+    }
 }
 
 impl Service {
+    /// Whether it is `state` as this worker sees it, reached under `tls`: then it is the same, with its balancer's turn.
+    fn is_of(&self, state: &Arc<state::Service>, tls: Option<&Arc<rustls::ClientConfig>>) -> bool {
+        let same_tls = match (&self.tls, tls) {
+            (None, None) => true,
+            (Some(known), Some(tls)) => Arc::ptr_eq(known, tls),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        Arc::ptr_eq(&self.state, state) && same_tls
+    }
+
     fn new(state: &Arc<state::Service>, tls: Option<Arc<rustls::ClientConfig>>, previous: Option<&Self>) -> Self {
         let endpoints: Vec<Rc<Endpoint>> = state
             .endpoints
@@ -171,6 +214,7 @@ impl Service {
                         Rc::new(Endpoint {
                             state: Arc::clone(endpoint),
                             pool: Pool::default(),
+                            moves: Cell::new(endpoint.moves()),
                             links: Links::default(),
                             log_name,
                         })

@@ -135,10 +135,28 @@ pub struct ServiceStatus {
     pub eligible: u64,
     /// Its endpoints.
     pub endpoints: Vec<EndpointStatus>,
+    /// Names that endpoints come from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceStatus>,
     /// Requests that were answered 503 because no endpoint was eligible.
     pub empty_responses: u64,
     /// Retries that the budget refused.
     pub budget_refusals: u64,
+}
+
+/// A name that endpoints of a service come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// The name of the SRV records, or `host:port`.
+    pub name: String,
+    /// Endpoints of the last good answer.
+    pub endpoints: u64,
+    /// Why the last answer was of no use; empty if it was.
+    pub reason: String,
+    /// Answers that were of use.
+    pub answers: u64,
+    /// Answers that were empty, and look-ups that failed.
+    pub failures: u64,
 }
 
 /// How well a service is.
@@ -158,6 +176,12 @@ pub enum ServiceState {
 pub struct EndpointStatus {
     /// Its address as configured.
     pub name: String,
+    /// Lower is served first.
+    #[serde(default)]
+    pub priority: u16,
+    /// Share of traffic.
+    #[serde(default)]
+    pub weight: u32,
     /// Where that is, if it resolves.
     pub address: Option<String>,
     /// What active checks say: `up`, `down` or `unknown`.

@@ -246,6 +246,7 @@ fn considered(it: &explain::Considered) -> Considered {
         Standing::Ejected => "ejected",
         Standing::Down => "down",
         Standing::Unknown => "unknown",
+        Standing::Spare => "spare",
         Standing::Up => "up",
     };
     let (verdict, in_flight) = match it.verdict {

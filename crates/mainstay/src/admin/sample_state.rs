@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use mainstay_core::time::Moment;
 use mainstay_core::{balance, budget, health, outlier, retry, route};
 use mainstay_gateway::spec;
-use mainstay_gateway::state::{Endpoint, Listener, Route, Service, Shards, State};
+use mainstay_gateway::state::{Endpoint, Listener, Route, Service, Shards, Source, State};
 
 const WORKERS: usize = 2;
 
@@ -23,6 +23,7 @@ pub(crate) fn sample() -> Arc<State> {
             mirrors: Arc::default(),
         })],
         services: vec![Arc::new(service())],
+        resolver: spec::Resolver::default(),
     })
 }
 
@@ -87,11 +88,13 @@ fn service() -> Service {
         address: spec::Address::Socket(([127, 0, 0, 1], port).into()),
         weight: 1,
         drain: false,
+        priority: 0,
     };
     let spec = spec::Service {
         name: "shop".to_owned(),
         balance: spec::Balance { policy: balance::Policy::LeastRequest, key: spec::HashKey::Source },
         endpoints: vec![endpoint(3001), endpoint(3002)],
+        sources: vec![spec::Source::Srv { name: "_http._tcp.shop.test".to_owned() }],
         health: Some(spec::HealthCheck { policy: health::Policy::default(), probe: spec::Probe::Tcp, port: None }),
         outlier: Some(outlier::Policy::default()),
         retry_budget: budget::Policy::default(),
@@ -109,6 +112,7 @@ fn service() -> Service {
     let endpoints = spec.endpoints.iter().cloned();
     Service {
         endpoints: endpoints.map(|spec| Arc::new(Endpoint::new(spec, health::State::Up, WORKERS))).collect(),
+        sources: spec.sources.iter().map(|source| Arc::new(Source::new(source.clone()))).collect(),
         epoch: AtomicU64::new(0),
         budget_refusals: AtomicU64::new(0),
         empty: AtomicU64::new(0),

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mainstay_core::health;
 use mainstay_gateway::spec::{self, Address};
-use mainstay_gateway::state::{Endpoint, Listener, Route, Service, State};
+use mainstay_gateway::state::{Endpoint, Listener, Route, Service, Source, State};
 
 use crate::admin::document::{
-    ActivityStatus, EndpointStatus, ListenerStatus, RouteStatus, ServiceState, ServiceStatus,
+    ActivityStatus, EndpointStatus, ListenerStatus, RouteStatus, ServiceState, ServiceStatus, SourceStatus,
 };
 use crate::admin::sampler::{Activity, Sampler};
 use crate::timestamp;
@@ -93,11 +93,22 @@ pub fn services(state: &State, sampler: &Sampler, now: Instant) -> Vec<ServiceSt
             state: service_state(&endpoints),
             eligible: eligible.iter().filter(|eligible| **eligible).count() as u64,
             endpoints,
+            sources: service.sources.iter().map(|source| source_status(source)).collect(),
             empty_responses: service.empty.load(Ordering::Relaxed),
             budget_refusals: service.budget_refusals.load(Ordering::Relaxed),
         }
     };
     state.services.iter().enumerate().map(status).collect()
+}
+
+fn source_status(source: &Source) -> SourceStatus {
+    SourceStatus {
+        name: source.name.clone(),
+        endpoints: lock(&source.found).len() as u64,
+        reason: lock(&source.reason).clone(),
+        answers: source.answers.load(Ordering::Relaxed),
+        failures: source.failures.load(Ordering::Relaxed),
+    }
 }
 
 fn service_state(endpoints: &[EndpointStatus]) -> ServiceState {
@@ -117,9 +128,13 @@ fn endpoint_status(endpoint: &Endpoint, eligible: bool, activity: ActivityStatus
     let opened = endpoint.shards.sum(|counters| counters.connections_opened.get());
     EndpointStatus {
         name: endpoint.name.clone(),
+        priority: endpoint.priority.load(Ordering::Relaxed),
+        weight: endpoint.weight.load(Ordering::Relaxed),
         address: match &endpoint.address {
             Address::Unix(_) => Some(endpoint.name.clone()),
-            Address::Socket(_) | Address::Name { .. } => lock(&endpoint.resolved).map(|address| address.to_string()),
+            Address::Socket(_) | Address::Name { .. } | Address::Member { .. } => {
+                endpoint.located().map(|address| address.to_string())
+            }
         },
         health: health_word(endpoint.health()).to_owned(),
         ejected: endpoint.ejected.load(Ordering::Acquire),
@@ -159,6 +174,9 @@ pub fn waiting_for(state: &State) -> Vec<String> {
     for service in &state.services {
         let waiting = |endpoint: &&Arc<Endpoint>| endpoint.health() == health::State::Unknown;
         let waiting = service.endpoints.iter().filter(waiting).count();
+        for source in service.sources.iter().filter(|source| !source.settled.load(Ordering::Acquire)) {
+            reasons.push(format!("service `{}`: `{}` has not been answered yet", service.spec.name, source.name));
+        }
         if waiting > 0 {
             let (name, all) = (&service.spec.name, service.endpoints.len());
             reasons.push(format!("service `{name}`: {waiting} of {all} endpoints have no first health verdict yet"));

@@ -23,7 +23,10 @@ sections! {
     /// The document.
     ROOT = "the top of the file": "node", "listener", "route", "service";
     /// The process.
-    NODE = "node": "name", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown";
+    NODE = "node": "name", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
+        "resolver";
+    /// How names are looked up.
+    RESOLVER = "node.resolver": "servers", "min_ttl", "max_ttl", "timeout";
     /// The phases of a shutdown.
     SHUTDOWN = "node.shutdown": "lead", "deadline";
     /// Where connections come in.
@@ -49,7 +52,7 @@ sections! {
     HEADERS = "route.request_headers and route.response_headers": "set", "remove";
     /// A group of endpoints.
     SERVICE = "service": "name", "protocol", "balance", "hash", "health", "outlier", "retry_budget", "when_empty", "tls",
-        "connect_timeout", "idle_timeout", "max_idle", "max_age", "endpoint", "endpoints",
+        "connect_timeout", "idle_timeout", "max_idle", "max_age", "endpoint", "endpoints", "srv",
         "send_proxy";
     /// What consistent hashing goes by.
     HASH = "service.hash": "header", "cookie";
@@ -63,7 +66,7 @@ sections! {
     /// TLS towards endpoints.
     SERVICE_TLS = "service.tls": "verify", "ca", "server_name", "cert", "key";
     /// One server.
-    ENDPOINT = "service.endpoint": "address", "weight", "drain";
+    ENDPOINT = "service.endpoint": "address", "weight", "drain", "priority", "resolve";
 }
 
 /// Words of other products for what is here, first theirs, then ours.
@@ -76,6 +79,10 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("frontend", "listener"),
     ("servers", "endpoints"),
     ("server", "endpoint"),
+    ("nameservers", "servers"),
+    ("nameserver", "servers"),
+    ("dns", "resolver"),
+    ("resolvers", "resolver"),
     ("targets", "endpoints"),
     ("certificate", "cert"),
     ("cert_file", "cert"),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mainstay_gateway::spec::{AccessLog, Node, Shutdown};
+use mainstay_gateway::spec::{AccessLog, Node, Resolver, Shutdown};
 
 use super::problem::Fault;
 use super::reader::{Field, Item, Place, Section};
@@ -23,6 +23,13 @@ pub(super) const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
 pub(super) const EXPLAIN: usize = 1024;
 /// The most: each takes about 0.8 KiB.
 const EXPLAIN_MAX: u64 = 1_000_000;
+/// Name servers, at most.
+const NAME_SERVERS_MAX: usize = 8;
+
+/// Answers that held for less would keep name servers busier than clients keep the gateway.
+const TTL_LEAST: Duration = Duration::from_millis(100);
+const LOOKUP_LEAST: Duration = Duration::from_millis(100);
+const LOOKUP_MOST: Duration = Duration::from_secs(60);
 
 const NO_TIME: Duration = Duration::ZERO;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -44,6 +51,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         access_log: AccessLog::Stdout,
         explain: EXPLAIN,
         shutdown: Shutdown { lead: NO_TIME, deadline: SHUTDOWN_DEADLINE },
+        resolver: Resolver::default(),
     };
     let mut admin =
         Field { value: Some(defaults::ADMIN), place: root.place.below("node", 0..0), is_given: false, is_good: true };
@@ -57,6 +65,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         (node.access_log, access_log) = (log.value, log.place);
         node.explain = section.field("explain", EXPLAIN, read_explain).value;
         node.shutdown = read_shutdown(&section);
+        node.resolver = read_resolver(&section);
         admin = section.field("admin", Some(defaults::ADMIN), |item| item.parsed(parse_admin));
         let socket = section.field("admin_socket", None, |item| {
             item.parsed(|text| parse_socket(text, |path| item.reader.resolve(path))).map(Some)
@@ -131,6 +140,33 @@ pub(super) fn parse_socket(text: &str, resolve: impl FnOnce(&str) -> PathBuf) ->
 
 fn byte_length(path: &Path) -> usize {
     path.as_os_str().len()
+}
+
+fn read_resolver(node: &Section<'_>) -> Resolver {
+    let default = Resolver::default();
+    let Some(section) = node.item("resolver").and_then(|item| item.section(&keys::RESOLVER)) else { return default };
+    let list = section.item("servers");
+    let servers: Vec<SocketAddr> =
+        list.iter().flat_map(Item::list).filter_map(|item| item.parsed(words::name_server)).collect();
+    if let Some(list) = &list
+        && list.is_list()
+        && !(1..=NAME_SERVERS_MAX).contains(&list.list().len())
+    {
+        let fault = Fault::new(format!("1 to {NAME_SERVERS_MAX} name servers can be named here"));
+        list.error(fault.hint("leave `servers` out to ask those of /etc/resolv.conf"));
+    }
+    let min_ttl = section.duration("min_ttl", default.min_ttl, TTL_LEAST..=DAY);
+    let max_ttl = section.duration("max_ttl", default.max_ttl, TTL_LEAST..=DAY);
+    if min_ttl.is_good && max_ttl.is_good && min_ttl.value > max_ttl.value {
+        let fault = Fault::new(format!(
+            "`min_ttl` ({}) must not be longer than `max_ttl` ({})",
+            units::show_duration(min_ttl.value),
+            units::show_duration(max_ttl.value)
+        ));
+        section.reader.error(if min_ttl.is_given { &min_ttl.place } else { &max_ttl.place }, fault);
+    }
+    let timeout = section.duration("timeout", default.timeout, LOOKUP_LEAST..=LOOKUP_MOST).value;
+    Resolver { servers, min_ttl: min_ttl.value, max_ttl: max_ttl.value, timeout }
 }
 
 fn read_shutdown(node: &Section<'_>) -> Shutdown {

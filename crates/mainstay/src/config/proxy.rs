@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mainstay_gateway::spec::{AccessLog, Endpoint, Listener, Node, Protocol, Shutdown, Spec};
+use mainstay_gateway::spec::{AccessLog, Endpoint, Listener, Node, Protocol, Resolver, Shutdown, Spec};
 
 use super::problem::{self, Fault};
 use super::reader::word_of;
@@ -76,6 +76,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         access_log,
         explain: node::EXPLAIN,
         shutdown: Shutdown { lead: Duration::ZERO, deadline: node::SHUTDOWN_DEADLINE },
+        resolver: Resolver::default(),
     };
     let routes = vec![route::default_route(&service.name, vec![listener.name.clone()])];
     let spec = Spec { node, listeners: vec![listener], routes, services: vec![service] };
@@ -95,7 +96,7 @@ fn read_service(arguments: &Arguments<'_>, problems: &mut Vec<Problem>) -> mains
             if is_known { Err(Fault::new(format!("endpoint `{address}` is there twice"))) } else { Ok(address) }
         });
         if let Some(address) = keep(problems, "ENDPOINT", parsed) {
-            service.endpoints.push(Endpoint { address, weight: 1, drain: false });
+            service.endpoints.push(Endpoint { address, weight: 1, drain: false, priority: 0 });
         }
     }
     if arguments.endpoints.is_empty() {

@@ -37,6 +37,7 @@ pub fn render_json(file: &Path, result: &Result<Config, Vec<Problem>>) -> String
         report["routes"] = json!(spec.routes.len());
         report["services"] = json!(spec.services.len());
         report["endpoints"] = json!(endpoints(config));
+        report["discovered"] = json!(sources(config));
     }
     format!("{report:#}\n")
 }
@@ -72,13 +73,21 @@ pub fn render_problem(problem: &Problem) -> String {
 /// What is served, in one line: `2 listeners, 3 routes, 1 service with 4 endpoints`.
 pub fn summary(config: &Config) -> String {
     let spec = &config.spec;
+    let discovered = match sources(config) {
+        0 => String::new(),
+        count => format!(" and {} by DNS", plural(count, "set")),
+    };
     format!(
-        "{}, {}, {} with {}",
+        "{}, {}, {} with {}{discovered}",
         plural(spec.listeners.len(), "listener"),
         plural(spec.routes.len(), "route"),
         plural(spec.services.len(), "service"),
         plural(endpoints(config), "endpoint")
     )
+}
+
+fn sources(config: &Config) -> usize {
+    config.spec.services.iter().map(|service| service.sources.len()).sum()
 }
 
 fn endpoints(config: &Config) -> usize {

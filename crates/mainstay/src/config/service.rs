@@ -1,17 +1,17 @@
 //! `[[service]]`: groups of endpoints that are interchangeable.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use mainstay_core::{balance, budget, outlier};
 use mainstay_gateway::spec::{
-    Address, Balance, CertificateFiles, Connections, Endpoint, HashKey, HttpVersion, ProxyVersion, Service,
-    UpstreamTls, WhenEmpty,
+    Address, Balance, CertificateFiles, Connections, HashKey, HttpVersion, ProxyVersion, Service, UpstreamTls,
+    WhenEmpty,
 };
 
+use super::endpoints::Endpoints;
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, health, keys, units, words};
+use super::{WEEK, endpoints, health, keys, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -42,6 +42,7 @@ pub(super) fn default_service(name: &str) -> Service {
         name: name.to_owned(),
         balance: Balance { policy: balance::Policy::LeastRequest, key: HashKey::Source },
         endpoints: Vec::new(),
+        sources: Vec::new(),
         health: Some(health::default_check()),
         outlier: Some(outlier::Policy::default()),
         retry_budget: budget::Policy::default(),
@@ -67,7 +68,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         Some(item) => health::read(&item, tls.is_some()),
         None => default.health,
     };
-    let endpoints = read_endpoints(section);
+    let Endpoints { endpoints, sources } = endpoints::read(section);
     if health.as_ref().is_some_and(|check| check.port.is_some())
         && let Some(endpoint) = endpoints.iter().find(|endpoint| matches!(endpoint.address, Address::Unix(_)))
         && let Some(item) = section.item("health")
@@ -80,6 +81,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         name: name.value,
         balance: read_balance(section),
         endpoints,
+        sources,
         health,
         outlier: section.field("outlier", default.outlier, |item| Some(read_outlier(item))).value,
         retry_budget: section.item("retry_budget").map(|item| read_budget(&item)).unwrap_or_default(),
@@ -236,42 +238,4 @@ fn read_client(section: &Section<'_>) -> Option<CertificateFiles> {
     let cert = section.required("cert", "`cert` and `key` go together").and_then(|item| item.path());
     let key = section.required("key", "`cert` and `key` go together").and_then(|item| item.path());
     Some(CertificateFiles { cert: cert?, key: key? })
-}
-
-fn read_endpoints(section: &Section<'_>) -> Vec<Endpoint> {
-    let mut endpoints = Vec::new();
-    let mut known = HashSet::new();
-    let mut add = |item: &Item<'_>, weight: u32, drain: bool| {
-        let Some(address) = item.parsed(words::endpoint) else { return };
-        if known.insert(address.clone()) {
-            endpoints.push(Endpoint { address, weight, drain });
-        } else {
-            item.error(
-                Fault::new(format!("endpoint `{address}` is there twice")).hint("give one of them a larger `weight`"),
-            );
-        }
-    };
-    let short = section.item("endpoints");
-    for item in short.iter().flat_map(Item::list) {
-        add(&item, 1, false);
-    }
-    for entry in section.sections("endpoint", &keys::ENDPOINT) {
-        let address = entry.required("address", "write address = \"10.0.1.10:8080\"");
-        let weight = entry.integer("weight", 1, 1..=1_000).value;
-        let drain = entry.flag("drain", false).value;
-        if let Some(item) = address {
-            add(&item, u32::try_from(weight).unwrap_or(1), drain);
-        }
-    }
-    let names_none = short.as_ref().is_none_or(|item| item.is_list() && item.list().is_empty());
-    if names_none && section.item("endpoint").is_none_or(|item| item.is_list() && item.list().is_empty()) {
-        let fault = Fault::new("a service needs at least one endpoint");
-        section
-            .reader
-            .error_if_whole(&section.place, fault.hint("write endpoints = [\"10.0.1.10:8080\", \"10.0.1.11:8080\"]"));
-    }
-    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.drain) {
-        section.reader.warn(&section.place, Fault::new("every endpoint is drained: requests are answered 503"));
-    }
-    endpoints
 }

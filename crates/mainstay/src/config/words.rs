@@ -91,6 +91,32 @@ pub(super) fn endpoint(text: &str) -> Result<Address, Fault> {
     }
 }
 
+/// The name of SRV records, such as `_http._tcp.shop.internal`.
+pub(super) fn srv(text: &str) -> Result<String, Fault> {
+    if text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok() {
+        return Err(Fault::new("an address has no SRV records").hint("list addresses in `endpoints`"));
+    }
+    if let Some((name, port)) = text.rsplit_once(':')
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        let fault = Fault::new("SRV records bring their own ports");
+        return Err(fault.hint(format!("write \"{}\"", clip(name))));
+    }
+    let name = text.to_ascii_lowercase();
+    domain(name.strip_suffix('.').unwrap_or(&name))?;
+    Ok(name)
+}
+
+/// A name server: an IP address, with a port if it is not 53.
+pub(super) fn name_server(text: &str) -> Result<SocketAddr, Fault> {
+    let parsed = text.parse::<SocketAddr>().or_else(|_no_port| text.parse::<IpAddr>().map(|ip| (ip, 53).into()));
+    match parsed {
+        Ok(address) if address.port() != 0 => Ok(address),
+        Ok(_) | Err(_) => Err(Fault::new(format!("`{}` is not the address of a name server", clip(text)))
+            .hint("write an IP address, with a port if it is not 53: \"10.0.0.53\" or \"10.0.0.53:5353\"")),
+    }
+}
+
 /// The path of a Unix socket. It is a name in metrics and logs as well, so that it must be the same from everywhere.
 fn unix_socket(path: &str) -> Result<Address, Fault> {
     let fault = |message: &str| Err(Fault::new(message).hint("write \"unix:/run/app.sock\""));

@@ -1,7 +1,8 @@
 //! The page that `mainstay status` prints: the verdict first, then the node, services, routes and listeners.
 
 use crate::admin::document::{
-    ActivityStatus, EndpointStatus, ListenerStatus, ReloadOutcome, RouteStatus, ServiceState, ServiceStatus, Status,
+    ActivityStatus, EndpointStatus, ListenerStatus, ReloadOutcome, RouteStatus, ServiceState, ServiceStatus,
+    SourceStatus, Status,
 };
 use crate::status::table::{Cell, Paint, Tone, printable, render as table};
 
@@ -74,16 +75,32 @@ fn services(services: &[ServiceStatus], paint: Paint) -> String {
             // The name stands once, at its first endpoint.
             name = "";
         }
+        for source in &service.sources {
+            rows.push(source_row(name, service.state, source));
+            name = "";
+        }
     }
     table(&heading, &rows, paint)
 }
 
-fn endpoint_row(service: &str, state: ServiceState, endpoint: &EndpointStatus) -> Vec<Cell> {
-    let service_tone = match state {
-        ServiceState::Healthy => Tone::Normal,
-        ServiceState::Degraded => Tone::Warning,
-        ServiceState::Down => Tone::Bad,
+/// A name that endpoints come from.
+fn source_row(service: &str, state: ServiceState, source: &SourceStatus) -> Vec<Cell> {
+    let (word, tone, change) = match (source.reason.as_str(), source.endpoints) {
+        ("", 0) => ("asking", Tone::Warning, String::new()),
+        ("", count) => ("answered", Tone::Normal, format!("{count} endpoints")),
+        (reason, _kept) => ("unanswered", Tone::Bad, reason.to_owned()),
     };
+    let mut row = vec![
+        Cell::text(service).tone(service_tone(state)),
+        Cell::text(source.name.as_str()).tone(Tone::Faint),
+        Cell::text(word).tone(tone),
+    ];
+    row.resize(row.len() + 6, Cell::text(""));
+    row.push(Cell::text(change));
+    row
+}
+
+fn endpoint_row(service: &str, state: ServiceState, endpoint: &EndpointStatus) -> Vec<Cell> {
     let (word, tone) = state_word(endpoint);
     let mut change = format!("{} ago", span(endpoint.since_seconds));
     if !endpoint.reason.is_empty() {
@@ -96,7 +113,7 @@ fn endpoint_row(service: &str, state: ServiceState, endpoint: &EndpointStatus) -
     }
     let [rate, errors, p50, p99] = activity_cells(&endpoint.activity);
     vec![
-        Cell::text(service).tone(service_tone),
+        Cell::text(service).tone(service_tone(state)),
         Cell::text(endpoint.name.as_str()),
         Cell::text(word).tone(tone),
         rate,
@@ -107,6 +124,14 @@ fn endpoint_row(service: &str, state: ServiceState, endpoint: &EndpointStatus) -
         Cell::number(endpoint.connections.to_string()),
         Cell::text(change),
     ]
+}
+
+fn service_tone(state: ServiceState) -> Tone {
+    match state {
+        ServiceState::Healthy => Tone::Normal,
+        ServiceState::Degraded => Tone::Warning,
+        ServiceState::Down => Tone::Bad,
+    }
 }
 
 /// What matters most about an endpoint, in one word.
@@ -283,7 +308,7 @@ mod tests {
         });
         assert!(ejected.contains(" ejected ") && ejected.ends_with("5 failures in a row [2J"), "{ejected}");
         assert!(row(&|endpoint| endpoint.drained.store(true, Ordering::Release)).contains(" draining "));
-        assert!(row(&|endpoint| *endpoint.resolved.lock().expect("not poisoned") = None).contains(" unresolved "));
+        assert!(row(&|endpoint| endpoint.locate(&[])).contains(" unresolved "));
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
-        Self::with_names(Names::default())
+        Self::with_names(Names::new(&spec::Resolver::default()))
     }
 
     pub(super) fn with_names(names: Names) -> Self {
@@ -116,6 +116,7 @@ impl Bench {
             listeners: Vec::new(),
             routes: Vec::new(),
             services: services.iter().map(|service| Arc::clone(service)).collect(),
+            resolver: spec::Resolver::default(),
         };
         self.driver.apply(Arc::new(state), tls);
     }
@@ -135,7 +136,7 @@ pub(super) fn endpoint(address: SocketAddr) -> Arc<Endpoint> {
 }
 
 pub(super) fn endpoint_of(address: spec::Address) -> Arc<Endpoint> {
-    Arc::new(Endpoint::new(spec::Endpoint { address, weight: 1, drain: false }, Health::Unknown, 1))
+    Arc::new(Endpoint::new(spec::Endpoint { address, weight: 1, drain: false, priority: 0 }, Health::Unknown, 1))
 }
 
 pub(super) fn service(health: Option<spec::HealthCheck>, endpoints: &[&Arc<Endpoint>]) -> Arc<Service> {
@@ -152,6 +153,7 @@ pub(super) fn service_with(
         name: "checkout".to_owned(),
         balance: spec::Balance { policy: balance::Policy::RoundRobin, key: spec::HashKey::Source },
         endpoints: Vec::new(),
+        sources: Vec::new(),
         health,
         outlier,
         retry_budget,
@@ -169,6 +171,7 @@ pub(super) fn service_with(
     Arc::new(Service {
         spec,
         endpoints: endpoints.iter().map(|endpoint| Arc::clone(endpoint)).collect(),
+        sources: Vec::new(),
         epoch: AtomicU64::new(0),
         budget_refusals: AtomicU64::new(0),
         empty: AtomicU64::new(0),

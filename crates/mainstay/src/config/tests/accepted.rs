@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_core::route::{Host, Path as RoutePath};
 use mainstay_core::{balance, health, outlier, retry};
 use mainstay_gateway::spec::{
-    AccessLog, Address, HashKey, Http, ListenerTls, Mirror, Probe, Protocol, ProxyVersion, WhenEmpty,
+    AccessLog, Address, HashKey, Http, ListenerTls, Mirror, Probe, Protocol, ProxyVersion, Source, WhenEmpty,
 };
 
 use super::super::{Arguments, proxy};
@@ -164,6 +164,28 @@ fn unix_sockets() {
         assert_eq!(*address, Address::Unix("/run/app.sock".into()));
         assert_eq!(address.to_string(), "unix:/run/app.sock", "one name, however it is written");
     }
+}
+
+#[test]
+fn names_that_bring_endpoints() {
+    let config = good(
+        "[node]\nresolver = { servers = [\"10.0.0.53\", \"[::1]:5353\"], max_ttl = \"10s\" }\n[[listener]]\nname = \"web\"\n\
+         bind = \"127.0.0.1:80\"\n[[service]]\nname = \"app\"\nsrv = \"_http._tcp.Shop.test\"\n[[service.endpoint]]\n\
+         address = \"shop.test:81\"\nresolve = \"all\"\nweight = 3\npriority = 2\n[[service.endpoint]]\naddress = \"a.test:82\"\n\
+         resolve = \"one\"\npriority = 1\n",
+    );
+    let resolver = &config.spec.node.resolver;
+    assert_eq!(resolver.servers, ["10.0.0.53:53".parse().unwrap(), "[::1]:5353".parse().unwrap()]);
+    assert_eq!((resolver.min_ttl.as_secs(), resolver.max_ttl.as_secs()), (1, 10));
+    let service = &config.spec.services[0];
+    let all = Source::Addresses { host: "shop.test".into(), port: 81, weight: 3, drain: false, priority: 2 };
+    assert_eq!(service.sources, [all, Source::Srv { name: "_http._tcp.shop.test".into() }]);
+    assert_eq!((service.endpoints.len(), service.endpoints[0].priority), (1, 1));
+    assert!(
+        good(&SMALL.replace("endpoints = [\"127.0.0.1:3001\"]", "srv = \"shop.test\"")).spec.services[0]
+            .endpoints
+            .is_empty()
+    );
 }
 
 #[test]

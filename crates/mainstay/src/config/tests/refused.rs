@@ -33,7 +33,7 @@ const AFTER_SMALL: &[(&str, &[&str])] = &[
     ("hash = \"source\"", &["m.toml:7:8: service[0].hash: `hash` has no effect without balance = \"hash\""]),
     (
         "health = { tcp = true, http = \"/\" }",
-        &["m.toml:7:31: service[0].health.http: one of `tcp`, `http` and `https`, not several"],
+        &["m.toml:7:31: service[0].health.http: one of `tcp`, `http`, `https` and `grpc`, not several"],
     ),
     (
         "health = { http = \"health\" }",
@@ -93,6 +93,36 @@ const AFTER_SMALL: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "srv = \"10.0.0.1:80\"",
+        &["m.toml:7:7: service[0].srv: an address has no SRV records; list addresses in `endpoints`"],
+    ),
+    (
+        "srv = \"_http._tcp.shop.test:80\"",
+        &["m.toml:7:7: service[0].srv: SRV records bring their own ports; write \"_http._tcp.shop.test\""],
+    ),
+    (
+        "[[service.endpoint]]\naddress = \"127.0.0.1:3009\"\nresolve = \"all\"",
+        &[
+            "m.toml:8:11: service[0].endpoint[0].address: `127.0.0.1:3009` is no name that could have several addresses; leave `resolve` out",
+        ],
+    ),
+    (
+        "[node]\nresolver = { servers = [\"ns1.test\"] }",
+        &[
+            "m.toml:8:25: node.resolver.servers[0]: `ns1.test` is not the address of a name server; write an IP address, with a port if it is not 53: \"10.0.0.53\" or \"10.0.0.53:5353\"",
+        ],
+    ),
+    (
+        "[node]\nresolver = { servers = [] }",
+        &[
+            "m.toml:8:24: node.resolver.servers: 1 to 8 name servers can be named here; leave `servers` out to ask those of /etc/resolv.conf",
+        ],
+    ),
+    (
+        "[node]\nresolver = { min_ttl = \"10m\" }",
+        &["m.toml:8:24: node.resolver.min_ttl: `min_ttl` (10m) must not be longer than `max_ttl` (5m)"],
+    ),
+    (
         "[node]\nadmin = \"0.0.0.0:7900\"",
         &[
             "m.toml:8:9: node.admin: the admin interface is only served on loopback: it has no TLS and no tokens yet; write \"127.0.0.1:7900\", or \"off\"",
@@ -149,7 +179,7 @@ const AFTER_SMALL: &[(&str, &[&str])] = &[
     (
         "[[service]]\nname = \"app\"\nendpoints = []",
         &[
-            "m.toml:7:1: service[1]: a service needs at least one endpoint; write endpoints = [\"10.0.1.10:8080\", \"10.0.1.11:8080\"]",
+            "m.toml:7:1: service[1]: a service needs at least one endpoint; write endpoints = [\"10.0.1.10:8080\", \"10.0.1.11:8080\"], or srv = \"_http._tcp.app.internal\"",
             "m.toml:8:8: service[1].name: there is another service `app`; the first one is on line 5",
         ],
     ),
@@ -199,7 +229,7 @@ fn mirrors() {
         ("share = \"10%\"", "10: route[0].mirror: `service` is missing; name the [[service]] that gets the copies"),
         (
             "service = \"b\", share = 0.1",
-            "35: route[0].mirror.share: a percentage needs a % sign; write a number and a %: \"10%\"",
+            "35: route[0].mirror.share: a percentage needs a % sign; write a number and a %: \"20%\"",
         ),
         (
             "service = \"b\", share = \"101%\"",

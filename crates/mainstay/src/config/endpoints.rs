@@ -1,0 +1,89 @@
+//! The endpoints of a service: those that are listed, and the names whose answers say which others there are.
+
+use std::collections::HashSet;
+
+use mainstay_gateway::spec::{Address, Endpoint, Source};
+
+use super::problem::Fault;
+use super::reader::{Item, Section};
+use super::{keys, words};
+
+/// What a service says of its endpoints.
+pub(super) struct Endpoints {
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) sources: Vec<Source>,
+}
+
+/// How a name of an endpoint is resolved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Resolve {
+    /// To one endpoint.
+    One,
+    /// To an endpoint for each address.
+    All,
+}
+
+pub(super) fn read(section: &Section<'_>) -> Endpoints {
+    let mut endpoints = Vec::new();
+    let mut sources = Vec::new();
+    let mut known = HashSet::new();
+    let mut add = |item: &Item<'_>, resolve: Resolve, make: &dyn Fn(Address) -> Endpoint| {
+        let Some(address) = item.parsed(words::endpoint) else { return };
+        if !known.insert(address.clone()) {
+            item.error(
+                Fault::new(format!("endpoint `{address}` is there twice")).hint("give one of them a larger `weight`"),
+            );
+            return;
+        }
+        match (resolve, make(address)) {
+            (Resolve::One, endpoint) => endpoints.push(endpoint),
+            (Resolve::All, Endpoint { address: Address::Name { host, port }, weight, drain, priority }) => {
+                sources.push(Source::Addresses { host, port, weight, drain, priority });
+            }
+            (Resolve::All, endpoint) => {
+                let fault = Fault::new(format!("`{}` is no name that could have several addresses", endpoint.address));
+                item.error(fault.hint("leave `resolve` out"));
+            }
+        }
+    };
+    let short = section.item("endpoints");
+    for item in short.iter().flat_map(Item::list) {
+        add(&item, Resolve::One, &|address| Endpoint { address, weight: 1, drain: false, priority: 0 });
+    }
+    for entry in section.sections("endpoint", &keys::ENDPOINT) {
+        let address = entry.required("address", "write address = \"10.0.1.10:8080\"");
+        let weight = u32::try_from(entry.integer("weight", 1, 1..=1_000).value).unwrap_or(1);
+        let priority = entry.integer("priority", 0, 0..=u64::from(u16::MAX)).value;
+        let priority = u16::try_from(priority).unwrap_or(0);
+        let drain = entry.flag("drain", false).value;
+        let words = [("one", Resolve::One), ("all", Resolve::All)];
+        let resolve = entry.field("resolve", Resolve::One, |item| item.one_of(&words)).value;
+        if let Some(item) = address {
+            add(&item, resolve, &|address| Endpoint { address, weight, drain, priority });
+        }
+    }
+    let srv = section.item("srv");
+    if let Some(name) = srv.as_ref().and_then(|item| item.parsed(words::srv)) {
+        sources.push(Source::Srv { name });
+    }
+    check(section, srv.is_some(), short.as_ref(), &endpoints, &sources);
+    Endpoints { endpoints, sources }
+}
+
+fn check(section: &Section<'_>, has_srv: bool, short: Option<&Item<'_>>, endpoints: &[Endpoint], sources: &[Source]) {
+    let names_none = !has_srv && short.is_none_or(|item| item.is_list() && item.list().is_empty());
+    if names_none && section.item("endpoint").is_none_or(|item| item.is_list() && item.list().is_empty()) {
+        let fault = Fault::new("a service needs at least one endpoint");
+        section.reader.error_if_whole(
+            &section.place,
+            fault.hint(
+                "write endpoints = [\"10.0.1.10:8080\", \"10.0.1.11:8080\"], or srv = \"_http._tcp.app.internal\"",
+            ),
+        );
+    }
+    let drained = |source: &Source| matches!(source, Source::Addresses { drain: true, .. });
+    let is_any = !endpoints.is_empty() || !sources.is_empty();
+    if is_any && endpoints.iter().all(|endpoint| endpoint.drain) && sources.iter().all(drained) {
+        section.reader.warn(&section.place, Fault::new("every endpoint is drained: requests are answered 503"));
+    }
+}
