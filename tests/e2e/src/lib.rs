@@ -7,6 +7,7 @@
 pub mod address;
 pub mod dns;
 pub mod gateway;
+pub mod grpc;
 pub mod h2;
 pub mod http;
 pub mod http2;

@@ -247,7 +247,8 @@ async fn attempts(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, k
                 exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: answered.reused() });
                 grpc::read_head(exchange);
                 run.worker.endpoint_answered(&run.route.service, index, exchange);
-                if retry_answer(run, index, exchange).await {
+                if let Some(failure) = retry_answer(run, index, exchange).await {
+                    last = respond::after(failure);
                     continue;
                 }
                 return respond::relay(run, index, answered, client, exchange).await;
@@ -302,21 +303,28 @@ async fn give_up(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, er
     respond::own(run.worker, run.listener, Some(run.route), client, run.slot, exchange, error).await
 }
 
-/// Whether a response that says that the endpoint cannot serve is dropped for another attempt. If not, the client gets it.
-async fn retry_answer(run: &Run<'_>, index: usize, exchange: &mut Exchange) -> bool {
+/// Why a response that says that the endpoint cannot serve is dropped for another attempt. If it is not, the client gets it.
+async fn retry_answer(run: &Run<'_>, index: usize, exchange: &mut Exchange) -> Option<Failure> {
     let failure = match (exchange.response.status, exchange.call.and_then(|call| call.status)) {
         (_, Some(Status::UNAVAILABLE)) => Failure::Unavailable,
         (status @ 500..=599, _) if run.route.state.spec.retry.on_5xx => Failure::Status(status),
-        _answer => return false,
+        _answer => return None,
     };
-    let again = retry(run, exchange, failure, Sent::Something).await;
-    if again {
-        exchange.tried.push(index);
-        if let Some(attempt) = exchange.attempts.last_mut() {
-            attempt.outcome = Outcome::Failed(failure);
-        }
+    // The endpoint's own words are worth more than ours if there is nobody else to ask.
+    let eligible = run.route.service.state.eligible();
+    let is_new = |other: usize| other != index && !exchange.tried.contains(&other);
+    if !eligible.iter().enumerate().any(|(other, is_eligible)| *is_eligible && is_new(other)) {
+        exchange.trace.next(trace::Next::End);
+        return None;
     }
-    again
+    if !retry(run, exchange, failure, Sent::Something).await {
+        return None;
+    }
+    exchange.tried.push(index);
+    if let Some(attempt) = exchange.attempts.last_mut() {
+        attempt.outcome = Outcome::Failed(failure);
+    }
+    Some(failure)
 }
 
 /// Decides whether another attempt follows, charges the budget for it and waits for as long as the backoff says.
