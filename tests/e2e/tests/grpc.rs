@@ -321,7 +321,7 @@ fn tls_on_both_sides_by_alpn() {
 
 #[test]
 fn a_server_that_dies_takes_only_its_own_calls() {
-    let mut servers = vec![Server::start(), Server::start()];
+    let mut servers = [Server::start(), Server::start()];
     let (_gateway, client, _listen) = stand(&[&servers[0], &servers[1]], "");
     let slow = Switches { delay: Duration::from_secs(2), ..Switches::default() };
     servers.iter().for_each(|server| server.answer(slow.clone()));
