@@ -201,6 +201,12 @@ impl Stream {
         }
     }
 
+    /// Acknowledges at once what has come so far: more must follow before there is an answer that could carry the
+    /// acknowledgement, and some clients wait for it before they send on (Nagle's algorithm, RFC 896).
+    pub(crate) fn acknowledge(&self) {
+        let _best_effort = self.socket().map(|socket| socket::acknowledge_now(&socket));
+    }
+
     /// Makes the close a reset, so that the other side cannot take a cut-off message for a complete one. A Unix socket knows
     /// no such thing: its peer sees an end, which framing still shows as premature.
     pub(crate) fn reset_on_close(&self) {

@@ -312,3 +312,29 @@ fn nginx_is_served_through_it() {
     let condition = format!("If-None-Match: {}", etag.expect("an entity tag").trim());
     assert_eq!(curl(&["-o", "/dev/null", "-w", "%{http_code}", "-H", &condition, &url]), "304");
 }
+
+/// A client with Nagle's algorithm on sends its second piece when the first is acknowledged: an acknowledgement that waited for
+/// the answer would hold it up for 40 ms.
+#[test]
+fn pieces_of_a_request_do_not_wait_for_acknowledgements() {
+    let stand = stand();
+    let pieces: [&[&str]; 2] = [
+        &["GET /ok HTTP/1.1\r\nHost: a\r\n", "x-more: 1\r\n", "x-most: 1\r\n\r\n"],
+        &["POST /sink HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n", "hello", "world"],
+    ];
+    for pieces in pieces {
+        // The fastest of many: a busy machine may hold up any one of them.
+        let fastest = (0..20).map(|_round| {
+            let stream = std::net::TcpStream::connect(stand.listen).expect("a connection");
+            let began = std::time::Instant::now();
+            let mut wire = Wire::over(stream);
+            for piece in pieces {
+                wire.send(piece).expect("sent");
+            }
+            assert_eq!(wire.response().expect("an answer").status, 200);
+            began.elapsed()
+        });
+        let fastest = fastest.min().expect("twenty");
+        assert!(fastest < Duration::from_millis(35), "{fastest:?} for {pieces:?}");
+    }
+}

@@ -114,6 +114,9 @@ async fn send(
             ended = true;
             run.slot.set(deadline);
         } else if !ended && progress != exchange.up.progress {
+            if progress == 0 {
+                client.acknowledge();
+            }
             progress = exchange.up.progress;
             run.slot.set(body_deadline());
         } else if run.slot.has_expired() {

@@ -146,7 +146,10 @@ async fn read_head(stream: &mut Stream, slot: &Slot, exchange: &mut Exchange, ht
                     Poll::Ready(Ok(_read)) => {}
                     // A wake-up without a byte (a TLS record of another kind): give the buffer back and wait on.
                     Poll::Pending if exchange.input.is_empty() => return Poll::Ready(Head::Quiet),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        stream.acknowledge();
+                        return Poll::Pending;
+                    }
                 }
             }
         }))

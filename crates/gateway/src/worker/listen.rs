@@ -67,7 +67,11 @@ impl Listening {
     /// Accepts from `socket` from now on.
     pub(crate) fn add(&mut self, worker: &Rc<Worker>, socket: std::net::TcpListener) {
         // Inherited by every accepted socket, which saves each a system call.
-        let _best_effort = (socket::set_nodelay(&socket), socket::acknowledge_with_answer(&socket));
+        let _best_effort = socket::set_nodelay(&socket);
+        // Only where a client asks something is there an answer soon.
+        if matches!(self.cell.current().state.spec.protocol, Protocol::Http(_)) {
+            let _best_effort = socket::acknowledge_with_answer(&socket);
+        }
         match TcpListener::from_std(socket) {
             Ok(socket) => {
                 let socket = Rc::new(socket);
