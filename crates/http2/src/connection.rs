@@ -316,12 +316,16 @@ impl<T: Notify> Connection<T> {
     /// The owner lets go of a stream. One that is not over is reset with `code`.
     pub fn release(&mut self, id: u32, code: Code) {
         let Some(stream) = self.streams.get(&id) else { return };
+        let has_answered = stream.send_ended && self.role == Role::Server;
         if stream.closed.is_none() && stream.is_over() {
             self.flood.finished();
+        } else if stream.closed.is_none() && has_answered && stream.expected == Some(0) {
+            // The body is complete. To a client that is about to send the frame which says so, a reset looks like a failure.
+            self.flood.finished();
+            self.recent.add(id);
         } else if stream.closed.is_none() {
             // A server that has answered in full may stop reading the request (RFC 9113, section 8.1).
-            let code = if stream.send_ended && self.role == Role::Server { Code::NO_ERROR } else { code };
-            self.reset(id, code);
+            self.reset(id, if has_answered { Code::NO_ERROR } else { code });
         }
         if let Some(stream) = self.streams.remove(&id) {
             self.release_connection(stream.body.len() - stream.read);
@@ -379,20 +383,6 @@ impl<T: Notify> Connection<T> {
             frame::go_away(&mut self.out, self.last_peer, error.code, error.reason);
             self.lose();
             self.ended = Some(error);
-        }
-    }
-
-    /// Tells the streams that wait for the connection's window or for room in the output. They ask again in the order in
-    /// which they came to wait, and those that are still not satisfied wait again behind the others.
-    fn wake_queue(&mut self) {
-        if self.send_window.available() == 0 || self.output().len() >= OUTPUT_BYTES {
-            return;
-        }
-        for id in std::mem::take(&mut self.queue) {
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.is_queued = false;
-                stream.user.writable();
-            }
         }
     }
 }

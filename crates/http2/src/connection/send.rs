@@ -114,6 +114,20 @@ impl<T: Notify> Connection<T> {
         Ok(())
     }
 
+    /// Tells the streams that wait for the connection's window or for room in the output. They ask again in the order in
+    /// which they came to wait, and those that are still not satisfied wait again behind the others.
+    pub(super) fn wake_queue(&mut self) {
+        if self.send_window.available() == 0 || self.output().len() >= OUTPUT_BYTES {
+            return;
+        }
+        for id in std::mem::take(&mut self.queue) {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.is_queued = false;
+                stream.user.writable();
+            }
+        }
+    }
+
     /// Refuses or ends streams that were announced as not to be served.
     pub(super) fn is_beyond_last(&self, id: u32) -> bool {
         matches!(self.leaving, Leaving::Final(last) if self.role == Role::Server && id > last)

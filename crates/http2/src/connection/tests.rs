@@ -79,6 +79,30 @@ fn a_request_and_its_response_with_trailers() {
 }
 
 #[test]
+fn an_answer_to_a_body_that_is_complete_does_not_cross_its_end() {
+    for (length, resets) in [("4", 0), ("5", 1)] {
+        let (mut client, mut server) = pair();
+        let id = client.open().expect("room");
+        client
+            .send_head(id, |encoder, out| {
+                get(encoder, out);
+                encoder.field(out, b"content-length", length.as_bytes(), Indexing::Index);
+            })
+            .expect("open");
+        assert_eq!(client.send(id, b"ping"), Sent::Bytes(4));
+        carry(&mut client, &mut server);
+        server.send_head(id, |encoder, out| encoder.status(out, 200)).expect("open");
+        server.finish(id, b"").expect("open");
+        server.release(id, Code::CANCEL);
+        carry(&mut server, &mut client);
+        let reset = client.finish(id, b"").is_err();
+        assert_eq!(u32::from(reset), resets, "{length} bytes promised, 4 sent");
+        carry(&mut client, &mut server);
+        assert_eq!((server.error(), server.output().len()), (None, 0), "the end that comes late is no fault");
+    }
+}
+
+#[test]
 fn an_end_goes_onto_the_frame_before_it() {
     let (mut client, mut server) = pair();
     let id = client.open().expect("room");
