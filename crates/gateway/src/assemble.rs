@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use mainstay_core::budget::Budget;
 use mainstay_core::health;
 use mainstay_core::time::Moment;
 use mainstay_runtime::socket;
@@ -57,9 +56,7 @@ pub(crate) fn state(spec: &Spec, workers: usize, previous: Option<&State>, now: 
     });
     let routes = spec.routes.iter().map(|route| {
         let known = previous.and_then(|state| state.routes.iter().find(|it| it.spec.name == route.name));
-        let shards = known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards));
-        let mirrors = known.map_or_else(Arc::default, |known| Arc::clone(&known.mirrors));
-        Arc::new(Route { spec: route.clone(), shards, mirrors })
+        Arc::new(Route::new(route.clone(), workers, known.map(Arc::as_ref)))
     });
     let services = spec.services.iter().map(|service| {
         let known = previous.and_then(|state| state.services.iter().find(|it| it.spec.name == service.name));
@@ -101,21 +98,7 @@ fn service(
         endpoint_known.drain_configured.store(endpoint.drain, Ordering::Release);
         Arc::clone(endpoint_known)
     });
-    let carried =
-        |read: fn(&Service) -> &AtomicU64| AtomicU64::new(known.map_or(0, |it| read(it).load(Ordering::Relaxed)));
-    let budget = match known.filter(|known| known.spec.retry_budget == spec.retry_budget) {
-        Some(known) => known.retry_budget.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        None => Budget::new(spec.retry_budget, now),
-    };
-    Arc::new(Service {
-        endpoints: endpoints.collect(),
-        sources,
-        spec: spec.clone(),
-        epoch: AtomicU64::new(0),
-        budget_refusals: carried(|it| &it.budget_refusals),
-        empty: carried(|it| &it.empty),
-        retry_budget: Mutex::new(budget),
-    })
+    Arc::new(Service::new(spec.clone(), endpoints.collect(), sources, known.map(Arc::as_ref), now))
 }
 
 /// Loads every certificate, key and authority that `spec` names.

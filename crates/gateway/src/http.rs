@@ -1,6 +1,7 @@
 //! HTTP exchanges: a connection's requests one after another, each with its attempts at endpoints.
 
 pub(crate) mod attempt;
+mod attempts;
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod exchange;

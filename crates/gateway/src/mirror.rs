@@ -20,7 +20,7 @@ use crate::http::record::{Attempt, Outcome};
 use crate::http1::field::Name;
 use crate::http1::write::Ops;
 use crate::spec::{self, Protocol};
-use crate::state::{self, Shards};
+use crate::state;
 use crate::stream::Stream;
 use crate::worker::Worker;
 use crate::worker::table::{Listener, Route, Service};
@@ -72,7 +72,7 @@ impl Mirror {
         let mut headers = spec.request_headers.clone();
         headers.set.push((HEADER.to_owned(), "1".to_owned()));
         let route = Route {
-            state: Arc::new(state::Route { spec, shards: Arc::new(Shards::new(1)), mirrors: Arc::default() }),
+            state: Arc::new(state::Route::new(spec, 1, None)),
             service: Rc::clone(service),
             request_ops: Ops::new(&headers),
             response_ops: Ops::default(),

@@ -7,11 +7,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use mainstay_core::{balance, budget, health, outlier, retry, route};
 use mainstay_gateway::Gateway;
 use mainstay_gateway::spec::{
-    AccessLog, Address, Balance, Connections, Endpoint, HashKey, HeaderOps, HealthCheck, Http, HttpVersion, Listener,
-    Node, Probe, Protocol, Resolver, Route, Service, Shutdown, Spec, WhenEmpty,
+    AccessLog, Address, Connections, Endpoint, Http, Listener, Node, Protocol, Resolver, Route, Service, Shutdown, Spec,
 };
 
 struct Counting;
@@ -63,12 +61,6 @@ fn origin() -> SocketAddr {
 
 fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
     let second = Duration::from_secs(1);
-    let matches = route::Match {
-        host: route::Host::Any,
-        path: route::Path::Prefix("/".to_owned()),
-        methods: Vec::new(),
-        headers: Vec::new(),
-    };
     Spec {
         node: Node {
             name: "test".to_owned(),
@@ -95,38 +87,11 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
                 http2: None,
             }),
         }],
-        routes: vec![Route {
-            name: "all".to_owned(),
-            listeners: vec!["web".to_owned()],
-            matches,
-            service: "origin".to_owned(),
-            timeout: 30 * second,
-            attempt_timeout: None,
-            tunnel_timeout: 60 * second,
-            retry: retry::Policy::default(),
-            rewrite_prefix: None,
-            request_headers: HeaderOps::default(),
-            response_headers: HeaderOps::default(),
-            mirror: None,
-        }],
+        routes: vec![Route { listeners: vec!["web".to_owned()], ..Route::new("all", "origin") }],
         services: vec![Service {
-            name: "origin".to_owned(),
-            balance: Balance { policy: balance::Policy::LeastRequest, key: HashKey::Source },
-            sources: Vec::new(),
-            endpoints: vec![Endpoint { address: Address::Socket(endpoint), weight: 1, drain: false, priority: 0 }],
-            health: Some(HealthCheck { policy: health::Policy::default(), probe: Probe::Tcp, port: None }),
-            outlier: Some(outlier::Policy::default()),
-            retry_budget: budget::Policy::default(),
-            protocol: HttpVersion::Http1,
-            tls: None,
-            when_empty: WhenEmpty::Refuse,
-            send_proxy: None,
-            connections: Connections {
-                connect_timeout: second,
-                max_idle: 16,
-                idle_timeout: 30 * second,
-                max_age: 600 * second,
-            },
+            endpoints: vec![Endpoint::new(Address::Socket(endpoint))],
+            connections: Connections { max_idle: 16, ..Connections::default() },
+            ..Service::new("origin")
         }],
     }
 }

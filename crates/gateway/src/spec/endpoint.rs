@@ -16,6 +16,13 @@ pub struct Endpoint {
     pub priority: u16,
 }
 
+impl Endpoint {
+    /// An endpoint like any other.
+    pub const fn new(address: Address) -> Self {
+        Self { address, weight: 1, drain: false, priority: 0 }
+    }
+}
+
 /// A name whose answers say which endpoints there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {

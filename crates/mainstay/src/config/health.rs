@@ -17,11 +17,6 @@ const PRESETS: &[(&str, Policy)] = &[("conservative", Policy::CONSERVATIVE), ("a
 /// Codes that pass unless others are named.
 const EXPECT: (u16, u16) = (200, 299);
 
-/// What checks endpoints unless something else is asked for: whether a connection comes to be.
-pub(super) fn default_check() -> HealthCheck {
-    HealthCheck { policy: Policy::default(), probe: Probe::Tcp, port: None }
-}
-
 /// Reads `health`; `None` turns checks off.
 pub(super) fn read(item: &Item<'_>, service_has_tls: bool) -> Option<HealthCheck> {
     if item.is_table() {
@@ -34,11 +29,11 @@ pub(super) fn read(item: &Item<'_>, service_has_tls: bool) -> Option<HealthCheck
                 PRESETS.iter().map(|(word, policy)| (*word, Some(*policy))).collect();
             words.push(("off", None));
             let policy = item.one_of(&words).flatten().unwrap_or_default();
-            Some(HealthCheck { policy, ..default_check() })
+            Some(HealthCheck { policy, ..HealthCheck::default() })
         }
         None => {
             item.wrong_type("a table, \"off\" or a preset", "write health = { http = \"/health\" }");
-            Some(default_check())
+            Some(HealthCheck::default())
         }
     }
 }

@@ -84,7 +84,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
 }
 
 fn read_service(arguments: &Arguments<'_>, problems: &mut Vec<Problem>) -> mainstay_gateway::spec::Service {
-    let mut service = service::default_service("default");
+    let mut service = mainstay_gateway::spec::Service::new("default");
     if let Some(text) = arguments.balance
         && let Some(policy) = keep(problems, "--balance", word_of(text, service::BALANCE))
     {

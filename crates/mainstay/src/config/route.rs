@@ -11,8 +11,6 @@ use super::reader::{Item, Place, Section};
 use super::{WEEK, keys, mirror, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
-const TIMEOUT: Duration = Duration::from_secs(30);
-const TUNNEL_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Headers that belong to one connection, or to the framing of a message: changing them would break it.
 const UNTOUCHABLE: &[&str] = &[
@@ -67,33 +65,17 @@ impl Read {
 
 /// A route for everything, as an only service has it.
 pub(super) fn default_route(service: &str, listeners: Vec<String>) -> Route {
-    Route {
-        name: "default".to_owned(),
-        listeners,
-        matches: match_all(),
-        service: service.to_owned(),
-        timeout: TIMEOUT,
-        attempt_timeout: None,
-        tunnel_timeout: TUNNEL_TIMEOUT,
-        retry: retry::Policy::default(),
-        rewrite_prefix: None,
-        request_headers: HeaderOps::default(),
-        response_headers: HeaderOps::default(),
-        mirror: None,
-    }
-}
-
-fn match_all() -> Match {
-    Match { host: Host::Any, path: Path::Prefix("/".to_owned()), methods: Vec::new(), headers: Vec::new() }
+    Route { listeners, ..Route::new("default", service) }
 }
 
 pub(super) fn read(section: &Section<'_>) -> Read {
     let name = super::read_name(section);
+    let default = Route::new("", "");
     let listeners: Vec<(String, Place)> =
         section.item("listener").map(|item| read_listeners(&item)).unwrap_or_default();
     let service = section.required("service", "name the [[service]] that answers");
     let matching = section.item("match");
-    let timeout = section.duration("timeout", TIMEOUT, MILLI..=WEEK);
+    let timeout = section.duration("timeout", default.timeout, MILLI..=WEEK);
     let attempt_timeout = section.field("attempt_timeout", None, |item| item.duration(&(MILLI..=WEEK)).map(Some));
     if let Some(attempt) = attempt_timeout.value
         && timeout.is_good
@@ -106,7 +88,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         );
         section.reader.error(&attempt_timeout.place, Fault::new(message));
     }
-    let matches = matching.as_ref().and_then(read_match).unwrap_or_else(match_all);
+    let matches = matching.as_ref().and_then(read_match).unwrap_or(default.matches);
     let rewrite = section.field("rewrite_prefix", None, |item| item.parsed(words::prefix).map(Some));
     if rewrite.is_given && matches!(matches.path, Path::Exact(_)) {
         let fault = Fault::new("`rewrite_prefix` replaces a matched prefix, but this route matches by `path_exact`");
@@ -130,7 +112,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             service: service.and_then(|item| item.text()).unwrap_or_default().to_owned(),
             timeout: timeout.value,
             attempt_timeout: attempt_timeout.value,
-            tunnel_timeout: section.duration("tunnel_timeout", TUNNEL_TIMEOUT, MILLI..=WEEK).value,
+            tunnel_timeout: section.duration("tunnel_timeout", default.tunnel_timeout, MILLI..=WEEK).value,
             retry: section.item("retry").map(|item| read_retry(&item)).unwrap_or_default(),
             rewrite_prefix: rewrite.value,
             request_headers: headers("request_headers"),

@@ -36,32 +36,9 @@ pub(super) struct Read {
 const PROTOCOLS: &[(&str, HttpVersion)] =
     &[("http1", HttpVersion::Http1), ("http2", HttpVersion::Http2), ("auto", HttpVersion::Auto)];
 
-/// A service with nothing but a name.
-pub(super) fn default_service(name: &str) -> Service {
-    Service {
-        name: name.to_owned(),
-        balance: Balance { policy: balance::Policy::LeastRequest, key: HashKey::Source },
-        endpoints: Vec::new(),
-        sources: Vec::new(),
-        health: Some(health::default_check()),
-        outlier: Some(outlier::Policy::default()),
-        retry_budget: budget::Policy::default(),
-        protocol: HttpVersion::Http1,
-        tls: None,
-        when_empty: WhenEmpty::Refuse,
-        send_proxy: None,
-        connections: Connections {
-            connect_timeout: Duration::from_secs(1),
-            max_idle: 256,
-            idle_timeout: Duration::from_secs(30),
-            max_age: Duration::from_secs(600),
-        },
-    }
-}
-
 pub(super) fn read(section: &Section<'_>) -> Read {
     let name = super::read_name(section);
-    let default = default_service("");
+    let default = Service::new("");
     let tls_item = section.item("tls");
     let tls = tls_item.as_ref().and_then(read_tls);
     let health = match section.item("health") {

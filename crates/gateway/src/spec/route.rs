@@ -1,0 +1,81 @@
+//! Which requests go where, and how.
+
+use std::time::Duration;
+
+use mainstay_core::{retry, route};
+
+/// Which requests go where, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Unique name.
+    pub name: String,
+    /// The listeners that it serves, by name.
+    pub listeners: Vec<String>,
+    /// Which requests.
+    pub matches: route::Match,
+    /// The service's name.
+    pub service: String,
+    /// From the complete request head to the end of the response, all attempts together.
+    pub timeout: Duration,
+    /// From the choice of an endpoint to its response head; `None` if only `timeout` bounds it.
+    pub attempt_timeout: Option<Duration>,
+    /// A tunnel (WebSocket) on which nothing moves for this long is closed.
+    pub tunnel_timeout: Duration,
+    /// When to try again.
+    pub retry: retry::Policy,
+    /// Replaces the matched path prefix.
+    pub rewrite_prefix: Option<String>,
+    /// Changes to request headers.
+    pub request_headers: HeaderOps,
+    /// Changes to response headers.
+    pub response_headers: HeaderOps,
+    /// Copies for another service.
+    pub mirror: Option<Mirror>,
+}
+
+impl Route {
+    /// A route for every request of every listener named later, with the defaults of everything else.
+    pub fn new(name: &str, service: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            listeners: Vec::new(),
+            matches: route::Match {
+                host: route::Host::Any,
+                path: route::Path::Prefix("/".to_owned()),
+                methods: Vec::new(),
+                headers: Vec::new(),
+            },
+            service: service.to_owned(),
+            timeout: Duration::from_secs(30),
+            attempt_timeout: None,
+            tunnel_timeout: Duration::from_secs(3_600),
+            retry: retry::Policy::default(),
+            rewrite_prefix: None,
+            request_headers: HeaderOps::default(),
+            response_headers: HeaderOps::default(),
+            mirror: None,
+        }
+    }
+}
+
+/// A share of the requests goes to another service as well, whose answers are thrown away.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mirror {
+    /// The service's name.
+    pub service: String,
+    /// The share, 0 to 1.
+    pub share: f64,
+    /// A copy is given up after this long.
+    pub timeout: Duration,
+    /// Copies under way at once, over all workers; further ones are dropped.
+    pub max_in_flight: u32,
+}
+
+/// Changes to headers: removals first, then settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderOps {
+    /// Names to remove, in lower case.
+    pub remove: Vec<String>,
+    /// Headers to set, in place of any with the name.
+    pub set: Vec<(String, String)>,
+}

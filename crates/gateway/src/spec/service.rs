@@ -1,0 +1,145 @@
+//! Groups of endpoints, and how they are spoken to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mainstay_core::{balance, budget, outlier};
+
+use super::{CertificateFiles, Endpoint, HealthCheck, Source};
+
+/// A group of endpoints that are interchangeable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Unique name.
+    pub name: String,
+    /// How requests spread.
+    pub balance: Balance,
+    /// The endpoints that are always there.
+    pub endpoints: Vec<Endpoint>,
+    /// Names whose answers say which further endpoints there are.
+    pub sources: Vec<Source>,
+    /// Active checks; `None` turns them off.
+    pub health: Option<HealthCheck>,
+    /// Passive ejection; `None` turns it off.
+    pub outlier: Option<outlier::Policy>,
+    /// How many retries the service may cause.
+    pub retry_budget: budget::Policy,
+    /// What is spoken with endpoints, over TCP listeners excepted.
+    pub protocol: HttpVersion,
+    /// TLS towards endpoints.
+    pub tls: Option<UpstreamTls>,
+    /// What happens when no endpoint is eligible.
+    pub when_empty: WhenEmpty,
+    /// The PROXY header that each connection to an endpoint begins with, before TLS. It belongs to one client, so that such a
+    /// connection is never used again.
+    pub send_proxy: Option<ProxyVersion>,
+    /// Connections to endpoints.
+    pub connections: Connections,
+}
+
+impl Service {
+    /// A service without endpoints, with the defaults of everything else.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            balance: Balance { policy: balance::Policy::LeastRequest, key: HashKey::Source },
+            endpoints: Vec::new(),
+            sources: Vec::new(),
+            health: Some(HealthCheck::default()),
+            outlier: Some(outlier::Policy::default()),
+            retry_budget: budget::Policy::default(),
+            protocol: HttpVersion::Http1,
+            tls: None,
+            when_empty: WhenEmpty::Refuse,
+            send_proxy: None,
+            connections: Connections::default(),
+        }
+    }
+}
+
+/// The form of a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// A binary block.
+    V2,
+}
+
+/// Which HTTP is spoken with a service's endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, by ALPN over TLS and by prior knowledge without.
+    Http2,
+    /// What the endpoint chooses by ALPN; HTTP/1.1 without TLS.
+    Auto,
+}
+
+/// How requests spread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// By which rule.
+    pub policy: balance::Policy,
+    /// The key, for [`balance::Policy::Hash`].
+    pub key: HashKey,
+}
+
+/// What consistent hashing takes as the key of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's address.
+    Source,
+    /// A header's value.
+    Header(String),
+    /// A cookie's value.
+    Cookie(String),
+}
+
+/// Connections to a service's endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// A connection (TLS included) must stand after this long.
+    pub connect_timeout: Duration,
+    /// Idle connections kept for each endpoint on each worker.
+    pub max_idle: usize,
+    /// An idle connection is closed after this long.
+    pub idle_timeout: Duration,
+    /// No connection is used again after this long.
+    pub max_age: Duration,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(1),
+            max_idle: 256,
+            idle_timeout: Duration::from_secs(30),
+            max_age: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What happens when no endpoint is eligible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenEmpty {
+    /// 503 with `Retry-After`.
+    Refuse,
+    /// Any endpoint that is not draining is tried: better a perhaps than a no.
+    FailOpen,
+}
+
+/// TLS towards endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Whether the endpoint's certificate must verify; on unless turned off by hand.
+    pub verify: bool,
+    /// Authorities in PEM in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// The name in SNI and verification; if absent the endpoint's host, or [`LOCAL_NAME`] for a Unix socket.
+    pub server_name: Option<String>,
+    /// The gateway's own certificate, for endpoints that ask for one.
+    pub client: Option<CertificateFiles>,
+}

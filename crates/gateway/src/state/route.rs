@@ -1,0 +1,61 @@
+//! A route and its counters.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use super::{Counter, Histogram, Shards};
+use crate::spec;
+
+/// A route and its counters.
+#[derive(Debug)]
+pub struct Route {
+    /// Its settings.
+    pub spec: spec::Route,
+    /// Counters, one a worker; kept over reloads by name.
+    pub shards: Arc<Shards<RouteCounters>>,
+    /// Copies of requests that are under way, over all workers; kept over reloads by name.
+    pub mirrors: Arc<AtomicU32>,
+}
+
+impl Route {
+    /// The route of `spec`. What `known`, the route of the same name until now, has counted goes on.
+    pub fn new(spec: spec::Route, workers: usize, known: Option<&Self>) -> Self {
+        Self {
+            shards: known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards)),
+            mirrors: known.map_or_else(Arc::default, |known| Arc::clone(&known.mirrors)),
+            spec,
+        }
+    }
+}
+
+/// Counters of a route.
+#[derive(Debug, Default)]
+pub struct RouteCounters {
+    /// Requests begun.
+    pub started: Counter,
+    /// Responses by first digit: `[1xx (upgrades), 2xx, 3xx, 4xx, 5xx]`.
+    pub by_class: [Counter; 5],
+    /// Requests whose client left before the response was complete.
+    pub client_gone: Counter,
+    /// Error responses that the gateway made itself.
+    pub own_errors: Counter,
+    /// Retries.
+    pub retries: Counter,
+    /// Copies of requests.
+    pub mirror: MirrorCounters,
+    /// Durations from the first byte of the request to the last of the response.
+    pub duration: Histogram,
+}
+
+/// Counters of a route's mirror.
+#[derive(Debug, Default)]
+pub struct MirrorCounters {
+    /// Copies sent.
+    pub sent: Counter,
+    /// Copies dropped because enough were under way.
+    pub busy: Counter,
+    /// Copies dropped because the body was too large, or not complete when the request ended.
+    pub body: Counter,
+    /// Copies that were not answered, or answered 5xx.
+    pub failures: Counter,
+}

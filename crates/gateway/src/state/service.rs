@@ -1,0 +1,107 @@
+//! A service, where its endpoints come from, and which of them get traffic.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mainstay_core::budget::Budget;
+use mainstay_core::eligibility;
+use mainstay_core::time::Moment;
+
+use super::Endpoint;
+use crate::spec;
+
+/// A service, its endpoints and counters.
+#[derive(Debug)]
+pub struct Service {
+    /// Its settings, with the endpoints that its sources have named.
+    pub spec: spec::Service,
+    /// Its endpoints, as in the spec.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// Where further endpoints come from.
+    pub sources: Vec<Arc<Source>>,
+    /// One more at each change of any endpoint's eligibility; workers compare it to renew their balancers.
+    pub epoch: AtomicU64,
+    /// Retries that the budget refused.
+    pub budget_refusals: AtomicU64,
+    /// Requests answered 503 because no endpoint was eligible.
+    pub empty: AtomicU64,
+    /// Shared between workers; only retries and batched deposits lock it.
+    pub retry_budget: Mutex<mainstay_core::budget::Budget>,
+}
+
+impl Service {
+    /// The service of `spec`, with the endpoints that belong to it. What `known`, the service of the same name until now, has
+    /// counted goes on; so does its budget if that is the same.
+    pub fn new(
+        spec: spec::Service,
+        endpoints: Vec<Arc<Endpoint>>,
+        sources: Vec<Arc<Source>>,
+        known: Option<&Self>,
+        now: Moment,
+    ) -> Self {
+        let carried =
+            |read: fn(&Self) -> &AtomicU64| AtomicU64::new(known.map_or(0, |it| read(it).load(Ordering::Relaxed)));
+        let retry_budget = match known.filter(|known| known.spec.retry_budget == spec.retry_budget) {
+            Some(known) => known.retry_budget.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            None => Budget::new(spec.retry_budget, now),
+        };
+        Self {
+            endpoints,
+            sources,
+            epoch: AtomicU64::new(0),
+            budget_refusals: carried(|it| &it.budget_refusals),
+            empty: carried(|it| &it.empty),
+            retry_budget: Mutex::new(retry_budget),
+            spec,
+        }
+    }
+
+    /// Which endpoints get traffic now, in their order.
+    pub fn eligible(&self) -> Vec<bool> {
+        let known: Vec<eligibility::Known> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| eligibility::Known {
+                health: endpoint.health(),
+                ejected: endpoint.ejected.load(Ordering::Acquire),
+                draining: endpoint.is_draining(),
+                priority: endpoint.priority.load(Ordering::Relaxed),
+            })
+            .collect();
+        eligibility::eligible(&known, self.spec.when_empty == spec::WhenEmpty::FailOpen)
+    }
+}
+
+/// A name that endpoints come from, and what its last good answer was.
+#[derive(Debug)]
+pub struct Source {
+    /// The name, and what is asked of it.
+    pub spec: spec::Source,
+    /// The name alone, for logs, metrics and people.
+    pub name: String,
+    /// The endpoints of the last good answer.
+    pub found: Mutex<Vec<spec::Endpoint>>,
+    /// Why the last answer was of no use; empty if it was.
+    pub reason: Mutex<String>,
+    /// Whether it has had an answer or a failure, and that is being served.
+    pub settled: AtomicBool,
+    /// Answers that were of use.
+    pub answers: AtomicU64,
+    /// Answers that were empty, and look-ups that failed.
+    pub failures: AtomicU64,
+}
+
+impl Source {
+    /// A source that has not been asked yet.
+    pub fn new(spec: spec::Source) -> Self {
+        Self {
+            name: spec.to_string(),
+            spec,
+            found: Mutex::default(),
+            reason: Mutex::default(),
+            settled: AtomicBool::new(false),
+            answers: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        }
+    }
+}
