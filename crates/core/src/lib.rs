@@ -3,12 +3,16 @@
 //! Time arrives as a [`time::Moment`], randomness as a [`random::Rng`]. The crates above perform what is decided here, so
 //! that each decision can be tested with virtual time and replayed from a seed.
 
+pub mod adaptive;
 pub mod backoff;
 pub mod balance;
 pub mod budget;
+pub mod bulkhead;
+pub mod criticality;
 pub mod eligibility;
 pub mod grpc;
 pub mod health;
+pub mod limiter;
 pub mod outlier;
 pub mod random;
 pub mod resolve;

@@ -2,10 +2,16 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
+use mainstay_core::adaptive::{self, Adaptive};
 use mainstay_core::balance::{Balancer, Candidate, Policy};
+use mainstay_core::bulkhead::{self, Bulkhead};
+use mainstay_core::criticality::Criticality;
+use mainstay_core::limiter;
 use mainstay_core::random::{Rng, mix};
 use mainstay_core::route::{Header, Host, Match, Path, Request, Table};
+use mainstay_core::time::Moment;
 
 struct Counting;
 
@@ -89,4 +95,31 @@ fn lookups_allocate_nothing() {
     });
     assert_eq!(count, 0);
     assert!(found >= 100, "{found}");
+}
+
+#[test]
+fn admissions_allocate_nothing() {
+    let policy = bulkhead::Policy { concurrency: 2, queue: 50, ..bulkhead::Policy::default() };
+    let mut bulkhead = Bulkhead::new(policy);
+    let mut table = limiter::Table::new(limiter::Rate::new(10, Duration::from_secs(1), 10), 100);
+    let mut adaptive = Adaptive::new(adaptive::Policy::default(), Moment::ZERO, 1);
+    let mut tickets: Vec<bulkhead::Ticket> = Vec::with_capacity(100);
+    let mut round = |number: u64| {
+        let now = Moment::from_millis(number);
+        let _allowed = table.take(now, mix(number), 1.0);
+        adaptive.sample(now, adaptive::Sample { latency: Duration::from_millis(5), entered_with: 9, left_with: 9 });
+        if let bulkhead::Entry::Waiting(ticket) = bulkhead.enter(now, Criticality::ALL[number as usize % 4]) {
+            tickets.push(ticket);
+        }
+        if number.is_multiple_of(3) {
+            bulkhead.release(now);
+        }
+        while let Some(called) = bulkhead.poll_output() {
+            tickets.retain(|ticket| *ticket != called);
+            std::hint::black_box(bulkhead.leave(now, called));
+        }
+    };
+    // Places for those who are called and not back yet are taken when they are needed first.
+    (0..1000).for_each(&mut round);
+    assert_eq!(allocations(|| (1000..20_000).for_each(round)), 0);
 }

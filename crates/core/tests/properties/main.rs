@@ -3,10 +3,13 @@
 //! `PROPTEST_CASES=10000` looks harder, `PROPTEST_RNG_SEED=N` repeats a run. The seed of a failure is added to the file
 //! `*.regressions` beside the test, and is tried first from then on.
 
+mod adaptive;
 mod backoff;
 mod balance;
 mod budget;
+mod bulkhead;
 mod health;
+mod limiter;
 mod maglev;
 mod outlier;
 mod route;
