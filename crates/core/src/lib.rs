@@ -6,6 +6,7 @@
 pub mod adaptive;
 pub mod backoff;
 pub mod balance;
+pub mod breaker;
 pub mod budget;
 pub mod bulkhead;
 pub mod criticality;
@@ -14,6 +15,8 @@ pub mod grpc;
 pub mod health;
 pub mod limiter;
 pub mod outlier;
+pub mod quantile;
+pub mod ramp;
 pub mod random;
 pub mod resolve;
 pub mod retry;

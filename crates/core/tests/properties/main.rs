@@ -6,6 +6,7 @@
 mod adaptive;
 mod backoff;
 mod balance;
+mod breaker;
 mod budget;
 mod bulkhead;
 mod health;
