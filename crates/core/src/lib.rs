@@ -21,4 +21,5 @@ pub mod random;
 pub mod resolve;
 pub mod retry;
 pub mod route;
+pub mod shard;
 pub mod time;

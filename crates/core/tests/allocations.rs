@@ -11,6 +11,7 @@ use mainstay_core::criticality::Criticality;
 use mainstay_core::limiter;
 use mainstay_core::random::{Rng, mix};
 use mainstay_core::route::{Header, Host, Match, Path, Request, Table};
+use mainstay_core::shard::{self, Member, Shards};
 use mainstay_core::time::Moment;
 
 struct Counting;
@@ -122,4 +123,23 @@ fn admissions_allocate_nothing() {
     // Places for those who are called and not back yet are taken when they are needed first.
     (0..1000).for_each(&mut round);
     assert_eq!(allocations(|| (1000..20_000).for_each(round)), 0);
+}
+
+#[test]
+fn shards_allocate_nothing_once_they_were_used() {
+    let members: Vec<Member> = (0..20).map(|number| Member { identity: mix(number), zone: number % 3 }).collect();
+    for policy in [
+        shard::Policy::Partition(4),
+        shard::Policy::Shuffle { size: 3, max_overlap: None },
+        shard::Policy::Shuffle { size: 3, max_overlap: Some(1) },
+    ] {
+        let mut shards = Shards::new(policy, &members);
+        let mut all = |tenants: std::ops::Range<u64>| {
+            for tenant in tenants {
+                std::hint::black_box(shards.of(mix(tenant)));
+            }
+        };
+        all(0..20_000);
+        assert_eq!(allocations(|| all(20_000..30_000)), 0, "{policy:?}");
+    }
 }

@@ -14,6 +14,7 @@ mod limiter;
 mod maglev;
 mod outlier;
 mod route;
+mod shard;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 
