@@ -9,10 +9,12 @@ mod balance;
 mod breaker;
 mod budget;
 mod bulkhead;
+mod cell;
 mod health;
 mod limiter;
 mod maglev;
 mod outlier;
+mod quarantine;
 mod route;
 mod shard;
 
