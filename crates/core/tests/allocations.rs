@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use mainstay_core::adaptive::{self, Adaptive};
-use mainstay_core::balance::{Balancer, Candidate, Policy};
+use mainstay_core::balance::{Balancer, Candidate, Policy, Wanted};
 use mainstay_core::bulkhead::{self, Bulkhead};
 use mainstay_core::criticality::Criticality;
 use mainstay_core::limiter;
@@ -51,18 +51,20 @@ fn the_counter_counts() {
 
 #[test]
 fn picks_allocate_nothing() {
-    for policy in [Policy::RoundRobin, Policy::Random, Policy::LeastRequest, Policy::Hash] {
+    for policy in [Policy::RoundRobin, Policy::Random, Policy::LeastRequest, Policy::PeakEwma, Policy::Hash] {
         for weight_of in [|_index: u32| 1, |index: u32| 1 + index % 7] {
             let candidates: Vec<Candidate> =
                 (0..200).map(|index| Candidate { weight: weight_of(index), identity: mix(u64::from(index)) }).collect();
-            let mut balancer = Balancer::new(policy, &candidates);
+            let mut balancer = Balancer::new(policy, &candidates).bounded(Some(1.25));
             balancer.set_eligible(&(0..200).map(|index| index % 5 > 0).collect::<Vec<bool>>());
             let mut rng = Rng::seeded(1);
             let everyone: Vec<usize> = (0..200).collect();
             let count = allocations(|| {
                 for key in 0..5000 {
                     let excluded = &everyone[..key % 201];
-                    std::hint::black_box(balancer.pick(Some(key as u64), |index| index as u32 % 3, excluded, &mut rng));
+                    let within = (key % 3 == 0).then_some(&everyone[key % 150..key % 150 + 8]);
+                    let wanted = Wanted { key: Some(key as u64), excluded, within };
+                    std::hint::black_box(balancer.pick(&wanted, &|index: usize| index as u32 % 3, &mut rng));
                 }
             });
             assert_eq!(count, 0, "{policy:?}");

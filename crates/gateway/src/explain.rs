@@ -11,7 +11,7 @@ pub(crate) mod view;
 
 use std::time::{Duration, SystemTime};
 
-use mainstay_core::balance;
+use mainstay_core::balance::{self, Share};
 use mainstay_core::route::Miss;
 use mainstay_core::time::Moment;
 
@@ -130,6 +130,8 @@ pub struct Considered {
     pub reason: String,
     /// Whether it was chosen.
     pub verdict: Verdict,
+    /// How much of its weight it got.
+    pub share: Share,
 }
 
 /// Whether an endpoint was chosen.

@@ -4,12 +4,14 @@
 //! A request without a body is copied before its first attempt. One with a body is copied once the body has gone to its own
 //! endpoint whole, from the buffer that it went through: it is never held back for the copy's sake.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
+use mainstay_core::balance::Wanted;
 use mainstay_core::random::Rng;
 use mainstay_core::retry::{self, Failure};
 use mainstay_runtime::task::{self, Kind};
@@ -187,10 +189,9 @@ impl Sending {
 /// The one attempt that a copy gets. It counts for its endpoint as any other does. Answers whether it was answered well.
 async fn attempt(run: &Run<'_>, copy: &mut Exchange) -> bool {
     let service = &run.route.service;
-    let Some(index) = run.worker.with_rng(|rng| service.pick(None, &[], rng, &std::cell::RefCell::default())) else {
-        return false;
-    };
     let started = run.worker.now();
+    let picked = run.worker.with_rng(|rng| service.pick(&Wanted::default(), started, rng, &RefCell::default()));
+    let Some(index) = picked else { return false };
     match attempt::run(run, index, false, &mut Stream::Nobody, copy).await {
         Ok(answered) => {
             let (status, duration) = (copy.response.status, run.worker.now().since(started));

@@ -4,6 +4,7 @@
 
 mod counters;
 mod endpoint;
+mod factors;
 mod listener;
 mod route;
 mod service;
@@ -13,6 +14,7 @@ use std::time::SystemTime;
 
 pub use counters::{BUCKETS, Counter, Histogram, Shards};
 pub use endpoint::{Endpoint, EndpointCounters};
+pub use factors::Factor;
 pub use listener::{Listener, ListenerCounters, ProxyProtocolFailures};
 pub use route::{MirrorCounters, Route, RouteCounters};
 pub use service::{Service, Source};

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use mainstay_core::balance::Wanted;
 use mainstay_core::random;
 use mainstay_core::retry::Failure;
 
@@ -58,7 +59,9 @@ async fn connect(
         if !tried.is_empty() && !worker.may_retry(service) {
             return None;
         }
-        let Some(index) = worker.with_rng(|rng| service.pick(Some(key), &tried, rng, &RefCell::default())) else {
+        let now = worker.clock.now();
+        let wanted = Wanted { key: Some(key), excluded: &tried, within: None };
+        let Some(index) = worker.with_rng(|rng| service.pick(&wanted, now, rng, &RefCell::default())) else {
             if tried.is_empty() {
                 raise(&service.state.empty);
             }
@@ -67,12 +70,13 @@ async fn connect(
         let endpoint = service.endpoints.get(index)?;
         endpoint.state.shards.of(worker.index).attempts.add(1);
         let in_flight = InFlight::new(endpoint);
-        let now = worker.clock.now();
         slot.set(now.after(service.state.spec.connections.connect_timeout));
         match slot.within(Box::pin(pool::connect(service, index, header, worker.index, now))).await {
             Ok(Ok(connection)) => {
                 endpoint.state.works();
-                endpoint.state.shards.of(worker.index).duration.record(worker.clock.now().since(now));
+                let took = worker.clock.now().since(now);
+                endpoint.state.shards.of(worker.index).duration.record(took);
+                endpoint.observe(service.state.spec.balance.policy, now.after(took), took);
                 return Some((connection, in_flight));
             }
             Ok(Err(_)) | Err(_) => worker.endpoint_failed(service, index, Failure::Connect),

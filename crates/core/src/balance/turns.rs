@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::Candidate;
 use crate::random::Rng;
 
 /// Virtual time between two turns of a candidate of weight 1. It is large to keep the quotients exact enough.
@@ -44,8 +43,8 @@ struct Turn {
 }
 
 impl Turns {
-    /// Takes over the live candidates. Those that stay keep their turn.
-    pub(super) fn set_live(&mut self, candidates: &[Candidate], live: &[usize], equal: bool) {
+    /// Takes over the live candidates. Those that stay keep their turn, or come sooner if they have gained weight.
+    pub(super) fn set_live(&mut self, weights: &[u32], live: &[usize], equal: bool) {
         if equal {
             let next = live.partition_point(|index| *index <= self.last);
             self.order = Order::Equal { next: if next < live.len() { next } else { 0 } };
@@ -55,15 +54,17 @@ impl Turns {
             Order::Equal { .. } => (&BinaryHeap::new(), 0),
             Order::Weighted { turns, now } => (turns, *now),
         };
-        let mut known = vec![None; candidates.len()];
+        let mut known = vec![None; weights.len()];
         for turn in before {
             known[turn.index.0] = Some(*turn);
         }
         let turns: BinaryHeap<Turn> = live
             .iter()
             .map(|index| {
-                let stride = STRIDE / u128::from(candidates[*index].weight.max(1));
-                known[*index].unwrap_or(Turn { at: Reverse(now + stride), index: Reverse(*index), stride })
+                let stride = STRIDE / u128::from(weights[*index].max(1));
+                let fresh = now + stride;
+                let at = known[*index].map_or(fresh, |turn: Turn| turn.at.0.min(fresh));
+                Turn { at: Reverse(at), index: Reverse(*index), stride }
             })
             .collect();
         self.aside = Vec::with_capacity(turns.len());

@@ -1,8 +1,17 @@
-use mainstay_core::balance::{Balancer, Candidate, Policy};
+use std::time::Duration;
+
+use mainstay_core::balance::{Balancer, Candidate, PeakEwma, Penalty, Policy, Share, Wanted};
 use mainstay_core::random::{Rng, mix};
+use mainstay_core::time::Moment;
 use proptest::prelude::*;
 
-pub(crate) const POLICIES: [Policy; 4] = [Policy::RoundRobin, Policy::Random, Policy::LeastRequest, Policy::Hash];
+pub(crate) const POLICIES: [Policy; 5] =
+    [Policy::RoundRobin, Policy::Random, Policy::LeastRequest, Policy::PeakEwma, Policy::Hash];
+
+/// A pick among all.
+pub(crate) fn wanted(key: Option<u64>, excluded: &[usize]) -> Wanted<'_> {
+    Wanted { key, excluded, within: None }
+}
 
 pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     prop::sample::select(POLICIES.to_vec())
@@ -55,9 +64,10 @@ proptest! {
         weights in weights(),
         seed: u64,
         steps in prop::collection::vec(step(), 1..40),
+        bound in prop::option::of(1.0f64..3.0),
     ) {
         let mut rng = Rng::seeded(seed);
-        let mut balancer = Balancer::new(policy, &candidates(&weights, seed));
+        let mut balancer = Balancer::new(policy, &candidates(&weights, seed)).bounded(bound);
         let mut eligible = vec![true; weights.len()];
         for step in steps {
             match step {
@@ -72,7 +82,7 @@ proptest! {
                     for number in 0..count {
                         let key = (number % 3 > 0).then(|| rng.next_u64());
                         let load = |index: usize| (seed >> (index % 50)) as u32 % 7;
-                        let picked = balancer.pick(key, load, &excluded, &mut rng);
+                        let picked = balancer.pick(&wanted(key, &excluded), &load, &mut rng);
                         prop_assert_eq!(picked.is_some(), anyone);
                         prop_assert!(picked.is_none_or(may), "{:?} of {:?} without {:?}", picked, eligible, excluded);
                     }
@@ -94,7 +104,7 @@ proptest! {
             balancer.set_eligible(&eligible);
             let mut counts = vec![0u32; weights.len()];
             for _pick in 0..picks {
-                let Some(picked) = balancer.pick(None, |_index| 0, &[], &mut rng) else { break };
+                let Some(picked) = balancer.pick(&Wanted::default(), &|_index| 0, &mut rng) else { break };
                 counts[picked] += 1;
             }
             let live = eligible.iter().filter(|ok| **ok).count() as f64;
@@ -132,7 +142,7 @@ proptest! {
         for (set, picks) in stretches {
             balancer.set_eligible(&bits(set | 1 | 1 << last, weights.len()));
             for _pick in 0..picks {
-                let picked = balancer.pick(None, |_index| 0, &[], &mut rng);
+                let picked = balancer.pick(&Wanted::default(), &|_index| 0, &mut rng);
                 turns[picked.ok_or_else(|| TestCaseError::fail("two are eligible"))?] += 1;
             }
         }
@@ -161,7 +171,7 @@ proptest! {
         let mut counts = vec![0u32; weights.len()];
         for _pick in 0..PICKS {
             // Load in proportion to weight is no reason to prefer any.
-            let picked = balancer.pick(None, |index| load * weights[index], &excluded, &mut rng);
+            let picked = balancer.pick(&wanted(None, &excluded), &|index| load * weights[index], &mut rng);
             picked.into_iter().for_each(|index| counts[index] += 1);
         }
         for index in (0..weights.len()).filter(|index| counts.iter().sum::<u32>() > 0 && eligible[*index]) {
@@ -183,10 +193,105 @@ proptest! {
         let mut rng = Rng::seeded(seed);
         let more = |a: usize, b: usize| loads[a] * weights[b] > loads[b] * weights[a];
         for _pick in 0..50 {
-            let picked = balancer.pick(None, |index| loads[index], &[], &mut rng);
+            let picked = balancer.pick(&Wanted::default(), &|index| loads[index], &mut rng);
             let picked = picked.ok_or_else(|| TestCaseError::fail("all are eligible"))?;
             let alone_on_top = (0..weights.len()).all(|other| other == picked || more(picked, other));
             prop_assert!(!alone_on_top, "{} of {:?} at {:?}", picked, weights, loads);
         }
+    }
+
+    #[test]
+    fn shares_and_lists_keep_everybody_else_out(
+        policy in policy(),
+        weights in weights(),
+        shares in prop::collection::vec(prop_oneof![Just(0u16), Just(1000u16), 1u16..1000], 12),
+        list in prop::collection::vec(0usize..14, 0..6),
+        excluded in prop::collection::vec(0usize..12, 0..6),
+        bound in prop::option::of(1.0f64..3.0),
+        seed: u64,
+    ) {
+        let mut balancer = Balancer::new(policy, &candidates(&weights, seed)).bounded(bound);
+        let shares: Vec<Share> = shares.iter().map(|share| Share::permille(*share)).collect();
+        balancer.set_shares(&shares);
+        let mut rng = Rng::seeded(seed);
+        for within in [None, Some(list.as_slice())] {
+            let may = |index: usize| {
+                index < weights.len()
+                    && weights[index] > 0
+                    && shares[index] > Share::NONE
+                    && !excluded.contains(&index)
+                    && within.is_none_or(|list| list.contains(&index))
+            };
+            let anyone = (0..weights.len()).any(may);
+            for number in 0..30 {
+                let key = (number % 3 > 0).then(|| rng.next_u64());
+                let load = |index: usize| (seed >> (index % 50)) as u32 % 7;
+                let picked = balancer.pick(&Wanted { key, excluded: &excluded, within }, &load, &mut rng);
+                prop_assert_eq!(picked.is_some(), anyone);
+                prop_assert!(picked.is_none_or(may), "{:?} of {:?} within {:?}", picked, shares, within);
+            }
+        }
+    }
+
+    #[test]
+    fn bounded_loads_stay_bounded(
+        count in 1usize..12,
+        factor in 1.0f64..2.5,
+        keys in 1u64..20,
+        seed: u64,
+    ) {
+        let mut balancer = Balancer::new(Policy::Hash, &candidates(&vec![1; count], seed)).bounded(Some(factor));
+        let mut rng = Rng::seeded(seed);
+        let mut loads = vec![0u32; count];
+        for number in 1..=200u32 {
+            let key = rng.next_u64() % keys;
+            let picked = balancer.pick(&wanted(Some(key), &[]), &|index: usize| loads[index], &mut rng);
+            loads[picked.ok_or_else(|| TestCaseError::fail("all are eligible"))?] += 1;
+            let bound = (factor * f64::from(number) / count as f64).ceil();
+            prop_assert!(loads.iter().all(|load| f64::from(*load) <= bound), "{:?} over {}", loads, bound);
+        }
+    }
+
+    #[test]
+    fn the_average_rises_at_once_and_falls_slowly(
+        samples in prop::collection::vec((0u64..3_000, 0u64..5_000), 1..60),
+        in_flight in 0u32..50,
+    ) {
+        let mut average = PeakEwma::default();
+        prop_assert_eq!(average.cost(Moment::ZERO, 0), 0, "nobody knows: it is tried");
+        prop_assert!(average.cost(Moment::ZERO, 1) > 0, "by one request");
+        let mut now = Moment::ZERO;
+        let mut worst = 0u64;
+        for (wait, millis) in samples {
+            now = now.after(Duration::from_millis(wait));
+            let before = average.cost(now, 0);
+            average.observe(now, Duration::from_millis(millis));
+            let after = average.cost(now, 0);
+            let sample = (millis * 1_000_000).max(1);
+            worst = worst.max(sample);
+            prop_assert!(after + 1 >= sample, "a slow answer counts at once");
+            prop_assert!(after <= before + sample + 1, "nothing beyond what was seen");
+            prop_assert!(after <= worst + 1);
+            let busy = average.cost(now, in_flight);
+            prop_assert!(busy as f64 >= after as f64 * (f64::from(in_flight) + 1.0) * 0.999 - 50.0);
+            prop_assert!(average.cost(now.after(Duration::from_secs(1)), 0) <= after, "it fades without answers");
+        }
+    }
+
+    #[test]
+    fn a_penalty_fades(fails in prop::collection::vec(0u64..3_000, 1..60)) {
+        let mut penalty = Penalty::default();
+        prop_assert!(penalty.is_zero());
+        let mut now = Moment::from_millis(5);
+        for (number, wait) in (1u32..).zip(fails) {
+            now = now.after(Duration::from_millis(wait));
+            penalty.add(now);
+            let load = penalty.load(now);
+            prop_assert!((1..=number).contains(&load));
+        }
+        let load = penalty.load(now);
+        prop_assert!(penalty.load(now.after(Penalty::HALF_LIFE)) <= load / 2 + 1);
+        prop_assert_eq!(penalty.load(now.after(Duration::from_secs(60))), 0);
+        prop_assert!(penalty.is_zero());
     }
 }

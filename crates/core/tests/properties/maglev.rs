@@ -4,7 +4,7 @@ use mainstay_core::balance::{Balancer, Candidate, Policy};
 use mainstay_core::random::Rng;
 use proptest::prelude::*;
 
-use crate::balance::{candidates, weights};
+use crate::balance::{candidates, wanted, weights};
 
 const KEYS: usize = 4000;
 
@@ -13,7 +13,7 @@ fn owners(balancer: &mut Balancer, candidates: &[Candidate], seed: u64) -> Vec<O
     let mut keys = Rng::seeded(seed);
     let mut unused = Rng::seeded(0);
     (0..KEYS)
-        .map(|_key| balancer.pick(Some(keys.next_u64()), |_index| 0, &[], &mut unused))
+        .map(|_key| balancer.pick(&wanted(Some(keys.next_u64()), &[]), &|_index| 0, &mut unused))
         .map(|picked| picked.map(|index| candidates[index].identity))
         .collect()
 }

@@ -139,6 +139,7 @@ fn considered(
         standing: seen.standing,
         reason: view.reason(index).to_owned(),
         verdict: verdict(index, seen.eligible),
+        share: seen.share,
     });
     (told.take(ENDPOINTS_MAX).collect(), view.endpoints().len().saturating_sub(ENDPOINTS_MAX))
 }

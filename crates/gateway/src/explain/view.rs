@@ -4,6 +4,7 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use mainstay_core::balance::Share;
 use mainstay_core::health::State;
 
 use crate::spec;
@@ -57,6 +58,8 @@ impl Standing {
 pub(crate) struct Seen {
     pub(crate) standing: Standing,
     pub(crate) eligible: bool,
+    /// How much of its weight it got, for reasons of its own.
+    pub(crate) share: Share,
 }
 
 /// The endpoints of a service at one epoch.
@@ -68,15 +71,16 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// The view of a service whose balancer is told of `eligible`.
-    pub(crate) fn new(service: &Service, eligible: &[bool]) -> Self {
-        let seen = service.endpoints.iter().zip(eligible);
-        let seen = seen.map(|(endpoint, eligible)| {
+    /// The view of a service whose balancer is told of `shares`.
+    pub(crate) fn new(service: &Service, shares: &[Share]) -> Self {
+        let seen = service.endpoints.iter().zip(shares);
+        let seen = seen.map(|(endpoint, share)| {
+            let eligible = *share > Share::NONE;
             let standing = match Standing::of(endpoint) {
                 Standing::Up if !eligible => Standing::Spare,
                 other => other,
             };
-            Seen { standing, eligible: *eligible }
+            Seen { standing, eligible, share: *share }
         });
         let endpoints: Box<[Seen]> = seen.collect();
         let reason = |(index, endpoint): (usize, &std::sync::Arc<Endpoint>)| {

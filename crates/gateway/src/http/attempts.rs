@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use mainstay_core::backoff;
+use mainstay_core::balance::Wanted;
 use mainstay_core::grpc::Status;
 use mainstay_core::retry::{self, Failure, Situation, Verdict};
 
@@ -92,7 +93,11 @@ pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Excha
 /// nothing was wrong with the endpoint.
 fn choose(run: &Run<'_>, exchange: &mut Exchange, key: Option<u64>, after_stale: bool) -> Option<usize> {
     let (service, drawn) = (&run.route.service, RefCell::default());
-    let pick = |excluded: &[usize]| run.worker.with_rng(|rng| service.pick(key, excluded, rng, &drawn));
+    let now = run.worker.now();
+    let pick = |excluded: &[usize]| {
+        let wanted = Wanted { key, excluded, within: None };
+        run.worker.with_rng(|rng| service.pick(&wanted, now, rng, &drawn))
+    };
     let chosen = pick(&exchange.tried).or_else(|| if after_stale { pick(&[]) } else { None });
     exchange.trace.choice(service.view(), drawn.into_inner());
     chosen

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, O
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use mainstay_core::balance::Share;
 use mainstay_core::health;
 
+use super::factors::{Factor, Factors};
 use super::{Counter, Histogram, Shards};
 use crate::spec;
 
@@ -24,6 +26,7 @@ pub struct Endpoint {
     /// Its name in logs, metrics and commands: the address as configured.
     pub name: String,
     health: AtomicU8,
+    factors: Factors,
     /// Ejected by passive checks.
     pub ejected: AtomicBool,
     /// Until when it is ejected, in nanoseconds of the process's clock.
@@ -65,6 +68,7 @@ impl Endpoint {
             drained: AtomicBool::new(false),
             address: spec.address,
             health: AtomicU8::new(health as u8),
+            factors: Factors::default(),
             ejected: AtomicBool::new(false),
             ejected_until: AtomicU64::new(0),
             reason: Mutex::new(String::new()),
@@ -123,6 +127,22 @@ impl Endpoint {
     /// Stores what active checks say. The caller raises the service's epoch.
     pub fn set_health(&self, health: health::State) {
         self.health.store(health as u8, Ordering::Release);
+    }
+
+    /// How much of its weight it gets while it is eligible, for all reasons together.
+    pub fn share(&self) -> Share {
+        self.factors.product()
+    }
+
+    /// How much of its weight it gets for one reason.
+    pub fn factor(&self, factor: Factor) -> Share {
+        self.factors.get(factor)
+    }
+
+    /// Stores how much of its weight it gets for one reason, and answers what it was. The caller raises the service's epoch
+    /// if that is news.
+    pub fn set_factor(&self, factor: Factor, share: Share) -> Share {
+        self.factors.set(factor, share)
     }
 
     /// Ends a row of failures. Writes only if there was one: the line is shared by all workers.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mainstay_core::balance::Share;
 use mainstay_core::budget::Budget;
 use mainstay_core::eligibility;
 use mainstay_core::time::Moment;
@@ -54,6 +55,12 @@ impl Service {
             retry_budget: Mutex::new(retry_budget),
             spec,
         }
+    }
+
+    /// How much of its weight each endpoint gets now, in their order; nothing for those that are not eligible.
+    pub fn shares(&self) -> Vec<Share> {
+        let shares = self.endpoints.iter().zip(self.eligible());
+        shares.map(|(endpoint, eligible)| if eligible { endpoint.share() } else { Share::NONE }).collect()
     }
 
     /// Which endpoints get traffic now, in their order.

@@ -53,6 +53,7 @@ impl Worker {
             Failure::Timeout => counters.timeouts.add(1),
             Failure::Status(_) | Failure::Unavailable => {}
         }
+        endpoint.penalize(service.state.spec.balance.policy, self.now());
         let Some(policy) = &service.state.spec.outlier else { return };
         let failures = endpoint.state.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= policy.consecutive && !endpoint.state.ejected.load(Ordering::Relaxed) {
@@ -78,7 +79,12 @@ impl Worker {
         };
         match said {
             Some(status @ 500..) => self.endpoint_failed(service, index, Failure::Status(status)),
-            Some(_works) => endpoint.state.works(),
+            Some(_works) => {
+                endpoint.state.works();
+                if let Some(attempt) = exchange.attempts.last() {
+                    endpoint.observe(service.state.spec.balance.policy, self.now(), attempt.duration);
+                }
+            }
             None => {}
         }
     }

@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use mainstay_core::balance::{Balancer, Candidate};
+use mainstay_core::balance::{Balancer, Candidate, Loads, PeakEwma, Penalty, Policy, Wanted};
 use mainstay_core::random::{self, Rng};
 use mainstay_core::route;
+use mainstay_core::time::Moment;
 
 use super::pool::Pool;
 use crate::explain::ring::Scene;
@@ -93,9 +95,53 @@ pub(crate) struct Endpoint {
     pub(crate) links: Links,
     /// How often it had moved when `links` were looked at last.
     moves: Cell<u64>,
+    /// What this worker has seen of its latency; kept up to date only where the service balances by it.
+    latency: Cell<PeakEwma>,
+    /// What failures that this worker has seen add to its load.
+    penalty: Cell<Penalty>,
 }
 
 impl Endpoint {
+    /// An answer came after `duration`.
+    pub(crate) fn observe(&self, policy: Policy, now: Moment, duration: Duration) {
+        if policy == Policy::PeakEwma {
+            let mut latency = self.latency.get();
+            latency.observe(now, duration);
+            self.latency.set(latency);
+        }
+    }
+
+    /// An attempt failed: for a while the endpoint counts as slower, or as more loaded, than it is.
+    pub(crate) fn penalize(&self, policy: Policy, now: Moment) {
+        match policy {
+            Policy::PeakEwma => {
+                let mut latency = self.latency.get();
+                latency.fail(now);
+                self.latency.set(latency);
+            }
+            Policy::LeastRequest => {
+                let mut penalty = self.penalty.get();
+                penalty.add(now);
+                self.penalty.set(penalty);
+            }
+            Policy::RoundRobin | Policy::Random | Policy::Hash => {}
+        }
+    }
+
+    /// What one more request here costs besides `in_flight` others.
+    fn cost(&self, policy: Policy, now: Moment, in_flight: u32) -> u64 {
+        if policy == Policy::PeakEwma {
+            return self.latency.get().cost(now, in_flight);
+        }
+        let mut penalty = self.penalty.get();
+        if penalty.is_zero() {
+            return u64::from(in_flight);
+        }
+        let failed = penalty.load(now);
+        self.penalty.set(penalty);
+        u64::from(in_flight) + u64::from(failed)
+    }
+
     /// Has shared connections finish what is on them and close, if the endpoint has left an address since the last call.
     pub(crate) fn leave_if_moved(&self) {
         let moves = self.state.moves();
@@ -216,6 +262,8 @@ impl Service {
                             pool: Pool::default(),
                             moves: Cell::new(endpoint.moves()),
                             links: Links::default(),
+                            latency: Cell::default(),
+                            penalty: Cell::default(),
                             log_name,
                         })
                     }
@@ -241,33 +289,49 @@ impl Service {
         }
     }
 
-    /// Chooses an endpoint that `excluded` does not list, and notes in `drawn` what was compared. `None` if none is eligible.
+    /// Chooses an endpoint as `wanted` says, and notes in `drawn` what was compared. `None` if none is eligible.
     pub(crate) fn pick(
         &self,
-        key: Option<u64>,
-        excluded: &[usize],
+        wanted: &Wanted<'_>,
+        now: Moment,
         rng: &mut Rng,
         drawn: &RefCell<Drawn>,
     ) -> Option<usize> {
         let epoch = self.state.epoch.load(Ordering::Acquire);
         let mut balancer = self.balancer.borrow_mut();
         if epoch != self.seen_epoch.get() {
-            let eligible = self.state.eligible();
-            balancer.set_eligible(&eligible);
-            self.view.replace(Rc::new(View::new(&self.state, &eligible)));
+            let shares = self.state.shares();
+            balancer.set_shares(&shares);
+            self.view.replace(Rc::new(View::new(&self.state, &shares)));
             self.seen_epoch.set(epoch);
         }
-        let load = |index: usize| {
-            let load = self.state.endpoints.get(index).map_or(0, |endpoint| endpoint.in_flight.load(Ordering::Relaxed));
-            drawn.borrow_mut().note(index, load);
-            load
-        };
-        balancer.pick(key, load, excluded, rng)
+        let policy = self.state.spec.balance.policy;
+        balancer.pick(wanted, &Measured { endpoints: &self.endpoints, policy, now, drawn }, rng)
     }
 
     /// What the balancer knew at the last pick.
     pub(crate) fn view(&self) -> Rc<View> {
         Rc::clone(&self.view.borrow())
+    }
+}
+
+/// What the balancer asks of endpoints.
+struct Measured<'a> {
+    endpoints: &'a [Rc<Endpoint>],
+    policy: Policy,
+    now: Moment,
+    drawn: &'a RefCell<Drawn>,
+}
+
+impl Loads for Measured<'_> {
+    fn in_flight(&self, index: usize) -> u32 {
+        self.endpoints.get(index).map_or(0, |endpoint| endpoint.state.in_flight.load(Ordering::Relaxed))
+    }
+
+    fn cost(&self, index: usize) -> u64 {
+        let in_flight = self.in_flight(index);
+        self.drawn.borrow_mut().note(index, in_flight);
+        self.endpoints.get(index).map_or(0, |endpoint| endpoint.cost(self.policy, self.now, in_flight))
     }
 }
 

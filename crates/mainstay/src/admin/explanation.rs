@@ -101,7 +101,7 @@ pub struct Attempt {
 }
 
 /// One choice of an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// Every endpoint of the service.
     pub endpoints: Vec<Considered>,
@@ -110,7 +110,7 @@ pub struct Choice {
 }
 
 /// An endpoint at a choice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Considered {
     /// Its name.
     pub endpoint: String,
@@ -122,6 +122,9 @@ pub struct Considered {
     pub verdict: String,
     /// Requests in flight at it, if the balancer compared them.
     pub in_flight: Option<u64>,
+    /// Percent of its weight that it got.
+    #[serde(default)]
+    pub weight_percent: f64,
 }
 
 /// The answer about these requests.
@@ -184,6 +187,7 @@ fn balance(policy: Policy) -> &'static str {
         Policy::RoundRobin => "round-robin",
         Policy::Random => "random",
         Policy::LeastRequest => "least-request",
+        Policy::PeakEwma => "peak-ewma",
         Policy::Hash => "hash",
     }
 }
@@ -262,6 +266,7 @@ fn considered(it: &explain::Considered) -> Considered {
         reason: it.reason.clone(),
         verdict: verdict.to_owned(),
         in_flight: in_flight.map(u64::from),
+        weight_percent: f64::from(it.share.as_permille()) / 10.0,
     }
 }
 

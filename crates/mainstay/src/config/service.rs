@@ -18,6 +18,7 @@ const MILLI: Duration = Duration::from_millis(1);
 /// The ways to balance, by their names.
 pub(super) const BALANCE: &[(&str, balance::Policy)] = &[
     ("least-request", balance::Policy::LeastRequest),
+    ("peak-ewma", balance::Policy::PeakEwma),
     ("round-robin", balance::Policy::RoundRobin),
     ("random", balance::Policy::Random),
     ("hash", balance::Policy::Hash),

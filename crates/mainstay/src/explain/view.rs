@@ -157,6 +157,13 @@ fn considered(number: String, endpoint: &Considered, choice: &Choice, balance: &
             (why.to_owned(), Tone::Faint)
         }
     };
+    let verdict = match endpoint.weight_percent {
+        percent if percent > 0.0 && percent < 100.0 => {
+            let why = if endpoint.reason.is_empty() { String::new() } else { format!(": {}", endpoint.reason) };
+            format!("{verdict}; at {percent}% of its weight{why}")
+        }
+        _full_or_out => verdict,
+    };
     vec![
         Cell::number(number),
         Cell::text(endpoint.endpoint.as_str()),
@@ -191,7 +198,8 @@ mod tests {
     fn considered(endpoint: &str, state: &str, verdict: &str, in_flight: Option<u64>) -> Considered {
         let reason = if state == "down" { "connection refused\x1b[2J".to_owned() } else { String::new() };
         let (endpoint, state, verdict) = (endpoint.to_owned(), state.to_owned(), verdict.to_owned());
-        Considered { endpoint, state, reason, verdict, in_flight }
+        let weight_percent = if verdict == "not-eligible" { 0.0 } else { 100.0 };
+        Considered { endpoint, state, reason, verdict, in_flight, weight_percent }
     }
 
     fn attempt(endpoint: &str, outcome: &str, status: Option<u16>, then: &str) -> Attempt {
