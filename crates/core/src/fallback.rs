@@ -87,16 +87,22 @@ pub struct Situation<'a> {
     pub has_time: bool,
 }
 
+impl Policy {
+    /// Whether a failure for this cause is one to fall back from.
+    pub fn counts(&self, cause: Cause) -> bool {
+        match cause {
+            Cause::Upstream => true,
+            Cause::Status(status) => self.on.iter().any(|(from, to)| (*from..=*to).contains(&status)),
+            Cause::Limit => self.on_limit,
+            Cause::Request => false,
+        }
+    }
+}
+
 /// The form to try after `tried` came to nothing, or the first one; `None` leaves the error as it is.
 pub fn next(policy: &Policy, situation: &Situation<'_>, tried: Option<Form>) -> Option<Form> {
-    let counts = match situation.cause {
-        Cause::Upstream => true,
-        Cause::Status(status) => policy.on.iter().any(|(from, to)| (*from..=*to).contains(&status)),
-        Cause::Limit => policy.on_limit,
-        Cause::Request => false,
-    };
     let method_fits = policy.methods.iter().any(|method| method == situation.method);
-    if !counts || !method_fits || situation.is_special {
+    if !policy.counts(situation.cause) || !method_fits || situation.is_special {
         return None;
     }
     let fixed = policy.fixed.map(|fixed| match fixed {

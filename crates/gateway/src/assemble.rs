@@ -13,6 +13,7 @@ use mainstay_runtime::socket;
 use mainstay_runtime::tls::{ClientAuth, ClientSettings, ClientTls, ServerTls};
 
 use crate::discovery;
+use crate::fallback;
 use crate::gateway::StartError;
 use crate::inherit::InheritedListener;
 use crate::spec::{self, CertificateFiles, Protocol, Spec};
@@ -31,6 +32,10 @@ pub(crate) fn check(spec: &Spec) -> Result<(), StartError> {
         }
         if let Some(mirror) = route.mirror.as_ref().filter(|mirror| !service(&mirror.service)) {
             return Err(StartError::Spec(format!("route `{}`: there is no service `{}`", route.name, mirror.service)));
+        }
+        let other = route.fallback.as_ref().and_then(|fallback| fallback.service.as_ref());
+        if let Some(other) = other.filter(|other| !service(other)) {
+            return Err(StartError::Spec(format!("route `{}`: there is no service `{other}`", route.name)));
         }
     }
     for listener in &spec.listeners {
@@ -101,9 +106,9 @@ fn service(
     Arc::new(Service::new(spec.clone(), endpoints.collect(), sources, known.map(Arc::as_ref), now))
 }
 
-/// Loads every certificate, key and authority that `spec` names.
+/// Loads every certificate, key, authority and fixed answer that `spec` names.
 pub(crate) fn tls(spec: &Spec) -> Result<Tls, StartError> {
-    let mut loaded = Tls::default();
+    let mut loaded = Tls { answers: fallback::load(&spec.routes)?, ..Tls::default() };
     for listener in &spec.listeners {
         let Some(tls) = &listener.tls else { continue };
         let pairs: Vec<(PathBuf, PathBuf)> = tls.certificates.iter().map(pair).collect();

@@ -104,6 +104,8 @@ pub struct Target {
     pub mirror: Option<String>,
     /// What became of the copy.
     pub copied: Copied,
+    /// What the client got in place of an error: `stale`, `service`, `static` or `empty`.
+    pub fallback: Option<&'static str>,
 }
 
 /// One choice of an endpoint, and the attempt that followed.

@@ -7,6 +7,7 @@ mod access_log;
 mod assemble;
 mod discovery;
 pub mod explain;
+mod fallback;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod gateway;

@@ -69,6 +69,7 @@ impl Mirror {
             attempt_timeout: None,
             retry: retry::Policy { attempts: 1, ..of.spec.retry },
             mirror: None,
+            fallback: None,
             ..of.spec.clone()
         };
         let mut headers = spec.request_headers.clone();
@@ -81,6 +82,8 @@ impl Mirror {
             log_part: Vec::new(),
             number: 0,
             mirror: None,
+            fallback: None,
+            primary: None,
         };
         Self { route: Rc::new(route), of: Arc::clone(of), share: mirror.share, max_in_flight: mirror.max_in_flight }
     }
@@ -196,7 +199,13 @@ async fn attempt(run: &Run<'_>, copy: &mut Exchange) -> bool {
         Ok(answered) => {
             let (status, duration) = (copy.response.status, run.worker.now().since(started));
             let outcome = Outcome::Answered(status);
-            copy.attempts.push(Attempt { endpoint: index, outcome, duration, reused: answered.reused() });
+            copy.attempts.push(Attempt {
+                endpoint: index,
+                outcome,
+                duration,
+                reused: answered.reused(),
+                elsewhere: false,
+            });
             run.worker.endpoint_answered(service, index, copy);
             read_away(run, index, answered, copy).await;
             status < 500

@@ -3,6 +3,7 @@
 //! them rather than trusting it.
 
 mod endpoint;
+mod fallback;
 mod health;
 mod listener;
 mod node;
@@ -10,6 +11,7 @@ mod route;
 mod service;
 
 pub use endpoint::{Address, Endpoint, LOCAL_NAME, Source};
+pub use fallback::{Answer, CONTENT_BYTES_MAX, Content, Fallback};
 pub use health::{HealthCheck, Probe};
 pub use listener::{CertificateFiles, ClientAuth, Http, Http2, Listener, ListenerTls, Protocol, ProxyProtocol};
 pub use node::{AccessLog, Node, Resolver, Shutdown};

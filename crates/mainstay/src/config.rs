@@ -2,6 +2,7 @@
 
 pub mod defaults;
 mod endpoints;
+mod fallback;
 mod files;
 mod health;
 mod keys;
@@ -158,7 +159,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
     };
     relations::check(reader, parts);
     if files == Files::Tried {
-        files::check(reader, &settings, &listeners, &services);
+        files::check(reader, &settings, &listeners, parts.routes, &services);
     }
     Config {
         spec: Spec {

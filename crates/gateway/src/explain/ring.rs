@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_core::fallback::Form;
 use mainstay_core::time::Moment;
 
 use super::trace::Trace;
@@ -59,6 +60,7 @@ pub(crate) struct Record {
     pub(crate) bytes: (u64, u64),
     pub(crate) trace: Trace,
     pub(crate) copied: Copied,
+    pub(crate) fallback: Option<Form>,
     /// Whether a head was read; the three texts about it say something only then.
     pub(crate) has_head: bool,
     pub(crate) method: Text<14>,
@@ -106,6 +108,7 @@ impl Ring {
         record.bytes = end.bytes;
         record.trace.copy(&exchange.trace, &exchange.attempts);
         record.copied = exchange.copied;
+        record.fallback = exchange.fallback;
         record.id.set(&exchange.request_id);
         record.client.set(exchange.client.as_bytes());
         record.has_head = exchange.head.length > 0;

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use mainstay_core::fallback::Form;
 use mainstay_core::route::{self, Request};
 use mainstay_core::time::Moment;
 
@@ -30,6 +31,8 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let route = record.route.and_then(|number| state.routes.get(number));
     let service = route.and_then(|route| state.services.iter().find(|it| it.spec.name == route.spec.service));
+    let fallback = route.and_then(|route| route.spec.fallback.as_ref()?.service.as_ref());
+    let other = fallback.and_then(|name| state.services.iter().find(|it| it.spec.name == *name)).map(AsRef::as_ref);
     let asked = record.has_head.then(|| Asked {
         method: text(record.method.get()),
         host: text(record.host.get()),
@@ -50,6 +53,7 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
         attempts_max: route.spec.retry.attempts,
         mirror: route.spec.mirror.as_ref().map(|mirror| mirror.service.clone()),
         copied: record.copied,
+        fallback: record.fallback.map(Form::word),
     });
     Some(Explanation {
         id: text(record.id.get()),
@@ -65,7 +69,7 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
             .map(|asked| routes(state, listener, asked, record.route))
             .unwrap_or_default(),
         asked,
-        choices: service.map(|service| choices(service, record)).unwrap_or_default(),
+        choices: service.map(|service| choices(service, other, record)).unwrap_or_default(),
         target,
         status: record.ending.status,
         error: record.ending.error,
@@ -100,11 +104,19 @@ fn routes(state: &State, listener: &str, asked: &Asked, taken: Option<usize>) ->
     looked
 }
 
-fn choices(service: &Service, record: &Record) -> Vec<Choice> {
+/// `other` is the service that the route falls back on.
+fn choices(service: &Service, other: Option<&Service>, record: &Record) -> Vec<Choice> {
     let mut tried = Vec::new();
     let mut choices = Vec::new();
     for step in record.trace.steps() {
         let chosen = step.attempt.map(|attempt| attempt.endpoint);
+        let service = match other {
+            Some(other) if step.attempt.is_some_and(|attempt| attempt.elsewhere) => {
+                tried.clear();
+                other
+            }
+            Some(_) | None => service,
+        };
         let (endpoints, left_out) = match &step.view {
             Some(view) => considered(service, view, step, chosen, &tried),
             None => (Vec::new(), 0),

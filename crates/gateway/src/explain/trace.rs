@@ -57,6 +57,8 @@ pub(crate) struct Step {
     pub(crate) drawn: Drawn,
     /// When the attempt began.
     pub(crate) started: Moment,
+    /// Whether an attempt followed.
+    began: bool,
     /// The attempt that followed; filled in when the request has ended.
     pub(crate) attempt: Option<Attempt>,
     pub(crate) next: Next,
@@ -85,6 +87,7 @@ impl Trace {
                 place.view = Some(view);
                 place.drawn = drawn;
                 place.next = Next::End;
+                place.began = false;
             }
             None => self.more.push(Step { view: Some(view), drawn, ..Step::default() }),
         }
@@ -95,6 +98,7 @@ impl Trace {
     pub(crate) fn started(&mut self, now: Moment) {
         if let Some(step) = self.last() {
             step.started = now;
+            step.began = true;
         }
     }
 
@@ -125,9 +129,10 @@ impl Trace {
             place.drawn = step.drawn;
             place.started = step.started;
             place.next = step.next;
-            place.attempt = attempts.next().copied();
+            place.attempt = if step.began { attempts.next().copied() } else { None };
         }
-        self.more.extend(other.more.iter().map(|step| Step { attempt: attempts.next().copied(), ..step.clone() }));
+        let mut attempt = |step: &Step| if step.began { attempts.next().copied() } else { None };
+        self.more.extend(other.more.iter().map(|step| Step { attempt: attempt(step), ..step.clone() }));
     }
 }
 
@@ -137,7 +142,7 @@ mod tests {
     use crate::http::record::Outcome;
 
     fn attempt(endpoint: usize) -> Attempt {
-        Attempt { endpoint, outcome: Outcome::Answered(200), duration: Duration::ZERO, reused: false }
+        Attempt { endpoint, outcome: Outcome::Answered(200), duration: Duration::ZERO, reused: false, elsewhere: false }
     }
 
     #[test]

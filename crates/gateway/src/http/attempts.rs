@@ -15,6 +15,7 @@ use super::grpc::{self, Call};
 use super::record::{self, Attempt, Ending, Outcome};
 use super::respond;
 use crate::explain::trace;
+use crate::fallback;
 use crate::http1::field::Name;
 use crate::mirror;
 use crate::stream::Stream;
@@ -44,21 +45,27 @@ pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Excha
         let failed = match result {
             Ok(answered) => {
                 let outcome = Outcome::Answered(exchange.response.status);
-                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: answered.reused() });
+                exchange.attempts.push(Attempt {
+                    endpoint: index,
+                    outcome,
+                    duration,
+                    reused: answered.reused(),
+                    elsewhere: false,
+                });
                 grpc::read_head(exchange);
                 run.worker.endpoint_answered(&run.route.service, index, exchange);
                 if let Some(failure) = retry_answer(run, index, exchange).await {
                     last = respond::after(failure);
                     continue;
                 }
-                return respond::relay(run, index, answered, client, exchange).await;
+                return fallback::or_relay(run, index, answered, client, exchange).await;
             }
             Err(failed) => failed,
         };
         match failed {
             Failed::Endpoint { failure, reused, sent } => {
                 let outcome = Outcome::Failed(failure);
-                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused });
+                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused, elsewhere: false });
                 run.worker.endpoint_failed(&run.route.service, index, failure);
                 last = respond::after(failure);
                 fresh |= failure == Failure::StaleConnection;
@@ -69,18 +76,18 @@ pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Excha
             }
             Failed::Deadline => {
                 let outcome = Outcome::Failed(Failure::Timeout);
-                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false });
+                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false, elsewhere: false });
                 run.worker.endpoint_failed(&run.route.service, index, Failure::Timeout);
                 return give_up(run, client, exchange, respond::TIMEOUT).await;
             }
             Failed::Body(error) => {
                 let outcome = Outcome::Abandoned;
-                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false });
+                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false, elsewhere: false });
                 return give_up(run, client, exchange, error).await;
             }
             Failed::ClientGone => {
                 let outcome = Outcome::Abandoned;
-                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false });
+                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false, elsewhere: false });
                 let ending = Ending { status: 0, error: None, client_gone: true };
                 record::finish(run.worker, run.listener, Some(run.route), exchange, ending, (exchange.up.bytes, 0));
                 return Next::Reset;
@@ -104,6 +111,9 @@ fn choose(run: &Run<'_>, exchange: &mut Exchange, key: Option<u64>, after_stale:
 }
 
 async fn give_up(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, error: respond::OwnError) -> Next {
+    if let Some(next) = fallback::instead(run, client, exchange, error).await {
+        return next;
+    }
     respond::own(run.worker, run.listener, Some(run.route), client, run.slot, exchange, error).await
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use mainstay_core::fallback::Form;
 use mainstay_core::time::Moment;
 
 use super::connection::Next;
@@ -51,6 +52,8 @@ pub(crate) struct Exchange {
     pub(crate) trace: Trace,
     /// What became of the copy for the route's mirror.
     pub(crate) copied: Copied,
+    /// What the client gets in place of an error.
+    pub(crate) fallback: Option<Form>,
     pub(crate) started: Moment,
     /// The gRPC call that the request is, if it is one.
     pub(crate) call: Option<Call>,
@@ -74,6 +77,7 @@ impl Exchange {
             tried: Vec::new(),
             trace: Trace::default(),
             copied: Copied::No,
+            fallback: None,
             started: Moment::ZERO,
             call: None,
         }
@@ -105,6 +109,7 @@ impl Exchange {
         self.tried.clear();
         self.trace.begin();
         self.copied = Copied::No;
+        self.fallback = None;
         self.request_id.clear();
         self.client.clear();
         self.client.push_str(&self.peer);

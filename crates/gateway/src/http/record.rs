@@ -7,6 +7,7 @@ use mainstay_core::retry::Failure;
 
 use super::exchange::Exchange;
 use crate::explain::ring::End;
+use crate::fallback::Fallback;
 use crate::http1::write::decimal;
 use crate::worker::Worker;
 use crate::worker::table::{Listener, Route};
@@ -20,6 +21,8 @@ pub(crate) struct Attempt {
     pub(crate) duration: Duration,
     /// On a connection that had carried a request before.
     pub(crate) reused: bool,
+    /// At the service that the route falls back on.
+    pub(crate) elsewhere: bool,
 }
 
 /// How an attempt ended.
@@ -101,7 +104,7 @@ fn count(worker: &Worker, route: &Route, exchange: &Exchange, ending: Ending, du
     if ending.client_gone {
         counters.client_gone.add(1);
     }
-    if ending.error.is_some() && !ending.client_gone {
+    if ending.error.is_some() && !ending.client_gone && exchange.fallback.is_none() {
         counters.own_errors.add(1);
     }
     counters.duration.record(duration);
@@ -150,6 +153,10 @@ fn write(
         line.extend_from_slice(error.as_bytes());
         line.push(b'"');
     }
+    if let Some(form) = exchange.fallback {
+        text(line, b",\"fallback\":\"", form.word().as_bytes());
+        line.push(b'"');
+    }
     line.extend_from_slice(b",\"attempts\":[");
     for (index, attempt) in exchange.attempts.iter().enumerate() {
         if index > 0 {
@@ -161,7 +168,16 @@ fn write(
 }
 
 fn write_attempt(line: &mut Vec<u8>, route: Option<&Route>, attempt: &Attempt) {
-    let endpoint = route.and_then(|route| route.service.endpoints.get(attempt.endpoint));
+    let service = route.map(|route| match &route.primary {
+        Some(primary) if !attempt.elsewhere => primary,
+        Some(_) | None => route
+            .fallback
+            .as_ref()
+            .filter(|_it| attempt.elsewhere)
+            .and_then(Fallback::service)
+            .unwrap_or(&route.service),
+    });
+    let endpoint = service.and_then(|service| service.endpoints.get(attempt.endpoint));
     line.extend_from_slice(b"{\"endpoint\":\"");
     line.extend_from_slice(endpoint.map_or(&b""[..], |endpoint| &endpoint.log_name));
     match attempt.outcome {

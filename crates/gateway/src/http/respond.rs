@@ -13,6 +13,7 @@ use super::exchange::{self, Exchange, Run};
 use super::grpc;
 use super::record::{self, Ending};
 use super::tunnel;
+use crate::fallback;
 use crate::http1::body::Framing;
 use crate::http1::field::Name;
 use crate::http1::write::{self, Respond};
@@ -183,7 +184,8 @@ async fn send_own(
     written.await == Ok(true)
 }
 
-const fn connection(is_http10: bool, keep: bool) -> write::Connection {
+/// What the client is told about its connection.
+pub(crate) const fn connection(is_http10: bool, keep: bool) -> write::Connection {
     match (keep, is_http10) {
         (false, _) => write::Connection::Close,
         (true, true) => write::Connection::KeepAlive,
@@ -264,6 +266,7 @@ fn begin(run: &Run<'_>, upstream: &Connection, client: &Stream, exchange: &mut E
         request_id: &exchange.request_id,
         date: (!is_tunnel && response.find(Name::Date).is_none()).then(|| run.worker.http_date()),
         keep_length: from == Framing::None && !is_tunnel,
+        marks: exchange.fallback.map_or(b"", fallback::mark),
     };
     exchange.down.pending.clear();
     write::response(&mut exchange.down.pending, response, exchange.output.data(), &respond);

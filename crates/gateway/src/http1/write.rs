@@ -13,7 +13,8 @@ use super::{request, response};
 #[derive(Debug, Default)]
 pub(crate) struct Ops {
     removed: Vec<String>,
-    set: Vec<u8>,
+    /// The fields to set, as lines.
+    pub(crate) set: Vec<u8>,
 }
 
 impl Ops {
@@ -31,7 +32,13 @@ impl Ops {
         Self { removed, set }
     }
 
-    fn removes(&self, name: &[u8]) -> bool {
+    /// Whether all fields stay.
+    pub(crate) const fn removes_nothing(&self) -> bool {
+        self.removed.is_empty()
+    }
+
+    /// Whether fields of this name go.
+    pub(crate) fn removes(&self, name: &[u8]) -> bool {
         self.removed.iter().any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))
     }
 }
@@ -253,6 +260,8 @@ pub(crate) struct Respond<'a> {
     pub(crate) date: Option<[u8; 29]>,
     /// The answer to HEAD and 304 keep the length that a body would have had.
     pub(crate) keep_length: bool,
+    /// Lines of the gateway's own.
+    pub(crate) marks: &'a [u8],
 }
 
 /// What the client is told about its connection.
@@ -305,6 +314,7 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &response::Head, bytes: &[u8], r
         }
         field(out, b"x-request-id", respond.request_id);
         out.extend_from_slice(&respond.ops.set);
+        out.extend_from_slice(respond.marks);
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use mainstay_core::{retry, route};
 
+use super::Fallback;
+
 /// Which requests go where, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
@@ -31,6 +33,8 @@ pub struct Route {
     pub response_headers: HeaderOps,
     /// Copies for another service.
     pub mirror: Option<Mirror>,
+    /// What is answered in place of an error.
+    pub fallback: Option<Fallback>,
 }
 
 impl Route {
@@ -54,6 +58,7 @@ impl Route {
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),
             mirror: None,
+            fallback: None,
         }
     }
 }

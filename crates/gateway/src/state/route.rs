@@ -43,8 +43,25 @@ pub struct RouteCounters {
     pub retries: Counter,
     /// Copies of requests.
     pub mirror: MirrorCounters,
+    /// Answers in place of errors.
+    pub fallback: FallbackCounters,
     /// Durations from the first byte of the request to the last of the response.
     pub duration: Histogram,
+}
+
+/// Counters of a route's fallback: requests that were answered by each form.
+#[derive(Debug, Default)]
+pub struct FallbackCounters {
+    /// By the last good copy.
+    pub stale: Counter,
+    /// By another service.
+    pub service: Counter,
+    /// By the fixed answer.
+    pub fixed: Counter,
+    /// By nothing but a head.
+    pub empty: Counter,
+    /// Not at all: no form had anything to give.
+    pub failed: Counter,
 }
 
 /// Counters of a route's mirror.

@@ -17,6 +17,7 @@ use super::pool::Pool;
 use crate::explain::ring::Scene;
 use crate::explain::trace::Drawn;
 use crate::explain::view::View;
+use crate::fallback::{Answers, Fallback};
 use crate::http::record;
 use crate::http1::write::Ops;
 use crate::http2::connect::Links;
@@ -24,11 +25,13 @@ use crate::mirror::Mirror;
 use crate::spec::Protocol;
 use crate::state::{self, State};
 
-/// TLS settings that belong to a [`State`], by the names of listeners and services.
+/// What belongs to a [`State`] and is read from files: TLS settings by the names of listeners and services, fixed answers by
+/// the names of routes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tls {
     pub(crate) listeners: HashMap<String, Arc<rustls::ServerConfig>>,
     pub(crate) services: HashMap<String, Arc<rustls::ClientConfig>>,
+    pub(crate) answers: Answers,
 }
 
 /// The table of one worker.
@@ -68,6 +71,9 @@ pub(crate) struct Route {
     /// Its part of every line in the access log.
     pub(crate) log_part: Vec<u8>,
     pub(crate) mirror: Option<Mirror>,
+    pub(crate) fallback: Option<Fallback>,
+    /// The service of the route itself, where this one leads to the service that it falls back on.
+    pub(crate) primary: Option<Rc<Service>>,
 }
 
 /// A service as this worker sees it.
@@ -182,6 +188,8 @@ impl Table {
                         .mirror
                         .as_ref()
                         .and_then(|mirror| Some(Mirror::new(route, mirror, services.get(&mirror.service)?))),
+                    fallback: Fallback::new(route, number, &services, &tls.answers),
+                    primary: None,
                 }))
             })
             .collect();
@@ -198,7 +206,8 @@ impl Table {
                     Protocol::Tcp { service, .. } => services.get(service).cloned(),
                     Protocol::Http(_) => None,
                 };
-                let mut behind = targets.iter().map(|route| &route.service).chain(&service);
+                let spares = targets.iter().filter_map(|route| route.fallback.as_ref().and_then(Fallback::service));
+                let mut behind = targets.iter().map(|route| &route.service).chain(spares).chain(&service);
                 let sends_proxy = behind.any(|service| service.state.spec.send_proxy.is_some());
                 let made = Listener {
                     sends_proxy,

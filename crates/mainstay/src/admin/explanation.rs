@@ -60,6 +60,9 @@ pub struct Explained {
     pub balance: Option<String>,
     /// What became of the copy for the route's mirror, if it has one.
     pub mirror: Option<String>,
+    /// What the client got in place of an error: `stale`, `service`, `static` or `empty`.
+    #[serde(default)]
+    pub fallback: Option<String>,
     /// The routes that were looked at, most specific first, up to the one that took the request.
     pub routes: Vec<RouteLooked>,
     /// The attempts, one after another.
@@ -156,6 +159,7 @@ fn explained(it: &explain::Explanation) -> Explained {
         service: target.map(|target| target.service.clone()),
         balance: target.map(|target| balance(target.balance).to_owned()),
         mirror: target.and_then(mirror),
+        fallback: target.and_then(|target| target.fallback).map(str::to_owned),
         routes: it.routes.iter().map(looked).collect(),
         attempts: it.choices.iter().filter_map(|choice| attempt(choice, it)).collect(),
         choices: it.choices.iter().map(choice).collect(),

@@ -3,6 +3,7 @@
 //! Names follow OpenTelemetry where it has one. Labels are names from the configuration, never anything that a client
 //! sends, so that their number is bounded.
 
+mod fallback;
 mod mirrors;
 
 use std::fmt;
@@ -117,6 +118,7 @@ impl Collector for Scrape {
         let mut families = Families(&mut encoder);
         families.routes(&self.state)?;
         families.mirrors(&self.state)?;
+        families.fallbacks(&self.state)?;
         families.endpoint_attempts(&self.state)?;
         families.endpoint_states(&self.state)?;
         families.services(&self.state)?;

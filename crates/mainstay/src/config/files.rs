@@ -10,7 +10,7 @@ use mainstay_runtime::tls::{self, Certificate, ClientSettings, ClientTls, Server
 
 use super::problem::Fault;
 use super::reader::{Place, Reader};
-use super::{listener, node, service};
+use super::{fallback, listener, node, route, service};
 
 /// How long before its end a certificate is worth a word.
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -20,6 +20,7 @@ pub(super) fn check(
     reader: &Reader<'_>,
     settings: &node::Settings,
     listeners: &[listener::Read],
+    routes: &[route::Read],
     services: &[service::Read],
 ) {
     if let AccessLog::File(file) = &settings.node.access_log {
@@ -36,6 +37,9 @@ pub(super) fn check(
         if let (Some(tls), Some(place)) = (&read.listener.tls, &read.tls) {
             check_listener(reader, tls, place);
         }
+    }
+    for read in routes.iter().filter_map(|read| read.fallback.as_ref()) {
+        fallback::check_file(reader, read);
     }
     for read in services {
         check_sockets(reader, read);

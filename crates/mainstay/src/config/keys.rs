@@ -41,13 +41,15 @@ sections! {
     CERTIFICATE = "listener.tls.certificates": "cert", "key";
     /// Which requests go where.
     ROUTE = "route": "name", "listener", "match", "service", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
-        "rewrite_prefix", "request_headers", "response_headers", "mirror";
+        "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback";
     /// Which requests.
     MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
     /// When to try again.
     RETRY = "route.retry": "attempts", "on", "backoff", "backoff_cap";
     /// Copies for another service.
     MIRROR = "route.mirror": "service", "share", "timeout", "max_in_flight";
+    /// What is answered in place of an error.
+    FALLBACK = "route.fallback": "status", "content_type", "body", "file", "empty", "service", "on", "on_limit", "methods";
     /// Changes to headers.
     HEADERS = "route.request_headers and route.response_headers": "set", "remove";
     /// A group of endpoints.

@@ -79,7 +79,11 @@ fn check_services(reader: &Reader<'_>, parts: &Parts<'_>) {
         Protocol::Tcp { service, .. } => Some((service.as_str(), read.service.as_ref())),
         Protocol::Http(_) => None,
     });
-    for (name, place) in by_route.chain(by_mirror).chain(by_listener) {
+    let by_fallback = parts.routes.iter().filter_map(|read| {
+        let read = read.fallback.as_ref()?;
+        Some((read.fallback.service.as_deref()?, read.service.as_ref()))
+    });
+    for (name, place) in by_route.chain(by_mirror).chain(by_fallback).chain(by_listener) {
         used.insert(name);
         if let Some(place) = place
             && !name.is_empty()

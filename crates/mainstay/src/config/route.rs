@@ -8,7 +8,7 @@ use mainstay_gateway::spec::{HeaderOps, Route};
 
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, keys, mirror, units, words};
+use super::{WEEK, fallback, keys, mirror, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -42,6 +42,8 @@ pub(super) struct Read {
     pub(super) service: Option<Place>,
     /// Where its mirror names a service.
     pub(super) mirror: Option<Place>,
+    /// What it falls back on, and where that is named.
+    pub(super) fallback: Option<fallback::Read>,
     /// Where it says which requests it takes.
     pub(super) matches: Place,
 }
@@ -58,6 +60,7 @@ impl Read {
             names_listeners: false,
             service: None,
             mirror: None,
+            fallback: None,
             matches: nowhere,
         }
     }
@@ -97,6 +100,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
     let name_of_service = service.as_ref().and_then(Item::word).unwrap_or_default();
     let mirror = section.item("mirror").and_then(|item| mirror::read(&item, name_of_service));
     let (mirror, mirror_place) = mirror.unzip();
+    let fallback = section.item("fallback").and_then(|item| fallback::read(&item, name_of_service));
     let headers = |key: &str| section.item(key).map(|item| read_header_ops(&item)).unwrap_or_default();
     Read {
         place: section.place.clone(),
@@ -118,7 +122,9 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             request_headers: headers("request_headers"),
             response_headers: headers("response_headers"),
             mirror,
+            fallback: fallback.as_ref().map(|read| read.fallback.clone()),
         },
+        fallback,
         listeners,
     }
 }

@@ -75,6 +75,9 @@ fn facts(request: &Explained, paint: Paint) -> String {
     if let Some(mirror) = &request.mirror {
         rows.push(("mirror", mirror.clone()));
     }
+    if let Some(form) = &request.fallback {
+        rows.push(("fallback", format!("answered by its form `{form}`, in place of an error")));
+    }
     rows.push(("bytes", format!("{} in, {} out", request.bytes_in, request.bytes_out)));
     let rows = rows.into_iter().map(|(key, value)| vec![Cell::text(key).tone(Tone::Faint), Cell::text(value)]);
     // A table without its heading.
@@ -239,6 +242,7 @@ mod tests {
             service: some("app"),
             balance: some("least-request"),
             mirror: some("copied to canary"),
+            fallback: None,
             routes: vec![
                 RouteLooked { route: "beta".to_owned(), verdict: "headers".to_owned() },
                 RouteLooked { route: "shop".to_owned(), verdict: "taken".to_owned() },

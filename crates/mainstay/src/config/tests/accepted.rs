@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use mainstay_core::route::{Host, Path as RoutePath};
-use mainstay_core::{balance, health, outlier, retry};
+use mainstay_core::{balance, fallback, health, outlier, retry};
 use mainstay_gateway::spec::{
-    AccessLog, Address, HashKey, Http, ListenerTls, Mirror, Probe, Protocol, ProxyVersion, Source, WhenEmpty,
+    AccessLog, Address, Answer, Content, Fallback, HashKey, Http, ListenerTls, Mirror, Probe, Protocol, ProxyVersion,
+    Source, WhenEmpty,
 };
 
 use super::super::{Arguments, proxy};
@@ -42,6 +43,7 @@ const EVERYTHING: &str = r#"
         rewrite_prefix = "/v2/"
         request_headers = { set = { X-Z = "1", x-a = "2" }, remove = "Cookie" }
         mirror = { service = "canary", share = "12.5%", timeout = "2s", max_in_flight = 7 }
+        fallback = { service = "canary", file = "top10.json", status = 203, on = [500, "502-599"], on_limit = true, methods = ["GET", "POST"] }
         [[service]]
         name = "canary"
         endpoints = ["127.0.0.1:9"]
@@ -142,6 +144,23 @@ fn every_setting_of_routes_and_services_arrives() {
     assert_eq!(route.request_headers.remove, ["cookie"]);
     let mirror = Mirror { service: "canary".into(), share: 0.125, timeout: Duration::from_secs(2), max_in_flight: 7 };
     assert_eq!(route.mirror, Some(mirror));
+    let fallback = Fallback {
+        policy: fallback::Policy {
+            on: vec![(500, 500), (502, 599)],
+            on_limit: true,
+            methods: vec!["GET".into(), "POST".into()],
+            stale: None,
+            service: true,
+            fixed: Some(fallback::Fixed::Static),
+        },
+        service: Some("canary".into()),
+        answer: Some(Answer {
+            status: 203,
+            content_type: "application/json".into(),
+            content: Content::File("/etc/mainstay/top10.json".into()),
+        }),
+    };
+    assert_eq!(route.fallback, Some(fallback));
     let service = &spec.services[1];
     assert_eq!(service.balance.key, HashKey::Cookie("Sid".into()));
     let check = service.health.as_ref().expect("a check");
