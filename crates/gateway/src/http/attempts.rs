@@ -45,13 +45,7 @@ pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Excha
         let failed = match result {
             Ok(answered) => {
                 let outcome = Outcome::Answered(exchange.response.status);
-                exchange.attempts.push(Attempt {
-                    endpoint: index,
-                    outcome,
-                    duration,
-                    reused: answered.reused(),
-                    elsewhere: false,
-                });
+                note(exchange, index, outcome, duration, answered.reused());
                 grpc::read_head(exchange);
                 run.worker.endpoint_answered(&run.route.service, index, exchange);
                 if let Some(failure) = retry_answer(run, index, exchange).await {
@@ -65,7 +59,7 @@ pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Excha
         match failed {
             Failed::Endpoint { failure, reused, sent } => {
                 let outcome = Outcome::Failed(failure);
-                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused, elsewhere: false });
+                note(exchange, index, outcome, duration, reused);
                 run.worker.endpoint_failed(&run.route.service, index, failure);
                 last = respond::after(failure);
                 fresh |= failure == Failure::StaleConnection;
@@ -76,24 +70,28 @@ pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Excha
             }
             Failed::Deadline => {
                 let outcome = Outcome::Failed(Failure::Timeout);
-                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false, elsewhere: false });
+                note(exchange, index, outcome, duration, false);
                 run.worker.endpoint_failed(&run.route.service, index, Failure::Timeout);
                 return give_up(run, client, exchange, respond::TIMEOUT).await;
             }
             Failed::Body(error) => {
                 let outcome = Outcome::Abandoned;
-                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false, elsewhere: false });
+                note(exchange, index, outcome, duration, false);
                 return give_up(run, client, exchange, error).await;
             }
             Failed::ClientGone => {
                 let outcome = Outcome::Abandoned;
-                exchange.attempts.push(Attempt { endpoint: index, outcome, duration, reused: false, elsewhere: false });
+                note(exchange, index, outcome, duration, false);
                 let ending = Ending { status: 0, error: None, client_gone: true };
                 record::finish(run.worker, run.listener, Some(run.route), exchange, ending, (exchange.up.bytes, 0));
                 return Next::Reset;
             }
         }
     }
+}
+
+fn note(exchange: &mut Exchange, endpoint: usize, outcome: Outcome, duration: Duration, reused: bool) {
+    exchange.attempts.push(Attempt { endpoint, outcome, duration, reused, elsewhere: false });
 }
 
 /// Chooses an endpoint that was not tried yet. After a stale connection one that was tried will do if there is no other:

@@ -3,8 +3,7 @@
 //! Names follow OpenTelemetry where it has one. Labels are names from the configuration, never anything that a client
 //! sends, so that their number is bounded.
 
-mod fallback;
-mod mirrors;
+mod patterns;
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -117,8 +116,7 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(&mut encoder);
         families.routes(&self.state)?;
-        families.mirrors(&self.state)?;
-        families.fallbacks(&self.state)?;
+        families.patterns(&self.state)?;
         families.endpoint_attempts(&self.state)?;
         families.endpoint_states(&self.state)?;
         families.services(&self.state)?;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use mainstay_gateway::state::{FallbackCounters, State};
 
-use super::Families;
+use super::super::Families;
 
 impl Families<'_, '_> {
     pub(super) fn fallbacks(&mut self, state: &State) -> fmt::Result {

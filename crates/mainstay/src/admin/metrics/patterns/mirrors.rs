@@ -4,7 +4,7 @@ use std::fmt;
 
 use mainstay_gateway::state::{MirrorCounters, State};
 
-use super::Families;
+use super::super::Families;
 
 impl Families<'_, '_> {
     pub(super) fn mirrors(&mut self, state: &State) -> fmt::Result {

@@ -1,0 +1,17 @@
+//! The families about resilience patterns, each for the routes or services that have it.
+
+mod fallback;
+mod mirrors;
+
+use std::fmt;
+
+use mainstay_gateway::state::State;
+
+use super::Families;
+
+impl Families<'_, '_> {
+    pub(super) fn patterns(&mut self, state: &State) -> fmt::Result {
+        self.mirrors(state)?;
+        self.fallbacks(state)
+    }
+}
