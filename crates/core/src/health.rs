@@ -15,9 +15,9 @@ pub struct Policy {
     pub interval: Duration,
     /// A probe without a verdict after this long has failed.
     pub timeout: Duration,
-    /// Consecutive failures that take an endpoint down.
+    /// Consecutive failures that take an endpoint down; so many verdicts in a row that are no clean pass mark it degraded.
     pub unhealthy: u32,
-    /// Consecutive passes that bring it up.
+    /// Consecutive passes that bring it up; so many clean ones end its being degraded.
     pub healthy: u32,
 }
 
@@ -47,6 +47,17 @@ pub enum State {
     Down,
 }
 
+/// What a probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The endpoint is well.
+    Passed,
+    /// It serves, but says of itself that something is amiss: it counts as up, and is to get less traffic than its peers.
+    Degraded,
+    /// It is not well.
+    Failed,
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -54,8 +65,8 @@ pub enum Input {
     Verdict {
         /// Which probe.
         generation: u64,
-        /// Whether it passed.
-        passed: bool,
+        /// What it found.
+        verdict: Verdict,
     },
     /// The deadline came.
     Timeout,
@@ -76,6 +87,11 @@ pub enum Output {
         /// Now.
         to: State,
     },
+    /// It became degraded, or is so no longer. Comes after the change of state that goes with it.
+    Eased {
+        /// Whether it is degraded now. Only what is [`State::Up`] ever is.
+        degraded: bool,
+    },
 }
 
 /// Bounds of intervals and time-outs whatever the policy says: never a busy loop, never a wait without end.
@@ -90,6 +106,9 @@ pub struct Machine {
     state: State,
     /// Verdicts of the same kind in a row.
     streak: Streak,
+    /// Clean passes in a row, or verdicts that are none.
+    finish: Streak,
+    degraded: bool,
     /// Of the latest probe.
     generation: u64,
     probe: Probe,
@@ -97,6 +116,7 @@ pub struct Machine {
     next: Moment,
     /// What `poll_output` told last: a change that is undone before it is polled is no change.
     told: State,
+    told_degraded: bool,
     /// The latest probe has not been given to the driver yet.
     start_untold: bool,
 }
@@ -107,6 +127,17 @@ enum Streak {
     Failures(u32),
 }
 
+impl Streak {
+    fn and(self, passed: bool) -> Self {
+        match (self, passed) {
+            (Self::Passes(count), true) => Self::Passes(count.saturating_add(1)),
+            (Self::Failures(count), false) => Self::Failures(count.saturating_add(1)),
+            (Self::Failures(_), true) => Self::Passes(1),
+            (Self::Passes(_), false) => Self::Failures(1),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Probe {
     Idle,
@@ -114,8 +145,10 @@ enum Probe {
 }
 
 impl Machine {
-    /// A machine whose first probe goes out at once. It starts from `state`, which a reload carries over.
-    pub fn new(policy: Policy, state: State, now: Moment, rng: Rng) -> Self {
+    /// A machine whose first probe goes out at once. It starts from `state` and, if that is up, `degraded`, which a reload
+    /// carries over.
+    pub fn new(policy: Policy, state: State, degraded: bool, now: Moment, rng: Rng) -> Self {
+        let degraded = degraded && state == State::Up;
         let mut machine = Self {
             policy: Policy {
                 interval: policy.interval.clamp(SHORTEST, LONGEST),
@@ -126,10 +159,13 @@ impl Machine {
             rng,
             state,
             streak: Streak::Passes(0),
+            finish: Streak::Passes(0),
+            degraded,
             generation: 0,
             probe: Probe::Idle,
             next: now,
             told: state,
+            told_degraded: degraded,
             start_untold: false,
         };
         machine.start_if_due(now);
@@ -139,15 +175,15 @@ impl Machine {
     /// Takes in what happened. Total: never fails or blocks.
     pub fn step(&mut self, now: Moment, input: Input) {
         let answer = match input {
-            Input::Verdict { generation, passed } if generation == self.generation => Some(passed),
+            Input::Verdict { generation, verdict } if generation == self.generation => Some(verdict),
             Input::Verdict { .. } | Input::Timeout => None,
         };
         if let Probe::Running { until } = self.probe {
             // Whatever came, the time-out may be due as well: then the answer is too late, even if it overtook it.
             if now >= until {
-                self.conclude(false);
-            } else if let Some(passed) = answer {
-                self.conclude(passed);
+                self.conclude(Verdict::Failed);
+            } else if let Some(verdict) = answer {
+                self.conclude(verdict);
             }
         }
         self.start_if_due(now);
@@ -158,6 +194,10 @@ impl Machine {
         if self.told != self.state {
             let from = std::mem::replace(&mut self.told, self.state);
             return Some(Output::Changed { from, to: self.state });
+        }
+        if self.told_degraded != self.degraded {
+            self.told_degraded = self.degraded;
+            return Some(Output::Eased { degraded: self.degraded });
         }
         std::mem::take(&mut self.start_untold).then_some(Output::StartProbe { generation: self.generation })
     }
@@ -175,6 +215,11 @@ impl Machine {
         self.state
     }
 
+    /// Whether it is up and degraded.
+    pub fn is_degraded(&self) -> bool {
+        self.degraded
+    }
+
     fn start_if_due(&mut self, now: Moment) {
         if matches!(self.probe, Probe::Idle) && now >= self.next {
             self.generation += 1;
@@ -185,20 +230,24 @@ impl Machine {
     }
 
     /// Ends the running probe, which voids its generation.
-    fn conclude(&mut self, passed: bool) {
+    fn conclude(&mut self, verdict: Verdict) {
         self.probe = Probe::Idle;
         self.start_untold = false;
-        self.streak = match (self.streak, passed) {
-            (Streak::Passes(count), true) => Streak::Passes(count.saturating_add(1)),
-            (Streak::Failures(count), false) => Streak::Failures(count.saturating_add(1)),
-            (Streak::Failures(_), true) => Streak::Passes(1),
-            (Streak::Passes(_), false) => Streak::Failures(1),
-        };
+        self.streak = self.streak.and(verdict != Verdict::Failed);
+        self.finish = self.finish.and(verdict == Verdict::Passed);
+        let before = self.state;
         self.state = match (self.state, self.streak) {
             (State::Unknown, Streak::Passes(_)) => State::Up,
             (State::Down, Streak::Passes(count)) if count >= self.policy.healthy => State::Up,
             (State::Unknown | State::Up, Streak::Failures(count)) if count >= self.policy.unhealthy => State::Down,
             (state, Streak::Passes(_) | Streak::Failures(_)) => state,
+        };
+        self.degraded = match (self.state, self.finish) {
+            (State::Unknown | State::Down, _) => false,
+            // What comes up is judged by the verdict that brought it up.
+            (State::Up, _) if before != State::Up => verdict == Verdict::Degraded,
+            (State::Up, Streak::Passes(count)) => self.degraded && count < self.policy.healthy,
+            (State::Up, Streak::Failures(count)) => self.degraded || count >= self.policy.unhealthy,
         };
     }
 }

@@ -42,11 +42,13 @@ pub struct Remembered {
     pub endpoint: String,
     /// What active checks say: `true` for up, nothing if that is not known.
     pub up: Option<bool>,
+    /// Up, but degraded.
+    pub degraded: bool,
     /// For how much longer it is ejected.
     pub ejected_millis: Option<u64>,
     /// Drained by an operator.
     pub drained: bool,
-    /// Why it is down, ejected or unresolved.
+    /// Why it is down, degraded, ejected or unresolved.
     pub reason: String,
     /// When its state changed last, in milliseconds since 1970.
     pub changed_at_millis: u64,
@@ -67,6 +69,7 @@ pub(crate) fn remember(state: &State, now: Moment) -> Vec<Remembered> {
                 health::State::Down => Some(false),
                 health::State::Unknown => None,
             },
+            degraded: endpoint.degraded.load(Ordering::Acquire),
             ejected_millis: endpoint.ejected.load(Ordering::Acquire).then(|| {
                 let until = Moment::from_nanos(endpoint.ejected_until.load(Ordering::Acquire));
                 millis(until.since(now))
@@ -99,6 +102,7 @@ fn recall_one(endpoint: &Endpoint, known: &Remembered, now: Moment) {
         Some(false) => health::State::Down,
         None => health::State::Unknown,
     });
+    endpoint.degraded.store(known.degraded && known.up == Some(true), Ordering::Release);
     if let Some(millis) = known.ejected_millis {
         endpoint.ejected_until.store(now.after(Duration::from_millis(millis)).as_nanos(), Ordering::Release);
         endpoint.ejected.store(true, Ordering::Release);

@@ -14,6 +14,7 @@ pub use endpoint::{Address, Endpoint, LOCAL_NAME, Source};
 pub use fallback::{Answer, CONTENT_BYTES_MAX, Content, Fallback};
 pub use health::{HealthCheck, Probe};
 pub use listener::{CertificateFiles, ClientAuth, Http, Http2, Listener, ListenerTls, Protocol, ProxyProtocol};
+pub use mainstay_probe::{json, script};
 pub use node::{AccessLog, Node, Resolver, Shutdown};
 pub use route::{HeaderOps, Mirror, Route};
 pub use service::{Balance, Connections, HashKey, HttpVersion, ProxyVersion, Service, UpstreamTls, WhenEmpty};

@@ -34,6 +34,8 @@ pub enum Stage {
     Handshake,
     /// Waiting for the response's head.
     Answer,
+    /// Waiting for the end of the response's body.
+    Body,
 }
 
 /// Why an endpoint is not well.
@@ -67,12 +69,36 @@ pub enum Failed {
     /// The gRPC server answered, but not that it serves.
     #[error("gRPC: {0}")]
     Grpc(String),
+    /// The answer's body does not say what it must.
+    #[error("{0}")]
+    Body(String),
+    /// A step of a script failed.
+    #[error("{step}: {failed}")]
+    Step {
+        /// Which.
+        step: String,
+        /// How.
+        failed: Box<Failed>,
+    },
+    /// A command ended in failure, did not end in time, or could not be started.
+    #[error("{0}")]
+    Command(String),
     /// What came is no HTTP response.
     #[error("not an HTTP response: {0}")]
     Malformed(&'static str),
 }
 
 impl Failed {
+    /// Whether the endpoint lives all the same: it answered the check, but not as it should have.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            Self::Status { .. } | Self::Grpc(_) | Self::Body(_) => true,
+            Self::Step { failed, .. } => failed.is_answer(),
+            Self::Command(_) => false,
+            Self::Connect(_) | Self::Timeout { .. } | Self::Tls(_) | Self::Closed(_) | Self::Malformed(_) => false,
+        }
+    }
+
     pub(crate) fn handshake(error: &io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         Self::Tls(match inner {
@@ -109,6 +135,7 @@ impl fmt::Display for Stage {
             Self::Connection => "no connection",
             Self::Handshake => "no TLS handshake",
             Self::Answer => "no answer",
+            Self::Body => "no end of the body",
         })
     }
 }

@@ -42,7 +42,7 @@ where
             engine.leave_finally();
             let _courtesy = write(&mut stream, &mut engine).await;
             verdict?;
-            return Ok(Passed { latency: started.elapsed() });
+            return Ok(Passed { latency: started.elapsed(), degraded: None });
         }
         if stream.read_buf(&mut input).await.map_err(Failed::Closed)? == 0 {
             return Err(Failed::Closed(std::io::ErrorKind::UnexpectedEof.into()));

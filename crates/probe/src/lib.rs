@@ -2,9 +2,13 @@
 //!
 //! When probes run and how many failures count is decided by `mainstay_core::health`; this crate only asks once.
 
+mod command;
 mod failed;
 mod grpc;
 mod http;
+pub mod json;
+pub mod script;
+mod template;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,8 +20,8 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+pub use command::Command;
 pub use failed::{Expected, Failed, Stage};
 
 /// Where it is asked.
@@ -48,6 +52,24 @@ pub enum Target {
         /// For gRPC over TLS; ALPN must offer `h2`.
         tls: Option<Tls>,
     },
+    /// Several requests are answered as they should be.
+    Script {
+        /// The requests.
+        script: script::Script,
+        /// `Host` header of each.
+        host: String,
+        /// For HTTPS.
+        tls: Option<Tls>,
+    },
+    /// A program says that the endpoint is well.
+    Command {
+        /// The program. `{host}` and `{port}` in its arguments stand for the endpoint's (of a Unix socket, `{host}` for its
+        /// path).
+        command: Command,
+        /// Variables of its environment, beside those that say where the endpoint is: `MAINSTAY_HOST`, `MAINSTAY_PORT` and
+        /// `MAINSTAY_ADDRESS`, or `MAINSTAY_SOCKET`.
+        environment: Vec<(String, String)>,
+    },
 }
 
 /// A call of grpc.health.v1.Health/Check.
@@ -60,7 +82,7 @@ pub struct Check {
 }
 
 /// A request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Get {
     /// Path and query.
     pub path: String,
@@ -68,6 +90,8 @@ pub struct Get {
     pub host: String,
     /// Which answers pass.
     pub expect: Expected,
+    /// What their body must say.
+    pub json: Option<json::Rules>,
 }
 
 /// How TLS is spoken.
@@ -79,11 +103,20 @@ pub struct Tls {
     pub server_name: ServerName<'static>,
 }
 
-/// The endpoint is well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The endpoint serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passed {
     /// From the start of the probe to the connection (TCP) or the response's head (HTTP).
     pub latency: Duration,
+    /// What is amiss, if it says that it serves all the same.
+    pub degraded: Option<String>,
+}
+
+/// How far a probe has come, for when its time is up.
+struct Progress {
+    stage: Stage,
+    /// Of a script.
+    step: Option<String>,
 }
 
 /// Asks once. Always answers within `timeout` and a little. `header` goes before everything else, TLS included, if it is not
@@ -93,12 +126,21 @@ pub struct Passed {
 /// Why the endpoint is not well.
 pub async fn probe(target: &Target, place: &Place, header: &[u8], timeout: Duration) -> Result<Passed, Failed> {
     let started = Instant::now();
-    let mut stage = Stage::Connection;
-    let asking = ask(target, place, header, started, &mut stage);
-    match tokio::time::timeout(timeout, asking).await {
-        Ok(result) => result,
-        Err(_elapsed) => Err(Failed::Timeout { stage, after: timeout }),
+    if let Target::Command { command, environment } = target {
+        // It minds the time itself, since what the command has said until then is worth telling.
+        let environment = [environment.as_slice(), &whereabouts(place)].concat();
+        return command::run(&command.at(place), &environment, timeout, started).await;
     }
+    let mut progress = Progress { stage: Stage::Connection, step: None };
+    let asking = ask(target, place, header, started, &mut progress);
+    let result = tokio::time::timeout(timeout, asking).await;
+    result.unwrap_or_else(|_elapsed| {
+        let failed = Failed::Timeout { stage: progress.stage, after: timeout };
+        Err(match progress.step {
+            Some(step) => Failed::Step { step, failed: Box::new(failed) },
+            None => failed,
+        })
+    })
 }
 
 async fn ask(
@@ -106,60 +148,67 @@ async fn ask(
     place: &Place,
     header: &[u8],
     started: Instant,
-    stage: &mut Stage,
+    progress: &mut Progress,
 ) -> Result<Passed, Failed> {
-    match place {
-        Place::Tcp(address) => {
-            let stream = TcpStream::connect(address).await.map_err(Failed::Connect)?;
-            converse(target, stream, header, started, stage).await
-        }
-        Place::Unix(path) => {
-            let stream = mainstay_runtime::socket::connect_unix(path).await.map_err(Failed::Connect)?;
-            converse(target, stream, header, started, stage).await
-        }
-    }
-}
-
-async fn converse<S>(
-    target: &Target,
-    mut stream: S,
-    header: &[u8],
-    started: Instant,
-    stage: &mut Stage,
-) -> Result<Passed, Failed>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    stream.write_all(header).await.map_err(Failed::Closed)?;
+    let stage = &mut progress.stage;
     match target {
-        Target::Tcp => Ok(Passed { latency: started.elapsed() }),
-        Target::Http { get, tls: None } => {
-            *stage = Stage::Answer;
-            http::get(stream, get, started).await
+        Target::Tcp => {
+            let _connected = open(place, header, None, stage).await?;
+            Ok(Passed { latency: started.elapsed(), degraded: None })
         }
-        Target::Http { get, tls: Some(tls) } => {
-            let stream = handshake(tls, stream, stage).await?;
-            http::get(stream, get, started).await
+        Target::Http { get, tls } => {
+            let stream = open(place, header, tls.as_ref(), stage).await?;
+            http::get(stream, get, started, stage).await
         }
-        Target::Grpc { check, tls: None } => {
-            *stage = Stage::Answer;
-            grpc::check(stream, check, "http", started).await
+        Target::Grpc { check, tls } => {
+            let stream = open(place, header, tls.as_ref(), stage).await?;
+            grpc::check(stream, check, if tls.is_some() { "https" } else { "http" }, started).await
         }
-        Target::Grpc { check, tls: Some(tls) } => {
-            let stream = handshake(tls, stream, stage).await?;
-            grpc::check(stream, check, "https", started).await
+        Target::Script { script, host, tls } => {
+            let around = script::Around { host, tls: tls.as_ref(), place, header };
+            script::run(script, &around, started, progress).await
         }
+        Target::Command { .. } => Err(Failed::Malformed("a command asks for no connection")),
     }
 }
 
-async fn handshake<S>(tls: &Tls, stream: S, stage: &mut Stage) -> Result<TlsStream<S>, Failed>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    *stage = Stage::Handshake;
-    let connector = TlsConnector::from(Arc::clone(&tls.config));
-    let connecting = connector.connect(tls.server_name.clone(), stream);
-    let stream = connecting.await.map_err(|error| Failed::handshake(&error))?;
+/// A connection of whatever kind; a box for each probe is nothing.
+trait Connection: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection for S {}
+
+/// Connects, says `header`, and speaks TLS if it is wanted.
+async fn open(
+    place: &Place,
+    header: &[u8],
+    tls: Option<&Tls>,
+    stage: &mut Stage,
+) -> Result<Box<dyn Connection>, Failed> {
+    *stage = Stage::Connection;
+    let mut stream: Box<dyn Connection> = match place {
+        Place::Tcp(address) => Box::new(TcpStream::connect(address).await.map_err(Failed::Connect)?),
+        Place::Unix(path) => Box::new(mainstay_runtime::socket::connect_unix(path).await.map_err(Failed::Connect)?),
+    };
+    stream.write_all(header).await.map_err(Failed::Closed)?;
+    if let Some(tls) = tls {
+        *stage = Stage::Handshake;
+        let connector = TlsConnector::from(Arc::clone(&tls.config));
+        let connecting = connector.connect(tls.server_name.clone(), stream);
+        stream = Box::new(connecting.await.map_err(|error| Failed::handshake(&error))?);
+    }
     *stage = Stage::Answer;
     Ok(stream)
+}
+
+/// What a command is told of the endpoint's address.
+fn whereabouts(place: &Place) -> Vec<(String, String)> {
+    let pairs = match place {
+        Place::Tcp(address) => vec![
+            ("MAINSTAY_HOST", address.ip().to_string()),
+            ("MAINSTAY_PORT", address.port().to_string()),
+            ("MAINSTAY_ADDRESS", address.to_string()),
+        ],
+        Place::Unix(path) => vec![("MAINSTAY_SOCKET", path.display().to_string())],
+    };
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

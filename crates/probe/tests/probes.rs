@@ -23,7 +23,12 @@ fn run(target: &Target, address: SocketAddr, timeout: Duration) -> Result<Durati
 }
 
 fn get() -> Get {
-    Get { path: "/health?deep=1".to_owned(), host: "shop.test:81".to_owned(), expect: Expected(vec![(200, 299)]) }
+    Get {
+        path: "/health?deep=1".to_owned(),
+        host: "shop.test:81".to_owned(),
+        expect: Expected(vec![(200, 299)]),
+        json: None,
+    }
 }
 
 fn http() -> Target {

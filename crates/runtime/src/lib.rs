@@ -9,4 +9,5 @@ pub mod socket;
 pub mod task;
 pub mod thread;
 pub mod tls;
+pub mod user;
 pub mod watch;

@@ -9,13 +9,14 @@ struct Bench {
     now: Moment,
     running: Option<u64>,
     changes: Vec<(State, State)>,
+    eased: Vec<bool>,
 }
 
 impl Bench {
     fn new(policy: Policy, state: State) -> Self {
         let now = Moment::from_millis(5_000);
-        let machine = Machine::new(policy, state, now, Rng::seeded(1));
-        let mut bench = Self { machine, now, running: None, changes: Vec::new() };
+        let machine = Machine::new(policy, state, false, now, Rng::seeded(1));
+        let mut bench = Self { machine, now, running: None, changes: Vec::new(), eased: Vec::new() };
         bench.drain();
         bench
     }
@@ -25,6 +26,7 @@ impl Bench {
             match output {
                 Output::StartProbe { generation } => self.running = Some(generation),
                 Output::Changed { from, to } => self.changes.push((from, to)),
+                Output::Eased { degraded } => self.eased.push(degraded),
             }
         }
     }
@@ -41,12 +43,16 @@ impl Bench {
 
     /// Lets the next probe start and end with a verdict.
     fn verdict(&mut self, passed: bool) {
+        self.finding(if passed { Verdict::Passed } else { Verdict::Failed });
+    }
+
+    fn finding(&mut self, verdict: Verdict) {
         if self.running.is_none() {
             self.timeout();
         }
         let generation = self.running.take().expect("a probe runs after the deadline");
         self.now = self.now.after(Duration::from_millis(10));
-        self.step(Input::Verdict { generation, passed });
+        self.step(Input::Verdict { generation, verdict });
     }
 }
 
@@ -103,20 +109,20 @@ fn a_silent_prober_takes_an_endpoint_down() {
 #[test]
 fn late_and_foreign_verdicts_are_ignored() {
     let mut bench = Bench::new(Policy { unhealthy: 1, healthy: 1, ..POLICY }, State::Up);
-    bench.step(Input::Verdict { generation: 0, passed: false });
-    bench.step(Input::Verdict { generation: 2, passed: false });
+    bench.step(Input::Verdict { generation: 0, verdict: Verdict::Failed });
+    bench.step(Input::Verdict { generation: 2, verdict: Verdict::Failed });
     assert_eq!(bench.machine.state(), State::Up, "not the probe that runs");
     bench.timeout();
     assert_eq!(bench.machine.state(), State::Down);
-    bench.step(Input::Verdict { generation: 1, passed: true });
+    bench.step(Input::Verdict { generation: 1, verdict: Verdict::Passed });
     assert_eq!(bench.machine.state(), State::Down, "its time-out came first");
     bench.timeout();
     assert_eq!(bench.running, Some(2));
-    bench.step(Input::Verdict { generation: 1, passed: true });
+    bench.step(Input::Verdict { generation: 1, verdict: Verdict::Passed });
     assert_eq!(bench.machine.state(), State::Down, "another one runs");
-    bench.step(Input::Verdict { generation: 2, passed: true });
+    bench.step(Input::Verdict { generation: 2, verdict: Verdict::Passed });
     assert_eq!(bench.machine.state(), State::Up);
-    bench.step(Input::Verdict { generation: 2, passed: false });
+    bench.step(Input::Verdict { generation: 2, verdict: Verdict::Failed });
     assert_eq!(bench.machine.state(), State::Up, "a verdict counts once");
 }
 
@@ -124,7 +130,7 @@ fn late_and_foreign_verdicts_are_ignored() {
 fn a_verdict_at_the_time_out_is_a_failure() {
     let mut bench = Bench::new(Policy { unhealthy: 1, ..POLICY }, State::Up);
     bench.now = bench.machine.deadline();
-    bench.step(Input::Verdict { generation: 1, passed: true });
+    bench.step(Input::Verdict { generation: 1, verdict: Verdict::Passed });
     assert_eq!(bench.machine.state(), State::Down);
 }
 
@@ -152,7 +158,7 @@ fn a_probe_longer_than_the_interval_is_not_cut_short() {
     bench.now = bench.now.after(Duration::from_secs(4));
     bench.step(Input::Timeout);
     assert_eq!(bench.running, Some(1), "an early time-out changes nothing");
-    bench.step(Input::Verdict { generation: 1, passed: true });
+    bench.step(Input::Verdict { generation: 1, verdict: Verdict::Passed });
     assert_eq!(bench.running, Some(2), "the next one is overdue and starts at once");
 }
 
@@ -169,4 +175,43 @@ fn senseless_policies_neither_spin_nor_sleep_for_ever() {
         }
         assert_eq!(bench.machine.state(), State::Down);
     }
+}
+
+#[test]
+fn what_is_amiss_marks_it_degraded_and_never_takes_it_down() {
+    use State::{Down, Unknown, Up};
+    // State at the start; verdicts (~ is degraded); state and whether it is degraded at the end; what was told of the latter.
+    let table: [(State, &str, State, bool, &[bool]); 12] = [
+        (Unknown, "~", Up, true, &[true]),
+        (Unknown, "~+", Up, true, &[true]),
+        (Unknown, "~++", Up, false, &[true, false]),
+        (Up, "~~", Up, false, &[]),
+        (Up, "~~~", Up, true, &[true]),
+        (Up, "~~+~~", Up, false, &[]),
+        (Up, "~~~~~~~~", Up, true, &[true]),
+        (Up, "-~-~", Up, true, &[true]),
+        (Up, "~~~---", Down, false, &[true, false]),
+        (Up, "---", Down, false, &[]),
+        (Down, "~~", Up, true, &[true]),
+        (Down, "~+", Up, false, &[]),
+    ];
+    for (start, verdicts, state, degraded, told) in table {
+        let mut bench = Bench::new(POLICY, start);
+        for verdict in verdicts.chars() {
+            bench.finding(match verdict {
+                '+' => Verdict::Passed,
+                '~' => Verdict::Degraded,
+                _failed => Verdict::Failed,
+            });
+        }
+        let found = (bench.machine.state(), bench.machine.is_degraded(), bench.eased.as_slice());
+        assert_eq!(found, (state, degraded, told), "{start:?} {verdicts}");
+    }
+}
+
+#[test]
+fn being_degraded_is_carried_over_with_the_state() {
+    let machine = |state| Machine::new(POLICY, state, true, Moment::ZERO, Rng::seeded(1));
+    assert!(machine(State::Up).is_degraded());
+    assert!(!machine(State::Down).is_degraded() && !machine(State::Unknown).is_degraded());
 }

@@ -30,6 +30,8 @@ pub enum Standing {
     Unknown,
     /// Up by active checks, but of a priority that is served only while nobody of a lower one is eligible.
     Spare,
+    /// Up by active checks, but degraded by its own word: it gets less.
+    Degraded,
     /// Up by active checks.
     Up,
 }
@@ -47,6 +49,7 @@ impl Standing {
             match endpoint.health() {
                 State::Down => Self::Down,
                 State::Unknown => Self::Unknown,
+                State::Up if endpoint.degraded.load(Ordering::Acquire) => Self::Degraded,
                 State::Up => Self::Up,
             }
         }
@@ -77,7 +80,7 @@ impl View {
         let seen = seen.map(|(endpoint, share)| {
             let eligible = *share > Share::NONE;
             let standing = match Standing::of(endpoint) {
-                Standing::Up if !eligible => Standing::Spare,
+                Standing::Up | Standing::Degraded if !eligible => Standing::Spare,
                 other => other,
             };
             Seen { standing, eligible, share: *share }
@@ -126,6 +129,7 @@ mod tests {
         for (endpoint, expected) in [
             (endpoint(1, |_well| {}), Standing::Up),
             (endpoint(2, |it| it.set_health(State::Unknown)), Standing::Unknown),
+            (endpoint(8, |it| it.degraded.store(true, Ordering::Release)), Standing::Degraded),
             (endpoint(3, down), Standing::Down),
             (endpoint(4, |it| (down(it), eject(it)).0), Standing::Ejected),
             (endpoint(5, |it| (eject(it), unresolve(it)).0), Standing::Unresolved),

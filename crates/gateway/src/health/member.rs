@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use mainstay_core::health::{Input, Machine, Output, State};
+use mainstay_core::balance::Share;
+use mainstay_core::health::{Input, Machine, Output, State, Verdict};
 use mainstay_core::random::{self, Rng};
 use mainstay_core::resolve::Addresses;
 use mainstay_core::time::Moment;
@@ -16,13 +17,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::driver::Gate;
 use super::names::Names;
-use super::plan::Plan;
+use super::plan::{Plan, Unwell};
 use crate::spec::Address;
-use crate::state::Endpoint;
+use crate::state::{Endpoint, Factor};
 
 /// Probes at once. The wait for a turn comes before a probe's time begins, so that many dead endpoints make the probes of
 /// the living ones rarer but never make them fail.
 pub(super) const PROBES_MAX: usize = 256;
+
+/// Commands at once, for the same reason; a process costs more than a connection.
+pub(super) const COMMANDS_MAX: usize = 16;
 
 /// Addresses of one name that one check of an endpoint tries, at most.
 const ADDRESSES_TRIED: usize = 4;
@@ -32,6 +36,7 @@ pub(super) struct Surroundings {
     pub(super) clock: Clock,
     pub(super) names: RefCell<Rc<Names>>,
     pub(super) turns: Semaphore,
+    pub(super) commands: Semaphore,
 }
 
 /// An endpoint that is minded.
@@ -52,6 +57,7 @@ pub(super) struct Member {
 #[derive(Default)]
 pub(super) struct Why {
     pub(super) health: Option<String>,
+    pub(super) degraded: Option<String>,
     pub(super) name: Option<String>,
     pub(super) ejection: Option<String>,
 }
@@ -104,18 +110,25 @@ impl Member {
         let clock = self.surroundings.clock;
         let Some(policy) = self.plan().check.as_ref().map(|check| check.policy) else {
             self.change(State::Up, None);
+            if self.endpoint.degraded.load(Ordering::Acquire) {
+                self.ease(false, None);
+            }
             self.gate.take();
             return std::future::pending().await;
         };
         let mut turn = self.turn().await;
         let seed = random::hash(self.endpoint.name.as_bytes()) ^ clock.now().as_nanos();
-        let mut machine = Machine::new(policy, self.endpoint.health(), clock.now(), Rng::seeded(seed));
-        let (mut failure, mut judged) = (None, false);
+        let degraded = self.endpoint.degraded.load(Ordering::Acquire);
+        // After a reload the share may be another one, and a process that took over has yet to apply it.
+        self.lower(degraded);
+        let mut machine = Machine::new(policy, self.endpoint.health(), degraded, clock.now(), Rng::seeded(seed));
+        let (mut found, mut judged) = (Found::default(), false);
         loop {
             let mut probe = None;
             while let Some(output) = machine.poll_output() {
                 match output {
-                    Output::Changed { from: _, to } => self.change(to, failure.clone()),
+                    Output::Changed { from: _, to } => self.change(to, found.reason.clone()),
+                    Output::Eased { degraded } => self.ease(degraded, found.reason.clone()),
                     Output::StartProbe { generation } => probe = Some(generation),
                 }
             }
@@ -124,11 +137,14 @@ impl Member {
                 self.gate.take();
             }
             if let Some(generation) = probe {
-                failure = self.ask().await;
-                machine.step(clock.now(), Input::Verdict { generation, passed: failure.is_none() });
+                found = self.ask().await;
+                machine.step(clock.now(), Input::Verdict { generation, verdict: found.verdict });
                 judged = true;
-                if failure.is_some() && machine.state() != State::Up {
-                    self.explain(|why| why.health.clone_from(&failure));
+                if found.verdict == Verdict::Failed && machine.state() != State::Up {
+                    self.explain(|why| why.health.clone_from(&found.reason));
+                }
+                if found.reason.is_some() && machine.is_degraded() {
+                    self.explain(|why| why.degraded.clone_from(&found.reason));
                 }
             } else {
                 drop(turn);
@@ -141,36 +157,48 @@ impl Member {
 
     async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed; if it were, no check would be bounded but none would stop either.
-        self.surroundings.turns.acquire().await.ok()
+        let turns = if self.plan().is_command() { &self.surroundings.commands } else { &self.surroundings.turns };
+        turns.acquire().await.ok()
     }
 
-    /// Asks the endpoint once and counts the answer; the reason if it failed. While it is not up, every address of its name is
+    /// Asks the endpoint once and counts the answer. While it is not up, every address of its name is
     /// tried in turn, up to a bound, and the one that answers is the one in use from then on.
-    async fn ask(&self) -> Option<String> {
+    async fn ask(&self) -> Found {
         let plan = self.plan();
-        let check = plan.check.as_ref()?;
+        let Some(check) = plan.check.as_ref() else { return Found::default() };
         let tries = if self.endpoint.health() == State::Up { 1 } else { self.location.borrow().all().len() };
         let mut failure = None;
         for _try in 0..tries.clamp(1, ADDRESSES_TRIED) {
             let place = match &self.endpoint.address {
                 Address::Unix(path) => Place::Unix(path.clone()),
                 Address::Socket(_) | Address::Name { .. } | Address::Member { .. } => {
-                    Place::Tcp(self.endpoint.located()?)
+                    let Some(address) = self.endpoint.located() else { return Found::default() };
+                    Place::Tcp(address)
                 }
             };
             let result = check.ask(&place, check.policy.timeout).await;
-            let counter = if result.is_ok() { &self.endpoint.probes_passed } else { &self.endpoint.probes_failed };
-            counter.fetch_add(1, Ordering::Relaxed);
+            self.count(&result);
             // The first one's reason is told: that is the address that was in use.
             match result {
-                Ok(()) => return None,
-                Err(reason) => failure = failure.or(Some(reason)),
+                Ok(None) => return Found::default(),
+                Ok(reason) => return Found { verdict: Verdict::Degraded, reason },
+                Err(unwell) => failure = failure.or(Some(unwell.reason)),
             }
             if tries > 1 {
                 self.try_next();
             }
         }
-        failure
+        Found { verdict: Verdict::Failed, reason: failure }
+    }
+
+    fn count(&self, result: &Result<Option<String>, Unwell>) {
+        self.endpoint.alive.store(result.as_ref().err().is_none_or(|unwell| unwell.answered), Ordering::Release);
+
+        let counter = if result.is_ok() { &self.endpoint.probes_passed } else { &self.endpoint.probes_failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Ok(Some(_amiss)) = result {
+            self.endpoint.probes_degraded.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Publishes what checks say now, and logs it if it is news.
@@ -195,6 +223,34 @@ impl Member {
             State::Up => tracing::info!(service, endpoint, from, to = to_word, reason, "endpoint is up"),
             State::Down => tracing::warn!(service, endpoint, from, to = to_word, reason, "endpoint is down"),
             State::Unknown => tracing::info!(service, endpoint, from, to = to_word, reason, "endpoint is unproven"),
+        }
+    }
+
+    /// Has the endpoint get its share of its weight while it is degraded, or all of it.
+    fn lower(&self, degraded: bool) {
+        let share = match self.plan().check.as_ref() {
+            Some(check) if degraded => Share::ratio(check.degraded_share),
+            Some(_) | None => Share::FULL,
+        };
+        if self.endpoint.set_factor(Factor::Degraded, share) != share {
+            self.raise_epoch();
+        }
+    }
+
+    /// Publishes whether checks find it degraded, and logs it.
+    fn ease(&self, degraded: bool, reason: Option<String>) {
+        let reason = reason.filter(|_reason| degraded);
+        self.explain(|why| why.degraded.clone_from(&reason));
+        self.endpoint.degraded.store(degraded, Ordering::Release);
+        self.lower(degraded);
+        *lock(&self.endpoint.changed_at) = SystemTime::now();
+        self.raise_epoch();
+        let plan = self.plan();
+        let (service, endpoint, reason) = (&plan.service.spec.name, &self.endpoint.name, reason.unwrap_or_default());
+        if degraded {
+            tracing::warn!(service, endpoint, reason, "endpoint is degraded");
+        } else {
+            tracing::info!(service, endpoint, "endpoint is no longer degraded");
         }
     }
 
@@ -229,8 +285,22 @@ impl Member {
     pub(super) fn explain(&self, edit: impl FnOnce(&mut Why)) {
         let mut why = self.why.borrow_mut();
         edit(&mut why);
-        let parts = [&why.health, &why.name, &why.ejection];
+        let degraded = why.degraded.as_ref().map(|reason| format!("degraded: {reason}"));
+        let parts = [&why.health, &degraded, &why.name, &why.ejection];
         *lock(&self.endpoint.reason) = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("; ");
+    }
+}
+
+/// What one check found.
+struct Found {
+    verdict: Verdict,
+    /// Of anything but a clean pass.
+    reason: Option<String>,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { verdict: Verdict::Passed, reason: None }
     }
 }
 

@@ -1,10 +1,11 @@
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use mainstay_core::health::Policy;
-use mainstay_probe::{Expected, Failed, Get, Place, Target, Tls};
+use mainstay_probe::{Command, Expected, Failed, Get, Passed, Place, Target, Tls};
 use mainstay_runtime::tls::{ClientSettings, ClientTls};
+use mainstay_runtime::user;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
@@ -21,6 +22,8 @@ pub(super) struct Plan {
 /// An endpoint's check, ready to be performed.
 pub(super) struct Check {
     pub(super) policy: Policy,
+    /// Share of its weight that the endpoint gets while it is degraded.
+    pub(super) degraded_share: f64,
     port: Option<u16>,
     /// What a connection to the endpoint itself begins with.
     header: Vec<u8>,
@@ -28,15 +31,41 @@ pub(super) struct Check {
     target: Result<Target, String>,
 }
 
+/// Why a check failed.
+pub(super) struct Unwell {
+    pub(super) reason: String,
+    /// Whether the endpoint answered all the same.
+    pub(super) answered: bool,
+}
+
+impl From<String> for Unwell {
+    fn from(reason: String) -> Self {
+        Self { reason, answered: false }
+    }
+}
+
+impl From<Failed> for Unwell {
+    fn from(failed: Failed) -> Self {
+        Self { reason: failed.to_string(), answered: failed.is_answer() }
+    }
+}
+
 impl Plan {
     pub(super) fn new(service: &Arc<Service>, endpoint: &Endpoint, tls: Option<&Arc<ClientConfig>>) -> Self {
         let check = service.spec.health.as_ref().map(|check| Check {
             policy: check.policy,
+            degraded_share: check.degraded_share,
             port: check.port,
             header: service.spec.send_proxy.map(write::local).unwrap_or_default(),
             target: target(service, endpoint, check, tls),
         });
         Self { service: Arc::clone(service), check }
+    }
+
+    /// Whether it starts a process each time.
+    pub(super) fn is_command(&self) -> bool {
+        let probe = self.service.spec.health.as_ref().map(|check| &check.probe);
+        matches!(probe, Some(Probe::Command { .. }))
     }
 
     /// Whether a running check may go on under `other`.
@@ -46,8 +75,8 @@ impl Plan {
 }
 
 impl Check {
-    /// Asks once; the reason if it fails.
-    pub(super) async fn ask(&self, place: &Place, timeout: Duration) -> Result<(), String> {
+    /// Asks once. If it passes, what is amiss all the same; the reason if it fails.
+    pub(super) async fn ask(&self, place: &Place, timeout: Duration) -> Result<Option<String>, Unwell> {
         let target = self.target.as_ref().map_err(Clone::clone)?;
         let result = match (place, self.port) {
             (Place::Tcp(address), Some(port)) => {
@@ -57,7 +86,7 @@ impl Check {
                 mainstay_probe::probe(target, place, &self.header, timeout).await
             }
         };
-        result.map(|_passed| ()).map_err(|failed: Failed| failed.to_string())
+        Ok(result.map(|passed: Passed| passed.degraded)?)
     }
 }
 
@@ -78,16 +107,45 @@ fn target(
     };
     match &check.probe {
         Probe::Tcp => Ok(Target::Tcp),
-        Probe::Http { path, host, expect, tls } => {
+        Probe::Http { path, host, expect, tls, json } => {
             let host = host.clone().unwrap_or_else(own_name);
-            let get = Get { path: path.clone(), host, expect: Expected(expect.clone()) };
+            let get = Get { path: path.clone(), host, expect: Expected(expect.clone()), json: json.clone() };
             Ok(Target::Http { get, tls: if *tls { Some(secured(b"http/1.1")?) } else { None } })
+        }
+        Probe::Script { script, host } => {
+            let tls = if config.is_some() { Some(secured(b"http/1.1")?) } else { None };
+            Ok(Target::Script { script: script.clone(), host: host.clone().unwrap_or_else(own_name), tls })
+        }
+        Probe::Command { argv, degraded, user } => {
+            let user = user.as_deref().map(runner).transpose()?;
+            let names = [("MAINSTAY_SERVICE", &service.spec.name), ("MAINSTAY_ENDPOINT", &endpoint.name)];
+            let environment = names.map(|(name, value)| (name.to_owned(), value.clone())).to_vec();
+            let command = Command { argv: argv.clone(), degraded: degraded.clone(), user };
+            if command.user.is_none() && user::is_root() {
+                warn_of_root();
+            }
+            Ok(Target::Command { command, environment })
         }
         Probe::Grpc { service: name } => {
             let check = mainstay_probe::Check { service: name.clone(), authority: own_name() };
             Ok(Target::Grpc { check, tls: if config.is_some() { Some(secured(b"h2")?) } else { None } })
         }
     }
+}
+
+fn runner(name: &str) -> Result<user::User, String> {
+    let found = user::find(name).map_err(|error| format!("cannot read /etc/passwd: {error}"))?;
+    found.ok_or_else(|| format!("there is no user `{name}` on this machine"))
+}
+
+/// Whoever wants a check to run as root says so: `user = "root"`.
+fn warn_of_root() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            "command checks run as root; name another user: health = {{ command = [...], user = \"nobody\" }}"
+        );
+    });
 }
 
 /// The same settings for a check that speaks `protocol`, whatever requests speak.

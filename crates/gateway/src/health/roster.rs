@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::driver::{Assignment, Gate, Trip};
 use super::eject::Ejector;
-use super::member::{Member, PROBES_MAX, Surroundings};
+use super::member::{COMMANDS_MAX, Member, PROBES_MAX, Surroundings};
 use super::names::Names;
 use super::plan::Plan;
 use crate::state::{Endpoint, Service};
@@ -41,6 +41,7 @@ impl Roster {
                 clock,
                 names: RefCell::new(Rc::new(names)),
                 turns: Semaphore::new(PROBES_MAX),
+                commands: Semaphore::new(COMMANDS_MAX),
             }),
             entries: HashMap::new(),
             ejectors: HashMap::new(),

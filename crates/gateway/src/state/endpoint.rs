@@ -27,13 +27,17 @@ pub struct Endpoint {
     pub name: String,
     health: AtomicU8,
     factors: Factors,
+    /// Up, but degraded by its own word: to get less traffic than its peers.
+    pub degraded: AtomicBool,
+    /// The latest check was answered, whether it passed or not; true before the first one.
+    pub alive: AtomicBool,
     /// Ejected by passive checks.
     pub ejected: AtomicBool,
     /// Until when it is ejected, in nanoseconds of the process's clock.
     pub ejected_until: AtomicU64,
     /// Drained by an operator ([`Self::drain_configured`] comes on top).
     pub drained: AtomicBool,
-    /// Why it is down, ejected or unresolved; empty when it is well.
+    /// Why it is down, degraded, ejected or unresolved; empty when it is well.
     pub reason: Mutex<String>,
     /// When its state changed last.
     pub changed_at: Mutex<SystemTime>,
@@ -45,8 +49,10 @@ pub struct Endpoint {
     pub failures_in_a_row: AtomicU32,
     /// Times it was ejected.
     pub ejections: AtomicU64,
-    /// Probes that passed.
+    /// Probes that passed, those that found it degraded included.
     pub probes_passed: AtomicU64,
+    /// Probes that found it degraded.
+    pub probes_degraded: AtomicU64,
     /// Probes that failed.
     pub probes_failed: AtomicU64,
     /// Counters, one a worker.
@@ -69,6 +75,8 @@ impl Endpoint {
             address: spec.address,
             health: AtomicU8::new(health as u8),
             factors: Factors::default(),
+            degraded: AtomicBool::new(false),
+            alive: AtomicBool::new(true),
             ejected: AtomicBool::new(false),
             ejected_until: AtomicU64::new(0),
             reason: Mutex::new(String::new()),
@@ -79,6 +87,7 @@ impl Endpoint {
             failures_in_a_row: AtomicU32::new(0),
             ejections: AtomicU64::new(0),
             probes_passed: AtomicU64::new(0),
+            probes_degraded: AtomicU64::new(0),
             probes_failed: AtomicU64::new(0),
             shards: Shards::new(workers),
         }

@@ -186,6 +186,9 @@ pub struct EndpointStatus {
     pub address: Option<String>,
     /// What active checks say: `up`, `down` or `unknown`.
     pub health: String,
+    /// Up, but degraded by its own word.
+    #[serde(default)]
+    pub degraded: bool,
     /// Ejected by passive checks.
     pub ejected: bool,
     /// Gets no new requests by wish.

@@ -255,6 +255,7 @@ fn considered(it: &explain::Considered) -> Considered {
         Standing::Down => "down",
         Standing::Unknown => "unknown",
         Standing::Spare => "spare",
+        Standing::Degraded => "degraded",
         Standing::Up => "up",
     };
     let (verdict, in_flight) = match it.verdict {

@@ -3,16 +3,18 @@
 //! Names follow OpenTelemetry where it has one. Labels are names from the configuration, never anything that a client
 //! sends, so that their number is bounded.
 
+mod checks;
 mod patterns;
+mod sources;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mainstay_core::health;
 use mainstay_gateway::state::{
-    BUCKETS, Counter, Endpoint, EndpointCounters, Histogram, ListenerCounters, RouteCounters, Service, Source, State,
+    BUCKETS, Counter, Endpoint, EndpointCounters, Histogram, ListenerCounters, RouteCounters, Service, State,
 };
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
@@ -119,6 +121,7 @@ impl Collector for Scrape {
         families.patterns(&self.state)?;
         families.endpoint_attempts(&self.state)?;
         families.endpoint_states(&self.state)?;
+        families.checks(&self.state)?;
         families.services(&self.state)?;
         families.listeners(&self.state)?;
         families.configuration(&self.state, &self.facts)?;
@@ -274,23 +277,6 @@ impl Families<'_, '_> {
         let name = ("mainstay_service_empty", "Requests answered 503 because no endpoint was eligible.");
         self.counter(name, each(|service| service.empty.load(Ordering::Relaxed)))?;
         self.sources(state)
-    }
-
-    fn sources(&mut self, state: &State) -> fmt::Result {
-        let each = |read: fn(&Source) -> u64| {
-            state.services.iter().flat_map(move |service| {
-                service.sources.iter().map(move |source| {
-                    ([("service", service.spec.name.as_str()), ("source", source.name.as_str())], read(source))
-                })
-            })
-        };
-        let found = |source: &Source| source.found.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
-        let found = each(found).map(|(labels, count)| (labels, count as f64));
-        self.gauge(("mainstay_service_source_endpoints", "Endpoints of the name's last good answer."), None, found)?;
-        let name = ("mainstay_service_source_answers", "Answers that named endpoints.");
-        self.counter(name, each(|source| source.answers.load(Ordering::Relaxed)))?;
-        let name = ("mainstay_service_source_failures", "Answers that named none, and look-ups that failed.");
-        self.counter(name, each(|source| source.failures.load(Ordering::Relaxed)))
     }
 
     fn listeners(&mut self, state: &State) -> fmt::Result {

@@ -113,7 +113,9 @@ fn source_status(source: &Source) -> SourceStatus {
 
 fn service_state(endpoints: &[EndpointStatus]) -> ServiceState {
     // Traffic to endpoints that are not proven is an attempt, not health.
-    let well = |endpoint: &EndpointStatus| endpoint.eligible && endpoint.health == health_word(health::State::Up);
+    let well = |endpoint: &EndpointStatus| {
+        endpoint.eligible && !endpoint.degraded && endpoint.health == health_word(health::State::Up)
+    };
     if endpoints.iter().all(|endpoint| !endpoint.eligible) {
         ServiceState::Down
     } else if endpoints.iter().all(|endpoint| endpoint.draining || well(endpoint)) {
@@ -137,6 +139,7 @@ fn endpoint_status(endpoint: &Endpoint, eligible: bool, activity: ActivityStatus
             }
         },
         health: health_word(endpoint.health()).to_owned(),
+        degraded: endpoint.degraded.load(Ordering::Acquire),
         ejected: endpoint.ejected.load(Ordering::Acquire),
         draining: endpoint.is_draining(),
         drained_by: drained_by(endpoint).map(str::to_owned),

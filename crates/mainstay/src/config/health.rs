@@ -1,5 +1,10 @@
 //! `service.health`: active checks.
 
+mod command;
+mod json;
+mod steps;
+
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use mainstay_core::health::Policy;
@@ -13,6 +18,9 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3_600);
 
 const PRESETS: &[(&str, Policy)] = &[("conservative", Policy::CONSERVATIVE), ("aggressive", Policy::AGGRESSIVE)];
+
+/// An endpoint that is to get nothing while it is degraded is down.
+const DEGRADED: RangeInclusive<f64> = 0.01..=1.0;
 
 /// Codes that pass unless others are named.
 const EXPECT: (u16, u16) = (200, 299);
@@ -50,7 +58,21 @@ fn read_table(section: &Section<'_>, service_has_tls: bool) -> HealthCheck {
         let fault = Fault::new("this check speaks plain HTTP, but the service's endpoints speak TLS");
         item.reader.warn(&item.place, fault.hint("write https in place of http"));
     }
-    HealthCheck { policy: read_policy(section), probe, port: port.value }
+    let degraded_share = section.field("degraded_weight", HealthCheck::DEGRADED_SHARE, |item| item.share(&DEGRADED));
+    if degraded_share.is_given && !can_be_degraded(&probe) {
+        let fault = Fault::new("this has no effect: such a check never finds an endpoint degraded");
+        section.reader.error(&degraded_share.place, fault.hint("those with `json` or `degraded_code` do"));
+    }
+    HealthCheck { policy: read_policy(section), probe, port: port.value, degraded_share: degraded_share.value }
+}
+
+fn can_be_degraded(probe: &Probe) -> bool {
+    match probe {
+        Probe::Http { json, .. } => json.is_some(),
+        Probe::Command { degraded, .. } => !degraded.is_empty(),
+        Probe::Script { script, .. } => script.steps.iter().any(|step| step.json.is_some()),
+        Probe::Tcp | Probe::Grpc { .. } => false,
+    }
 }
 
 fn read_policy(section: &Section<'_>) -> Policy {
@@ -80,36 +102,70 @@ fn read_policy(section: &Section<'_>) -> Policy {
     }
 }
 
+/// The keys that say what is asked; one of them at most.
+const KINDS: &[&str] = &["tcp", "http", "https", "grpc", "command", "steps"];
+/// Keys that say more about it, and of which kinds.
+const FURTHER: &[(&str, &[&str])] = &[
+    ("host", &["http", "https", "steps"]),
+    ("expect", &["http", "https"]),
+    ("json", &["http", "https"]),
+    ("degraded_code", &["command"]),
+    ("user", &["command"]),
+];
+
 fn read_probe(section: &Section<'_>) -> Probe {
-    let given: Vec<Item<'_>> = ["tcp", "http", "https", "grpc"].iter().filter_map(|key| section.item(key)).collect();
-    if let [_, second, ..] = given.as_slice() {
-        second.error(Fault::new("one of `tcp`, `http`, `https` and `grpc`, not several"));
-    }
-    if let Some(item) = section.item("tcp")
-        && item.flag() == Some(false)
+    let given: Vec<&str> = KINDS.iter().copied().filter(|key| section.has(key)).collect();
+    if let [_, second, ..] = given.as_slice()
+        && let Some(item) = section.item(second)
     {
-        item.error(Fault::new("`tcp` can only be true").hint("health = \"off\" turns checks off"));
+        item.error(Fault::new("one of `tcp`, `http`, `https`, `grpc`, `command` and `steps`, not several"));
     }
-    if let Some(item) = section.item("grpc") {
-        for item in ["host", "expect"].iter().filter_map(|key| section.item(key)) {
-            item.error(Fault::new("this has no effect on a gRPC check"));
+    let kind = given.last().copied().unwrap_or("tcp");
+    for (key, kinds) in FURTHER.iter().filter(|(_key, kinds)| !kinds.iter().any(|of| given.contains(of))) {
+        if let Some(item) = section.item(key) {
+            item.error(without_effect(key, kind, kinds));
         }
-        return Probe::Grpc { service: read_grpc(&item) };
     }
-    let path = |key: &str| section.item(key).map(|item| item.parsed(words::target));
-    let (path, tls) = match (path("http"), path("https")) {
-        (Some(path), _) => (path, false),
-        (None, Some(path)) => (path, true),
-        (None, None) => {
-            for item in ["host", "expect"].iter().filter_map(|key| section.item(key)) {
-                item.error(Fault::new("this has no effect on a TCP check").hint("name a path: http = \"/health\""));
+    match (kind, section.item(kind)) {
+        ("grpc", Some(item)) => Probe::Grpc { service: read_grpc(&item) },
+        ("command", Some(item)) => command::read(section, &item),
+        ("steps", Some(_item)) => {
+            let host = section.field("host", None, |item| item.parsed(host_header).map(Some)).value;
+            Probe::Script { script: steps::read(section), host }
+        }
+        ("http" | "https", Some(item)) => {
+            let path = item.parsed(words::target).unwrap_or_default();
+            let host = section.field("host", None, |item| item.parsed(host_header).map(Some)).value;
+            let expect = section.field("expect", vec![EXPECT], read_expect).value;
+            let json = section.item("json").and_then(|item| json::read(&item));
+            Probe::Http { path, host, expect, tls: kind == "https", json }
+        }
+        (_tcp, item) => {
+            if let Some(item) = item
+                && item.flag() == Some(false)
+            {
+                item.error(Fault::new("`tcp` can only be true").hint("health = \"off\" turns checks off"));
             }
-            return Probe::Tcp;
+            Probe::Tcp
         }
+    }
+}
+
+fn without_effect(key: &str, kind: &str, kinds: &[&str]) -> Fault {
+    let check = match kind {
+        "http" | "https" => "an HTTP check",
+        "grpc" => "a gRPC check",
+        "command" => "a command",
+        "steps" => "a transaction",
+        _tcp => "a TCP check",
     };
-    let host = section.field("host", None, |item| item.parsed(host_header).map(Some));
-    let expect = section.field("expect", vec![EXPECT], read_expect);
-    Probe::Http { path: path.unwrap_or_default(), host: host.value, expect: expect.value, tls }
+    let fault = Fault::new(format!("this has no effect on {check}"));
+    match (kind, kinds) {
+        ("steps", _) => fault.hint(format!("each step has its own `{key}`")),
+        (_other, ["command"]) => fault.hint("name a program: command = [\"/usr/local/bin/check\"]"),
+        ("tcp", _) => fault.hint("name a path: http = \"/health\""),
+        (_other, _) => fault,
+    }
 }
 
 /// `true` for the server as a whole, or a service's name.

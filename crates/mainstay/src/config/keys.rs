@@ -60,7 +60,16 @@ sections! {
     HASH = "service.hash": "header", "cookie";
     /// Active checks.
     HEALTH = "service.health": "preset", "tcp", "http", "https", "grpc", "host", "port", "expect", "interval", "timeout",
-        "unhealthy", "healthy";
+        "unhealthy", "healthy", "json", "degraded_weight",
+        "command", "degraded_code", "user", "steps";
+    /// What an answer's body must say.
+    HEALTH_JSON = "service.health.json": "status", "up", "degraded", "assert", "max_body";
+    /// One thing that must hold of it.
+    HEALTH_ASSERT = "service.health.json.assert": "path", "equals", "present", "min", "max", "otherwise";
+    /// One request of a transaction.
+    HEALTH_STEP = "service.health.steps": "method", "path", "headers", "body", "expect", "json", "capture";
+    /// Where a value for later steps is.
+    HEALTH_CAPTURE = "service.health.steps.capture": "json", "header", "regex";
     /// Passive ejection.
     OUTLIER = "service.outlier": "consecutive", "base", "cap", "max_ejected";
     /// How many retries a service may cause.

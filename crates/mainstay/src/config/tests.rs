@@ -1,5 +1,6 @@
 mod accepted;
 mod broken;
+mod checks;
 mod refused;
 mod repository;
 

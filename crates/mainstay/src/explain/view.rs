@@ -146,7 +146,7 @@ fn considered(number: String, endpoint: &Considered, choice: &Choice, balance: &
         "chosen" => (format!("chosen{}", in_flight(endpoint.in_flight)), Tone::Good),
         "more-loaded" => (format!("compared and not less loaded{}", in_flight(endpoint.in_flight)), Tone::Faint),
         "already-tried" => ("skipped: already tried".to_owned(), Tone::Warning),
-        "not-eligible" if endpoint.state == "unknown" && chosen_is("up") => {
+        "not-eligible" if endpoint.state == "unknown" && (chosen_is("up") || chosen_is("degraded")) => {
             ("skipped: no verdict of its checks yet, and others are up".to_owned(), Tone::Warning)
         }
         "not-eligible" if endpoint.reason.is_empty() => (format!("skipped: {}", endpoint.state), Tone::Warning),

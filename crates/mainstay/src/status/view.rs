@@ -145,6 +145,9 @@ fn state_word(endpoint: &EndpointStatus) -> (&str, Tone) {
     if endpoint.ejected {
         return ("ejected", Tone::Bad);
     }
+    if endpoint.degraded {
+        return ("degraded", Tone::Warning);
+    }
     let tone = match endpoint.health.as_str() {
         "up" => Tone::Good,
         "down" => Tone::Bad,

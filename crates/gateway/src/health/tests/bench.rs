@@ -123,12 +123,13 @@ impl Bench {
 }
 
 pub(super) fn http_check(policy: Policy) -> Option<spec::HealthCheck> {
-    let probe = spec::Probe::Http { path: "/health".to_owned(), host: None, expect: vec![(200, 299)], tls: false };
-    Some(spec::HealthCheck { policy, probe, port: None })
+    let probe =
+        spec::Probe::Http { path: "/health".to_owned(), host: None, expect: vec![(200, 299)], tls: false, json: None };
+    Some(spec::HealthCheck { policy, probe, ..spec::HealthCheck::default() })
 }
 
 pub(super) fn tcp_check(policy: Policy) -> Option<spec::HealthCheck> {
-    Some(spec::HealthCheck { policy, probe: spec::Probe::Tcp, port: None })
+    Some(spec::HealthCheck { policy, probe: spec::Probe::Tcp, ..spec::HealthCheck::default() })
 }
 
 pub(super) fn endpoint(address: SocketAddr) -> Arc<Endpoint> {

@@ -44,8 +44,8 @@ fn serve_https() -> (SocketAddr, Arc<ClientConfig>) {
 fn checks_speak_tls_as_the_service_does_and_a_reload_of_it_is_heeded() {
     let (address, trusting) = serve_https();
     let endpoint = endpoint(address);
-    let probe = spec::Probe::Http { path: "/".to_owned(), host: None, expect: vec![(200, 200)], tls: true };
-    let check = Some(spec::HealthCheck { policy: SECOND, probe, port: None });
+    let probe = spec::Probe::Http { path: "/".to_owned(), host: None, expect: vec![(200, 200)], tls: true, json: None };
+    let check = Some(spec::HealthCheck { policy: SECOND, probe, ..spec::HealthCheck::default() });
     let service = service(check, &[&endpoint]);
     let bench = Bench::new();
     bench.apply_with(&[&service], HashMap::from([("checkout".to_owned(), trusting_a_stranger())]));

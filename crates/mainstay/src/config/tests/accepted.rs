@@ -165,8 +165,13 @@ fn every_setting_of_routes_and_services_arrives() {
     assert_eq!(service.balance.key, HashKey::Cookie("Sid".into()));
     let check = service.health.as_ref().expect("a check");
     assert_eq!((check.policy.interval, check.policy.unhealthy, check.port), (Duration::from_secs(3), 2, Some(8081)));
-    let expected =
-        Probe::Http { path: "/health?full=1".into(), host: None, expect: vec![(200, 200), (204, 206)], tls: true };
+    let expected = Probe::Http {
+        path: "/health?full=1".into(),
+        host: None,
+        expect: vec![(200, 200), (204, 206)],
+        tls: true,
+        json: None,
+    };
     assert_eq!(check.probe, expected);
     assert_eq!((service.outlier, service.retry_budget.ratio, service.connections.max_idle), (None, 0.125, 256));
     assert_eq!(service.connections.connect_timeout, Duration::from_secs(3));

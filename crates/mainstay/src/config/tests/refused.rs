@@ -33,7 +33,9 @@ const AFTER_SMALL: &[(&str, &[&str])] = &[
     ("hash = \"source\"", &["m.toml:7:8: service[0].hash: `hash` has no effect without balance = \"hash\""]),
     (
         "health = { tcp = true, http = \"/\" }",
-        &["m.toml:7:31: service[0].health.http: one of `tcp`, `http`, `https` and `grpc`, not several"],
+        &[
+            "m.toml:7:31: service[0].health.http: one of `tcp`, `http`, `https`, `grpc`, `command` and `steps`, not several",
+        ],
     ),
     (
         "health = { http = \"health\" }",
