@@ -106,6 +106,19 @@ pub struct Target {
     pub copied: Copied,
     /// What the client got in place of an error: `stale`, `service`, `static` or `empty`.
     pub fallback: Option<&'static str>,
+    /// Whom the request belonged to, if the route asks for tenants.
+    pub tenant: Option<Tenant>,
+}
+
+/// Whom a request belonged to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// The hash of its name.
+    pub hash: u64,
+    /// Its partition, counted from 1, and how many there are.
+    pub partition: Option<(usize, usize)>,
+    /// The endpoints that it may use, if not all; up to 256 of them.
+    pub shard: Option<Vec<String>>,
 }
 
 /// One choice of an endpoint, and the attempt that followed.
@@ -149,6 +162,8 @@ pub enum Verdict {
     MoreLoaded(u32),
     /// The balancer's rule named another.
     NotDrawn,
+    /// It is not among the endpoints that the tenant may use.
+    OutsideShard,
 }
 
 /// An attempt at an endpoint.

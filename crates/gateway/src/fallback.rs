@@ -17,6 +17,7 @@ use crate::gateway::StartError;
 use crate::http::attempt::{self, Answered, Failed};
 use crate::http::connection::Next;
 use crate::http::exchange::{Exchange, Run};
+use crate::http::isolation;
 use crate::http::ready::{self, Ready};
 use crate::http::record::{self, Attempt, Ending, Outcome};
 use crate::http::respond::{self, OwnError};
@@ -252,7 +253,11 @@ async fn elsewhere(
     exchange: &mut Exchange,
 ) -> Option<Next> {
     let (service, drawn) = (&run.route.service, RefCell::default());
-    let index = run.worker.with_rng(|rng| service.pick(&Wanted::default(), run.worker.now(), rng, &drawn))?;
+    if isolation::enter(run, client, exchange).is_some() {
+        return None;
+    }
+    let wanted = Wanted { within: exchange.isolation.within(), ..Wanted::default() };
+    let index = run.worker.with_rng(|rng| service.pick_for(&wanted, run.worker.now(), rng, &drawn))?;
     exchange.trace.choice(service.view(), drawn.into_inner());
     exchange.input.rewind(exchange.head.length);
     exchange.output.clear();

@@ -7,6 +7,7 @@ pub(crate) mod connection;
 pub(crate) mod exchange;
 pub(crate) mod grpc;
 pub(crate) mod identity;
+pub(crate) mod isolation;
 pub(crate) mod ready;
 pub(crate) mod record;
 pub(crate) mod respond;

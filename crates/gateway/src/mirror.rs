@@ -18,6 +18,7 @@ use mainstay_runtime::task::{self, Kind};
 
 use crate::http::attempt::{self, Answered, Failed};
 use crate::http::exchange::{self, Exchange, Run};
+use crate::http::isolation;
 use crate::http::record::{Attempt, Outcome};
 use crate::http1::field::Name;
 use crate::http1::write::Ops;
@@ -192,8 +193,13 @@ impl Sending {
 /// The one attempt that a copy gets. It counts for its endpoint as any other does. Answers whether it was answered well.
 async fn attempt(run: &Run<'_>, copy: &mut Exchange) -> bool {
     let service = &run.route.service;
+    // What must not reach others' endpoints must not reach them as a copy either.
+    if isolation::enter(run, &Stream::Nobody, copy).is_some() {
+        return false;
+    }
+    let wanted = Wanted { within: copy.isolation.within(), ..Wanted::default() };
     let started = run.worker.now();
-    let picked = run.worker.with_rng(|rng| service.pick(&Wanted::default(), started, rng, &RefCell::default()));
+    let picked = run.worker.with_rng(|rng| service.pick_for(&wanted, started, rng, &RefCell::default()));
     let Some(index) = picked else { return false };
     match attempt::run(run, index, false, &mut Stream::Nobody, copy).await {
         Ok(answered) => {

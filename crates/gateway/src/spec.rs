@@ -5,6 +5,7 @@
 mod endpoint;
 mod fallback;
 mod health;
+mod isolation;
 mod listener;
 mod node;
 mod route;
@@ -13,6 +14,7 @@ mod service;
 pub use endpoint::{Address, Endpoint, LOCAL_NAME, Source};
 pub use fallback::{Answer, CONTENT_BYTES_MAX, Content, Fallback};
 pub use health::{HealthCheck, Probe};
+pub use isolation::{Missing, Sharding, Tenant, TenantKey};
 pub use listener::{CertificateFiles, ClientAuth, Http, Http2, Listener, ListenerTls, Protocol, ProxyProtocol};
 pub use mainstay_probe::{json, script};
 pub use node::{AccessLog, Node, Resolver, Shutdown};

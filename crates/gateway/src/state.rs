@@ -16,7 +16,7 @@ pub use counters::{BUCKETS, Counter, Histogram, Shards};
 pub use endpoint::{Endpoint, EndpointCounters};
 pub use factors::Factor;
 pub use listener::{Listener, ListenerCounters, ProxyProtocolFailures};
-pub use route::{FallbackCounters, MirrorCounters, Route, RouteCounters};
+pub use route::{FallbackCounters, IsolationCounters, MirrorCounters, Route, RouteCounters};
 pub use service::{Service, Source};
 
 use crate::spec;

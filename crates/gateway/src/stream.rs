@@ -58,6 +58,15 @@ impl Stream {
         }
     }
 
+    /// The name that a client asked for in the TLS handshake (SNI).
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        match self {
+            Self::TlsServer(tls) => tls.get_ref().1.server_name(),
+            Self::Http2(stream) => stream.server_name(),
+            Self::Plain(_) | Self::TlsClient(_) | Self::Unix(_) | Self::TlsUnix(_) | Self::Nobody => None,
+        }
+    }
+
     /// What both sides agreed to speak during the TLS handshake.
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         match self {

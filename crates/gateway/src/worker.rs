@@ -8,6 +8,7 @@ mod digits;
 pub(crate) mod listen;
 pub(crate) mod pool;
 mod present;
+pub(crate) mod shard;
 mod store;
 pub(crate) mod table;
 
@@ -27,7 +28,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use self::deadline::Wheel;
-use self::digits::hexadecimal;
+pub(crate) use self::digits::hexadecimal;
 use self::present::Present;
 use self::store::Store;
 use self::table::{Table, Tls};

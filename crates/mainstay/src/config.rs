@@ -5,6 +5,7 @@ mod endpoints;
 mod fallback;
 mod files;
 mod health;
+mod isolation;
 mod keys;
 mod listener;
 mod mirror;

@@ -50,6 +50,11 @@ impl Origin {
         self.process.kill();
     }
 
+    /// Whether its process lives.
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
     /// SIGSTOP: it keeps its connections and its listening socket, and answers nothing.
     pub fn stop(&self) {
         self.process.signal(libc::SIGSTOP);

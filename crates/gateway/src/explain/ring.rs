@@ -61,6 +61,8 @@ pub(crate) struct Record {
     pub(crate) trace: Trace,
     pub(crate) copied: Copied,
     pub(crate) fallback: Option<Form>,
+    /// The hash of the tenant's name.
+    pub(crate) tenant: Option<u64>,
     /// Whether a head was read; the three texts about it say something only then.
     pub(crate) has_head: bool,
     pub(crate) method: Text<14>,
@@ -109,6 +111,7 @@ impl Ring {
         record.trace.copy(&exchange.trace, &exchange.attempts);
         record.copied = exchange.copied;
         record.fallback = exchange.fallback;
+        record.tenant = exchange.isolation.tenant;
         record.id.set(&exchange.request_id);
         record.client.set(exchange.client.as_bytes());
         record.has_head = exchange.head.length > 0;
@@ -143,6 +146,6 @@ mod tests {
 
     #[test]
     fn a_record_is_as_small_as_the_documentation_says() {
-        assert!(size_of::<Record>() <= 820, "{} bytes", size_of::<Record>());
+        assert!(size_of::<Record>() <= 836, "{} bytes", size_of::<Record>());
     }
 }

@@ -9,9 +9,10 @@ use mainstay_core::time::Moment;
 use super::ring::{Record, Scene};
 use super::trace::Step;
 use super::view::View;
-use super::{Asked, Attempt, Choice, Considered, Explanation, RouteLooked, RouteVerdict, Target, Verdict};
+use super::{Asked, Attempt, Choice, Considered, Explanation, RouteLooked, RouteVerdict, Target, Tenant, Verdict};
 use crate::http::{record, respond};
 use crate::state::{Route, Service, State};
+use crate::worker::shard;
 
 /// Endpoints that one choice lists, at most.
 pub(super) const ENDPOINTS_MAX: usize = 256;
@@ -43,6 +44,8 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
         },
         is_cut: record.method.is_cut || record.host.is_cut || record.path.is_cut,
     });
+    let shard = service.and_then(|service| Some((record.tenant?, shard::of(&service.spec)?)));
+    let shard = shard.map(|(tenant, mut shards)| (shards.partition(tenant), shards.of(tenant).to_vec()));
     let listener = state.listeners.get(record.listener).map_or("", |listener| &listener.spec.name);
     // What the gateway answers without looking for a route (a redirect to https, say) has none to tell of.
     let was_routed = record.route.is_some() || record.ending.error == Some(respond::NO_ROUTE.reason);
@@ -54,6 +57,7 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
         mirror: route.spec.mirror.as_ref().map(|mirror| mirror.service.clone()),
         copied: record.copied,
         fallback: record.fallback.map(Form::word),
+        tenant: record.tenant.map(|hash| tenant(service, hash, &shard)),
     });
     Some(Explanation {
         id: text(record.id.get()),
@@ -69,7 +73,7 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
             .map(|asked| routes(state, listener, asked, record.route))
             .unwrap_or_default(),
         asked,
-        choices: service.map(|service| choices(service, other, record)).unwrap_or_default(),
+        choices: service.map(|service| choices(service, other, record, &shard)).unwrap_or_default(),
         target,
         status: record.ending.status,
         error: record.ending.error,
@@ -104,21 +108,36 @@ fn routes(state: &State, listener: &str, asked: &Asked, taken: Option<usize>) ->
     looked
 }
 
+/// The tenant's partition, if it has one, and its endpoints.
+type Shard = Option<(Option<(usize, usize)>, Vec<usize>)>;
+
+fn tenant(service: &Service, hash: u64, shard: &Shard) -> Tenant {
+    let names = |(_partition, own): &(_, Vec<usize>)| {
+        let own = own.iter().take(ENDPOINTS_MAX).filter_map(|index| service.endpoints.get(*index));
+        own.map(|endpoint| endpoint.name.clone()).collect()
+    };
+    Tenant {
+        hash,
+        partition: shard.as_ref().and_then(|(partition, _own)| partition.map(|(number, of)| (number + 1, of))),
+        shard: shard.as_ref().map(names),
+    }
+}
+
 /// `other` is the service that the route falls back on.
-fn choices(service: &Service, other: Option<&Service>, record: &Record) -> Vec<Choice> {
+fn choices(service: &Service, other: Option<&Service>, record: &Record, shard: &Shard) -> Vec<Choice> {
     let mut tried = Vec::new();
     let mut choices = Vec::new();
     for step in record.trace.steps() {
         let chosen = step.attempt.map(|attempt| attempt.endpoint);
-        let service = match other {
+        let (service, shard) = match other {
             Some(other) if step.attempt.is_some_and(|attempt| attempt.elsewhere) => {
                 tried.clear();
-                other
+                (other, &None)
             }
-            Some(_) | None => service,
+            Some(_) | None => (service, shard),
         };
         let (endpoints, left_out) = match &step.view {
-            Some(view) => considered(service, view, step, chosen, &tried),
+            Some(view) => considered(service, view, step, (chosen, &tried), shard),
             None => (Vec::new(), 0),
         };
         let attempt = step.attempt.map(|attempt| self::attempt(service, step, &attempt, record.started));
@@ -132,13 +151,15 @@ fn considered(
     service: &Service,
     view: &View,
     step: &Step,
-    chosen: Option<usize>,
-    tried: &[usize],
+    (chosen, tried): (Option<usize>, &[usize]),
+    shard: &Shard,
 ) -> (Vec<Considered>, usize) {
+    let is_outside = |index: usize| shard.as_ref().is_some_and(|(_partition, own)| !own.contains(&index));
     let verdict = |index: usize, eligible: bool| {
         let load = step.drawn.load(index);
         match (chosen == Some(index), eligible, load) {
             (true, _, load) => Verdict::Chosen(load),
+            (false, _, _) if is_outside(index) => Verdict::OutsideShard,
             (false, false, _) => Verdict::NotEligible,
             (false, true, _) if tried.contains(&index) => Verdict::AlreadyTried,
             (false, true, Some(load)) => Verdict::MoreLoaded(load),

@@ -23,7 +23,7 @@ use crate::worker::table::raise;
 
 /// Attempts until one is answered or none is left.
 pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, key: Option<u64>) -> Next {
-    let mut last = respond::NO_ENDPOINT;
+    let mut last = exchange.isolation.nobody();
     // Where one idle connection was stale, so may be the others: the next attempt opens a new one.
     let mut fresh = false;
     loop {
@@ -32,7 +32,7 @@ pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Excha
             return give_up(run, client, exchange, respond::TIMEOUT).await;
         }
         let Some(index) = choose(run, exchange, key, fresh) else {
-            if last.reason == respond::NO_ENDPOINT.reason {
+            if last == exchange.isolation.nobody() {
                 raise(&run.route.service.state.empty);
             }
             return give_up(run, client, exchange, last).await;
@@ -100,8 +100,8 @@ fn choose(run: &Run<'_>, exchange: &mut Exchange, key: Option<u64>, after_stale:
     let (service, drawn) = (&run.route.service, RefCell::default());
     let now = run.worker.now();
     let pick = |excluded: &[usize]| {
-        let wanted = Wanted { key, excluded, within: None };
-        run.worker.with_rng(|rng| service.pick(&wanted, now, rng, &drawn))
+        let wanted = Wanted { key, excluded, within: exchange.isolation.within() };
+        run.worker.with_rng(|rng| service.pick_for(&wanted, now, rng, &drawn))
     };
     let chosen = pick(&exchange.tried).or_else(|| if after_stale { pick(&[]) } else { None });
     exchange.trace.choice(service.view(), drawn.into_inner());
@@ -124,7 +124,7 @@ async fn retry_answer(run: &Run<'_>, index: usize, exchange: &mut Exchange) -> O
     };
     // The endpoint's own words are worth more than ours if there is nobody else to ask.
     let eligible = run.route.service.state.eligible();
-    let is_new = |other: usize| other != index && !exchange.tried.contains(&other);
+    let is_new = |other: usize| other != index && !exchange.tried.contains(&other) && exchange.isolation.reaches(other);
     if !eligible.iter().enumerate().any(|(other, is_eligible)| *is_eligible && is_new(other)) {
         exchange.trace.next(trace::Next::End);
         return None;

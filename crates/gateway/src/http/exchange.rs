@@ -9,6 +9,7 @@ use mainstay_core::time::Moment;
 
 use super::connection::Next;
 use super::grpc::Call;
+use super::isolation::{self, Isolation};
 use super::record::Attempt;
 use super::{attempts, identity, respond, routing};
 use crate::explain::trace::Trace;
@@ -57,6 +58,8 @@ pub(crate) struct Exchange {
     pub(crate) started: Moment,
     /// The gRPC call that the request is, if it is one.
     pub(crate) call: Option<Call>,
+    /// Whom the request belongs to, and whom it may reach.
+    pub(crate) isolation: Isolation,
 }
 
 impl Exchange {
@@ -80,6 +83,7 @@ impl Exchange {
             fallback: None,
             started: Moment::ZERO,
             call: None,
+            isolation: Isolation::default(),
         }
     }
 
@@ -104,6 +108,7 @@ impl Exchange {
     pub(crate) fn begin(&mut self, now: Moment) {
         self.started = now;
         self.call = None;
+        self.isolation.begin();
         self.output.clear();
         self.attempts.clear();
         self.tried.clear();
@@ -212,6 +217,9 @@ pub(crate) async fn run(
         deadline: exchange.started.after(timeout),
         is_trusted: identity::is_trusted(peer, &http.trusted_proxies),
     };
+    if let Some(refusal) = isolation::enter(&run, client, exchange) {
+        return respond::own(worker, listener, Some(&route), client, slot, exchange, refusal).await;
+    }
     let key = routing::hash_key(&route, exchange, client_address);
     mirror::begin(&run, exchange);
     let next = attempts::run(&run, client, exchange, key).await;

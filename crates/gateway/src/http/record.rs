@@ -6,6 +6,7 @@ use mainstay_core::grpc::Status;
 use mainstay_core::retry::Failure;
 
 use super::exchange::Exchange;
+use super::isolation;
 use crate::explain::ring::End;
 use crate::fallback::Fallback;
 use crate::http1::write::decimal;
@@ -106,6 +107,7 @@ fn count(worker: &Worker, route: &Route, exchange: &Exchange, ending: Ending, du
     }
     if ending.error.is_some() && !ending.client_gone && exchange.fallback.is_none() {
         counters.own_errors.add(1);
+        isolation::count(&counters.isolation, ending);
     }
     counters.duration.record(duration);
 }
@@ -139,6 +141,9 @@ fn write(
         text(line, b"\",\"path\":\"", exchange.head.path.get(head));
         line.extend_from_slice(b"\",\"protocol\":\"");
         line.extend_from_slice(exchange.head.protocol());
+    }
+    if let Some(route) = route {
+        exchange.isolation.log(line, &route.service);
     }
     number(line, b"\",\"status\":", u64::from(ending.status));
     if let Some(status) = exchange.call.and_then(|call| call.status) {
@@ -207,7 +212,7 @@ pub(crate) fn part(pairs: &[(&str, &str)]) -> Vec<u8> {
 
 /// Writes `before`, which closes the string before it and opens the next one, and then `value`, so that a line is written
 /// in one pass.
-fn text(line: &mut Vec<u8>, before: &[u8], value: &[u8]) {
+pub(crate) fn text(line: &mut Vec<u8>, before: &[u8], value: &[u8]) {
     line.extend_from_slice(before);
     escape(line, value);
 }

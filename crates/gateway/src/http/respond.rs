@@ -33,6 +33,8 @@ pub(crate) struct OwnError {
 
 pub(crate) const NO_ROUTE: OwnError = OwnError { status: 404, reason: "no-route" };
 pub(crate) const NO_ENDPOINT: OwnError = OwnError { status: 503, reason: "no-healthy-endpoint" };
+pub(crate) const NO_SHARD: OwnError = OwnError { status: 503, reason: "shard-unavailable" };
+pub(crate) const NO_TENANT: OwnError = OwnError { status: 400, reason: "no-tenant" };
 pub(crate) const TIMEOUT: OwnError = OwnError { status: 504, reason: "timeout" };
 pub(crate) const BODY_TIMEOUT: OwnError = OwnError { status: 408, reason: "body-timeout" };
 pub(crate) const NO_UPGRADE: OwnError = OwnError { status: 501, reason: "upgrade-unsupported" };
@@ -86,7 +88,7 @@ pub(crate) async fn own(
     exchange: &mut Exchange,
     error: OwnError,
 ) -> Next {
-    let extra = if error == NO_ENDPOINT { RETRY_AFTER } else { b"" };
+    let extra = if matches!(error, NO_ENDPOINT | NO_SHARD) { RETRY_AFTER } else { b"" };
     // After a body that was not read the next request cannot be found.
     let keep = exchange.head.keep_alive && !exchange.head.framing.has_body() && !worker.is_draining();
     let sent = send_own(worker, client, slot, exchange, error, extra, keep).await;

@@ -46,3 +46,8 @@ pub(crate) fn hash_key(route: &Route, exchange: &Exchange, client: IpAddr) -> Op
         HashKey::Cookie(name) => identity::cookie(&exchange.head, bytes, name).map(random::hash),
     }
 }
+
+/// A segment of the path, counted from 1. As it was sent: `%61` and `a` are two names.
+pub(crate) fn segment(path: &[u8], number: usize) -> Option<&[u8]> {
+    path.split(|byte| *byte == b'/').nth(number)
+}

@@ -1,6 +1,6 @@
 //! One HTTP/2 connection: the engine, shared by the owners of its streams, and the task that moves its bytes.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{OnceCell, RefCell, RefMut};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -44,12 +44,26 @@ pub(crate) struct Link {
     engine: RefCell<Connection<Waiters>>,
     /// The task that writes what the engine puts out.
     driver: RefCell<Option<Waker>>,
+    /// The name that the client asked for in the TLS handshake.
+    server_name: OnceCell<Box<str>>,
 }
 
 impl Link {
     pub(crate) fn new(role: Role, settings: Settings, clock: &Clock) -> Rc<Self> {
         let engine = RefCell::new(Connection::new(role, settings, millis(clock)));
-        Rc::new(Self { engine, driver: RefCell::new(None) })
+        Rc::new(Self { engine, driver: RefCell::new(None), server_name: OnceCell::new() })
+    }
+
+    /// Keeps the name that the client asked for in the TLS handshake.
+    pub(crate) fn keep_server_name(&self, name: Option<&str>) {
+        if let Some(name) = name {
+            let _known_already = self.server_name.set(name.into());
+        }
+    }
+
+    /// The name that the client asked for in the TLS handshake.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.server_name.get().map(AsRef::as_ref)
     }
 
     /// The engine. Borrows last for one call.

@@ -37,6 +37,7 @@ pub(crate) async fn serve(
     let Protocol::Http(http) = &listener.state.spec.protocol else { return };
     let Some(http2) = http.http2 else { return };
     let link = Link::new(Role::Server, settings(http, http2), &worker.clock);
+    link.keep_server_name(stream.server_name());
     let mut pump = Pump::new(Rc::clone(&link), input);
     let mut driver = Driver {
         worker: &worker,

@@ -39,6 +39,11 @@ impl H2Stream {
         Self { link, id, role, on_drop }
     }
 
+    /// The name that the client asked for in the TLS handshake.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.link.server_name()
+    }
+
     /// The next head, or how the stream ended without one.
     pub(crate) fn poll_head(&self, cx: &Context<'_>) -> Poll<Result<Box<Fields>, Closed>> {
         let mut engine = self.link.engine();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_core::{retry, route};
 
-use super::Fallback;
+use super::{Fallback, Tenant};
 
 /// Which requests go where, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub struct Route {
     pub mirror: Option<Mirror>,
     /// What is answered in place of an error.
     pub fallback: Option<Fallback>,
+    /// How requests name their tenants, if not as the service says.
+    pub tenant: Option<Tenant>,
 }
 
 impl Route {
@@ -59,6 +61,7 @@ impl Route {
             response_headers: HeaderOps::default(),
             mirror: None,
             fallback: None,
+            tenant: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mainstay_core::{balance, budget, outlier};
 
-use super::{CertificateFiles, Endpoint, HealthCheck, Source};
+use super::{CertificateFiles, Endpoint, HealthCheck, Sharding, Source, Tenant};
 
 /// A group of endpoints that are interchangeable.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,10 @@ pub struct Service {
     pub send_proxy: Option<ProxyVersion>,
     /// Connections to endpoints.
     pub connections: Connections,
+    /// How requests name their tenants, unless their route says otherwise.
+    pub tenant: Option<Tenant>,
+    /// Which endpoints a tenant may use; all if `None`.
+    pub shard: Option<Sharding>,
 }
 
 impl Service {
@@ -53,6 +57,8 @@ impl Service {
             when_empty: WhenEmpty::Refuse,
             send_proxy: None,
             connections: Connections::default(),
+            tenant: None,
+            shard: None,
         }
     }
 }

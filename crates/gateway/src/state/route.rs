@@ -45,6 +45,8 @@ pub struct RouteCounters {
     pub mirror: MirrorCounters,
     /// Answers in place of errors.
     pub fallback: FallbackCounters,
+    /// Requests that were kept from endpoints.
+    pub isolation: IsolationCounters,
     /// Durations from the first byte of the request to the last of the response.
     pub duration: Histogram,
 }
@@ -75,4 +77,13 @@ pub struct MirrorCounters {
     pub body: Counter,
     /// Copies that were not answered, or answered 5xx.
     pub failures: Counter,
+}
+
+/// Counters of requests that were kept from endpoints.
+#[derive(Debug, Default)]
+pub struct IsolationCounters {
+    /// Refused because they named no tenant.
+    pub no_tenant: Counter,
+    /// Refused because none of the tenant's endpoints was eligible.
+    pub no_shard: Counter,
 }

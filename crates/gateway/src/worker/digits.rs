@@ -1,7 +1,7 @@
 //! Numbers in hexadecimal, as request ids are written.
 
 /// The sixteen digits of `bits`, all at once: each byte of the words holds one digit.
-pub(super) fn hexadecimal(bits: u64) -> [u8; 16] {
+pub(crate) fn hexadecimal(bits: u64) -> [u8; 16] {
     const LOW: u64 = 0x0f0f_0f0f_0f0f_0f0f;
     // Spreads the nibbles of half the bits over eight bytes, the first digit in the lowest.
     let spread = |half: u32| {

@@ -11,9 +11,11 @@ use std::time::Duration;
 use mainstay_core::balance::{Balancer, Candidate, Loads, PeakEwma, Penalty, Policy, Wanted};
 use mainstay_core::random::{self, Rng};
 use mainstay_core::route;
+use mainstay_core::shard::Shards;
 use mainstay_core::time::Moment;
 
 use super::pool::Pool;
+use super::shard;
 use crate::explain::ring::Scene;
 use crate::explain::trace::Drawn;
 use crate::explain::view::View;
@@ -83,6 +85,8 @@ pub(crate) struct Service {
     pub(crate) endpoints: Vec<Rc<Endpoint>>,
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
     balancer: RefCell<Balancer>,
+    /// Which endpoints its tenants may use, if not all.
+    pub(super) shards: Option<RefCell<Shards>>,
     seen_epoch: Cell<u64>,
     /// What the balancer was told of, for records of requests.
     view: RefCell<Rc<View>>,
@@ -288,6 +292,7 @@ impl Service {
             })
             .collect();
         Self {
+            shards: shard::of(&state.spec).map(RefCell::new),
             balancer: RefCell::new(Balancer::new(state.spec.balance.policy, &candidates)),
             seen_epoch: Cell::new(u64::MAX),
             view: RefCell::default(),

@@ -63,6 +63,15 @@ pub struct Explained {
     /// What the client got in place of an error: `stale`, `service`, `static` or `empty`.
     #[serde(default)]
     pub fallback: Option<String>,
+    /// Whom the request belonged to, by the hash of its name, if the route asks for tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The tenant's partition, such as `3/4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
+    /// The endpoints that the tenant may use, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Vec<String>>,
     /// The routes that were looked at, most specific first, up to the one that took the request.
     pub routes: Vec<RouteLooked>,
     /// The attempts, one after another.
@@ -121,7 +130,7 @@ pub struct Considered {
     pub state: String,
     /// Why it was not well; empty if it was.
     pub reason: String,
-    /// `chosen`, or why not: `not-eligible`, `already-tried`, `more-loaded` or `not-drawn`.
+    /// `chosen`, or why not: `not-eligible`, `already-tried`, `more-loaded`, `not-drawn` or `outside-shard`.
     pub verdict: String,
     /// Requests in flight at it, if the balancer compared them.
     pub in_flight: Option<u64>,
@@ -138,6 +147,7 @@ pub fn document(explanations: &[explain::Explanation]) -> Requests {
 fn explained(it: &explain::Explanation) -> Explained {
     let asked = |read: fn(&explain::Asked) -> &String| it.asked.as_ref().map(|asked| read(asked).clone());
     let target = it.target.as_ref();
+    let tenant = target.and_then(|target| target.tenant.as_ref());
     Explained {
         id: it.id.clone(),
         time: rfc3339(it.started_at),
@@ -160,6 +170,9 @@ fn explained(it: &explain::Explanation) -> Explained {
         balance: target.map(|target| balance(target.balance).to_owned()),
         mirror: target.and_then(mirror),
         fallback: target.and_then(|target| target.fallback).map(str::to_owned),
+        tenant: tenant.map(|tenant| format!("{:016x}", tenant.hash)),
+        partition: tenant.and_then(|tenant| tenant.partition).map(|(number, of)| format!("{number}/{of}")),
+        shard: tenant.and_then(|tenant| tenant.shard.clone()),
         routes: it.routes.iter().map(looked).collect(),
         attempts: it.choices.iter().filter_map(|choice| attempt(choice, it)).collect(),
         choices: it.choices.iter().map(choice).collect(),
@@ -264,6 +277,7 @@ fn considered(it: &explain::Considered) -> Considered {
         Verdict::AlreadyTried => ("already-tried", None),
         Verdict::MoreLoaded(load) => ("more-loaded", Some(load)),
         Verdict::NotDrawn => ("not-drawn", None),
+        Verdict::OutsideShard => ("outside-shard", None),
     };
     Considered {
         endpoint: it.name.clone(),

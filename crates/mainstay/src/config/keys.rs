@@ -41,7 +41,7 @@ sections! {
     CERTIFICATE = "listener.tls.certificates": "cert", "key";
     /// Which requests go where.
     ROUTE = "route": "name", "listener", "match", "service", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
-        "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback";
+        "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant";
     /// Which requests.
     MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
     /// When to try again.
@@ -50,12 +50,16 @@ sections! {
     MIRROR = "route.mirror": "service", "share", "timeout", "max_in_flight";
     /// What is answered in place of an error.
     FALLBACK = "route.fallback": "status", "content_type", "body", "file", "empty", "service", "on", "on_limit", "methods";
+    /// How requests name their tenants.
+    TENANT = "route.tenant and service.tenant": "header", "cookie", "api_key", "segment", "sni", "missing";
+    /// Which endpoints a tenant may use.
+    SHARD = "service.shard": "shuffle", "partitions", "max_overlap", "spill";
     /// Changes to headers.
     HEADERS = "route.request_headers and route.response_headers": "set", "remove";
     /// A group of endpoints.
     SERVICE = "service": "name", "protocol", "balance", "hash", "health", "outlier", "retry_budget", "when_empty", "tls",
         "connect_timeout", "idle_timeout", "max_idle", "max_age", "endpoint", "endpoints", "srv",
-        "send_proxy";
+        "send_proxy", "tenant", "shard";
     /// What consistent hashing goes by.
     HASH = "service.hash": "header", "cookie";
     /// Active checks.

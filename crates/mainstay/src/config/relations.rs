@@ -8,7 +8,7 @@ use mainstay_gateway::spec::Protocol;
 
 use super::problem::{Fault, listed, near};
 use super::reader::{Field, Place, Reader, clip};
-use super::{listener, route, service};
+use super::{isolation, listener, route, service};
 
 /// Everything that was read.
 pub(super) struct Parts<'p> {
@@ -28,6 +28,7 @@ pub(super) fn check(reader: &Reader<'_>, parts: &mut Parts<'_>) {
     fill_listeners(reader, parts);
     check_idle_listeners(reader, parts);
     check_shadows(reader, parts);
+    isolation::check_relations(reader, parts);
 }
 
 fn unique<'p>(reader: &Reader<'_>, kind: &str, names: impl Iterator<Item = (&'p str, &'p Place)>) {

@@ -8,7 +8,7 @@ use mainstay_gateway::spec::{HeaderOps, Route};
 
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, fallback, keys, mirror, units, words};
+use super::{WEEK, fallback, isolation, keys, mirror, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -123,6 +123,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             response_headers: headers("response_headers"),
             mirror,
             fallback: fallback.as_ref().map(|read| read.fallback.clone()),
+            tenant: section.item("tenant").and_then(|item| isolation::tenant(&item)),
         },
         fallback,
         listeners,

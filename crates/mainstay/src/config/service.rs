@@ -11,7 +11,7 @@ use mainstay_gateway::spec::{
 use super::endpoints::Endpoints;
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, endpoints, health, keys, units, words};
+use super::{WEEK, endpoints, health, isolation, keys, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -68,7 +68,10 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         when_empty: section.field("when_empty", WhenEmpty::Refuse, |item| item.one_of(&words)).value,
         send_proxy: read_send_proxy(section),
         connections: read_connections(section, default.connections),
+        tenant: section.item("tenant").and_then(|item| isolation::tenant(&item)),
+        shard: section.item("shard").and_then(|item| isolation::shard(&item)),
     };
+    isolation::check_service(section, &service);
     Read { service, place: section.place.clone(), name: name.place, tls: tls_item.map(|item| item.place) }
 }
 

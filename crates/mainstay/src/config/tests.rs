@@ -1,6 +1,7 @@
 mod accepted;
 mod broken;
 mod checks;
+mod isolation;
 mod refused;
 mod repository;
 

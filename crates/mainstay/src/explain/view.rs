@@ -72,6 +72,12 @@ fn facts(request: &Explained, paint: Paint) -> String {
     if let (Some(service), Some(balance)) = (&request.service, &request.balance) {
         rows.push(("service", format!("{service}, balanced by {balance}")));
     }
+    if let Some(tenant) = &request.tenant {
+        let shard = request.shard.as_ref().map(|shard| format!(", may use {}", shard.join(" ")));
+        let partition = request.partition.as_ref().map(|partition| format!(", partition {partition}"));
+        let text = format!("{tenant}{}{}", partition.unwrap_or_default(), shard.unwrap_or_default());
+        rows.push(("tenant", text));
+    }
     if let Some(mirror) = &request.mirror {
         rows.push(("mirror", mirror.clone()));
     }
@@ -145,6 +151,7 @@ fn considered(number: String, endpoint: &Considered, choice: &Choice, balance: &
     let (verdict, tone) = match endpoint.verdict.as_str() {
         "chosen" => (format!("chosen{}", in_flight(endpoint.in_flight)), Tone::Good),
         "more-loaded" => (format!("compared and not less loaded{}", in_flight(endpoint.in_flight)), Tone::Faint),
+        "outside-shard" => ("skipped: not in the tenant's shard".to_owned(), Tone::Faint),
         "already-tried" => ("skipped: already tried".to_owned(), Tone::Warning),
         "not-eligible" if endpoint.state == "unknown" && (chosen_is("up") || chosen_is("degraded")) => {
             ("skipped: no verdict of its checks yet, and others are up".to_owned(), Tone::Warning)
@@ -243,6 +250,9 @@ mod tests {
             balance: some("least-request"),
             mirror: some("copied to canary"),
             fallback: None,
+            tenant: some("00c0ffee"),
+            partition: None,
+            shard: Some(vec!["10.0.0.1:80".to_owned(), "10.0.0.2:80".to_owned()]),
             routes: vec![
                 RouteLooked { route: "beta".to_owned(), verdict: "headers".to_owned() },
                 RouteLooked { route: "shop".to_owned(), verdict: "taken".to_owned() },

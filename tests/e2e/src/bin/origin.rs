@@ -4,7 +4,7 @@
 //! `/ok` two bytes; `/bytes/N`; `/chunked/N` with a trailer; `/until-close/N`; `/status/N`; `/sleep/MS`; `/slow-body/N/MS` (N bytes,
 //! one each MS); `/hints` 103 first; `/ws` an upgrade whose bytes are echoed; `/mirror` the body itself; `/sink` how long
 //! the body was; `/expect/none` no 100; `/expect/final` a final response before the body; `/close` and hang up;
-//! `/drop` hang up without an answer; `/health`; `/_control?health=N&status=N&delay=MS&close_after=N`; `/_stats`. Any other path
+//! `/drop` hang up without an answer; `/die` and so does the whole process; `/health`; `/_control?health=N&status=N&delay=MS&close_after=N`; `/_stats`. Any other path
 //! is answered with the request as JSON. `x-id` of each request is appended to the record before it is answered.
 
 use std::fs::File;
@@ -118,6 +118,9 @@ impl Origin {
             return Ok(then);
         }
         self.counts.requests.fetch_add(1, Ordering::Relaxed);
+        if first == "die" {
+            std::process::exit(7);
+        }
         if first == "drop" {
             return Ok(Then::Close);
         }

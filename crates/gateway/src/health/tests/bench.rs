@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use mainstay_core::health::{Policy, State as Health};
-use mainstay_core::{balance, budget, outlier};
+use mainstay_core::{balance, outlier};
 use mainstay_runtime::clock::Clock;
 use mainstay_runtime::socket::listen_tcp;
 use mainstay_runtime::thread::spawn_local_runtime;
@@ -149,35 +149,14 @@ pub(super) fn service_with(
     outlier: Option<outlier::Policy>,
     endpoints: &[&Arc<Endpoint>],
 ) -> Arc<Service> {
-    let retry_budget = budget::Policy::default();
     let spec = spec::Service {
-        name: "checkout".to_owned(),
         balance: spec::Balance { policy: balance::Policy::RoundRobin, key: spec::HashKey::Source },
-        endpoints: Vec::new(),
-        sources: Vec::new(),
         health,
         outlier,
-        retry_budget,
-        protocol: spec::HttpVersion::Http1,
-        tls: None,
-        when_empty: spec::WhenEmpty::Refuse,
-        send_proxy: None,
-        connections: spec::Connections {
-            connect_timeout: Duration::from_secs(1),
-            max_idle: 1,
-            idle_timeout: Duration::from_secs(1),
-            max_age: Duration::from_secs(1),
-        },
+        ..spec::Service::new("checkout")
     };
-    Arc::new(Service {
-        spec,
-        endpoints: endpoints.iter().map(|endpoint| Arc::clone(endpoint)).collect(),
-        sources: Vec::new(),
-        epoch: AtomicU64::new(0),
-        budget_refusals: AtomicU64::new(0),
-        empty: AtomicU64::new(0),
-        retry_budget: Mutex::new(budget::Budget::new(retry_budget, Clock::new().now())),
-    })
+    let endpoints = endpoints.iter().map(|endpoint| Arc::clone(endpoint)).collect();
+    Arc::new(Service::new(spec, endpoints, Vec::new(), None, Clock::new().now()))
 }
 
 pub(super) fn reason(endpoint: &Endpoint) -> String {

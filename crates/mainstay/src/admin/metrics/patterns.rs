@@ -1,6 +1,7 @@
 //! The families about resilience patterns, each for the routes or services that have it.
 
 mod fallback;
+mod isolation;
 mod mirrors;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use super::Families;
 impl Families<'_, '_> {
     pub(super) fn patterns(&mut self, state: &State) -> fmt::Result {
         self.mirrors(state)?;
-        self.fallbacks(state)
+        self.fallbacks(state)?;
+        self.isolation(state)
     }
 }

@@ -1,0 +1,33 @@
+//! The families about tenants, and requests that were kept from endpoints.
+
+use std::fmt;
+
+use mainstay_gateway::state::{IsolationCounters, State};
+
+use super::super::Families;
+
+impl Families<'_, '_> {
+    pub(super) fn isolation(&mut self, state: &State) -> fmt::Result {
+        let tenants = |route: &str| {
+            let service = state.services.iter().find(|service| service.spec.name == route);
+            service.is_some_and(|service| service.spec.tenant.is_some())
+        };
+        let isolated =
+            || state.routes.iter().filter(|route| route.spec.tenant.is_some() || tenants(&route.spec.service));
+        if isolated().next().is_none() {
+            return Ok(());
+        }
+        let each = |read: fn(&IsolationCounters) -> u64| {
+            isolated().map(move |route| {
+                ([("route", route.spec.name.as_str())], route.shards.sum(|counters| read(&counters.isolation)))
+            })
+        };
+        let name = ("mainstay_tenant_missing", "Requests that were refused because they named no tenant.");
+        self.counter(name, each(|counters| counters.no_tenant.get()))?;
+        let name = (
+            "mainstay_shard_unavailable",
+            "Requests that were refused because no endpoint of their shard was eligible.",
+        );
+        self.counter(name, each(|counters| counters.no_shard.get()))
+    }
+}

@@ -1,0 +1,89 @@
+//! Tenants and shards, accepted and refused.
+
+use mainstay_core::shard::Policy;
+use mainstay_gateway::spec::{Missing, Sharding, Tenant, TenantKey};
+
+use super::{SMALL, good, shown};
+
+/// [`SMALL`] with eight endpoints and something more in its service.
+fn eight(added: &str) -> String {
+    let endpoints: Vec<String> = (1..9).map(|number| format!("\"10.0.0.{number}:80\"")).collect();
+    SMALL.replace("\"127.0.0.1:3001\"", &endpoints.join(", ")) + added
+}
+
+const BY_HEADER: &str = "tenant = { header = \"X-Tenant\" }\n";
+
+#[test]
+fn tenants_and_shards() {
+    let service = |added: &str| good(&eight(added)).spec.services[0].clone();
+    let plain = service("");
+    assert_eq!((plain.tenant, plain.shard), (None, None));
+    let shuffled = service(&format!("{BY_HEADER}shard = {{ shuffle = 2 }}"));
+    let tenant = Tenant { key: TenantKey::Header("x-tenant".to_owned()), missing: Missing::Default };
+    assert_eq!(shuffled.tenant, Some(tenant));
+    let policy = Policy::Shuffle { size: 2, max_overlap: None };
+    assert_eq!(shuffled.shard, Some(Sharding { policy, spill: false }));
+    let bounded = service(&format!("{BY_HEADER}shard = {{ shuffle = 3, max_overlap = 1 }}"));
+    assert_eq!(bounded.shard.map(|it| it.policy), Some(Policy::Shuffle { size: 3, max_overlap: Some(1) }));
+    let parted = service(&format!("{BY_HEADER}shard = {{ partitions = 4 }}"));
+    assert_eq!(parted.shard.map(|it| it.policy), Some(Policy::Partition(4)));
+    for (written, key) in [
+        ("cookie = \"Org\"", TenantKey::Cookie("Org".to_owned())),
+        ("api_key = \"X-Api-Key\"", TenantKey::ApiKey("x-api-key".to_owned())),
+        ("segment = 2", TenantKey::Segment(2)),
+        ("sni = true", TenantKey::Sni),
+    ] {
+        let tenant = service(&format!("tenant = {{ {written}, missing = \"refuse\" }}")).tenant;
+        assert_eq!(tenant, Some(Tenant { key, missing: Missing::Refuse }));
+    }
+    let route = "[[route]]\nname = \"r\"\nservice = \"app\"\ntenant = { segment = 1 }\n";
+    let of_route = good(&(eight("shard = { shuffle = 2 }\n") + route));
+    assert_eq!(of_route.spec.routes[0].tenant.as_ref().map(|tenant| tenant.key.clone()), Some(TenantKey::Segment(1)));
+}
+
+#[test]
+fn what_is_refused() {
+    let five = "`header`, `cookie`, `api_key`, `segment` and `sni`";
+    let cases = [
+        ("tenant = {}", format!("m.toml:7:10: service[0].tenant: one of {five} is needed here")),
+        (
+            "tenant = { header = \"x-a\", sni = true }",
+            format!("m.toml:7:10: service[0].tenant: one of {five}, not several"),
+        ),
+        (
+            "tenant = { segment = 0 }",
+            "m.toml:7:22: service[0].tenant.segment: 0 is out of bounds; it must be between 1 and 16".to_owned(),
+        ),
+        (
+            "tenant = { header = \"x-a\" }\nshard = { shuffle = 2, partitions = 3 }",
+            "m.toml:8:37: service[0].shard.partitions: either `shuffle` or `partitions`, not both".to_owned(),
+        ),
+        (
+            "tenant = { header = \"x-a\" }\nshard = { shuffle = 2, max_overlap = 2 }",
+            "m.toml:8:21: service[0].shard.shuffle: sets of 2 cannot share more than 1; make `max_overlap` smaller, or \
+             leave it out"
+                .to_owned(),
+        ),
+        (
+            "tenant = { header = \"x-a\" }\nshard = { shuffle = 8 }",
+            "m.toml:8:9: service[0].shard: with 8 endpoints every set of 8 holds all of them; choose a smaller number, or \
+             add endpoints"
+                .to_owned(),
+        ),
+        (
+            "shard = { shuffle = 2 }",
+            "m.toml:4:1: service[0]: service `app` has shards, but nothing says how requests of route `default` name their \
+             tenants; write tenant = { header = \"x-tenant\" } in the service"
+                .to_owned(),
+        ),
+        (
+            "tenant = { header = \"x-a\" }\nshard = { shuffle = 2, spill = true }",
+            "m.toml:8:32: service[0].shard.spill: a tenant that has broken all its endpoints goes on to everybody else's; \
+             leave `spill` out, or make shards larger"
+                .to_owned(),
+        ),
+    ];
+    for (added, expected) in cases {
+        assert_eq!(shown(&eight(added)), [expected], "{added}");
+    }
+}

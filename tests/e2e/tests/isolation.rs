@@ -1,0 +1,235 @@
+//! What one tenant breaks stays with few others: partitions, shuffle sharding, and requests that kill who serves them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mainstay_e2e::gateway::simple;
+use mainstay_e2e::wire::Response;
+use mainstay_e2e::{Mainstay, Origin, Wire, eventually, free};
+
+/// Without checks, so that nothing but requests finds out who is dead.
+const UNCHECKED: &str = "health = \"off\"\n";
+const BY_HEADER: &str = "tenant = { header = \"x-tenant\" }\n";
+
+fn ask(address: SocketAddr, path: &str, headers: &str) -> Response {
+    let mut wire = Wire::connect(address);
+    wire.exchange(format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n{headers}\r\n"))
+}
+
+fn of_tenant(address: SocketAddr, path: &str, tenant: &str) -> Response {
+    ask(address, path, &format!("x-tenant: {tenant}\r\n"))
+}
+
+fn origin(response: &Response) -> SocketAddr {
+    let origin = response.header("x-origin").expect("an endpoint answered");
+    origin.parse().expect("an address")
+}
+
+/// Starts a gateway in front of `count` endpoints.
+fn stand(count: usize, service: &str) -> (Mainstay, Vec<Origin>, SocketAddr) {
+    let origins = Origin::several(count);
+    let listen = free();
+    let addresses: Vec<SocketAddr> = origins.iter().map(Origin::address).collect();
+    let gateway = Mainstay::start(&simple(listen, &addresses, service));
+    (gateway, origins, listen)
+}
+
+fn alive(origins: &mut [Origin]) -> Vec<SocketAddr> {
+    origins.iter_mut().filter_map(|origin| origin.is_running().then(|| origin.address())).collect()
+}
+
+/// The shard of each tenant, as the log tells it. Requests of a tenant are answered from its shard.
+fn shards(gateway: &Mainstay, listen: SocketAddr, tenants: usize, path: &str) -> HashMap<String, BTreeSet<SocketAddr>> {
+    let mut wire = Wire::connect(listen);
+    let mut answered: HashMap<String, BTreeSet<SocketAddr>> = HashMap::new();
+    for number in 0..tenants * 4 {
+        let tenant = format!("tenant-{}", number % tenants);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\nx-tenant: {tenant}\r\n\r\n");
+        let response = wire.exchange(request);
+        assert_eq!(response.status, 200);
+        answered.entry(tenant).or_default().insert(origin(&response));
+    }
+    let mut logged: HashMap<String, BTreeSet<SocketAddr>> = HashMap::new();
+    eventually("every tenant is in the log", Duration::from_secs(5), || {
+        for line in gateway.access_log().iter().filter(|line| line["path"] == path) {
+            let (Some(tenant), Some(shard)) = (line["tenant"].as_str(), line["shard"].as_str()) else { continue };
+            let shard = shard.split('+').map(|address| address.parse().expect("an address")).collect();
+            logged.insert(tenant.to_owned(), shard);
+        }
+        logged.len() == tenants
+    });
+    for (tenant, shard) in &logged {
+        assert!(answered[tenant].is_subset(shard), "{tenant} of {shard:?} was answered by {:?}", answered[tenant]);
+    }
+    logged
+}
+
+#[test]
+fn each_tenant_has_two_of_eight_and_all_28_pairs_are_used() {
+    let service = format!("{UNCHECKED}{BY_HEADER}shard = {{ shuffle = 2 }}");
+    let (mut gateway, origins, listen) = stand(8, &service);
+    let before = shards(&gateway, listen, 400, "/ok");
+    let pairs: BTreeSet<_> = before.values().cloned().collect();
+    assert!(pairs.len() == 28 && pairs.iter().all(|pair| pair.len() == 2), "{pairs:?}");
+
+    // One endpoint leaves: only tenants that had it move, and keep their other one.
+    let gone = origins[3].address();
+    let rest: Vec<SocketAddr> = origins.iter().map(Origin::address).filter(|address| *address != gone).collect();
+    gateway.reload(&simple(listen, &rest, &service));
+    let after = shards(&gateway, listen, 400, "/bytes/2");
+    for (tenant, before) in &before {
+        let kept = before.intersection(&after[tenant]).count();
+        assert_eq!(kept, if before.contains(&gone) { 1 } else { 2 }, "{tenant}: {before:?} became {:?}", after[tenant]);
+    }
+}
+
+#[test]
+fn the_log_and_explain_tell_the_shard_and_keys_are_not_shown() {
+    let service =
+        format!("{UNCHECKED}tenant = {{ api_key = \"x-api-key\", missing = \"refuse\" }}\nshard = {{ shuffle = 2 }}");
+    let (gateway, _origins, listen) = stand(4, &service);
+    let response = ask(listen, "/ok", "x-api-key: sk_live_veryverysecret\r\n");
+    assert_eq!(response.status, 200);
+    let line = gateway.logged("/ok");
+    let shard = line["shard"].as_str().expect("the shard").to_owned();
+    assert!(shard.contains(&origin(&response).to_string()) && shard.split('+').count() == 2, "{line}");
+    assert!(line["tenant"].as_str().is_some_and(|tenant| tenant.starts_with("key-") && tenant.len() == 12), "{line}");
+    let id = response.header("x-request-id").expect("an id");
+    let output = gateway.command(&["explain", id, "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let told = &told["requests"][0];
+    assert_eq!(told["shard"].as_array().map(Vec::len), Some(2), "{told:#}");
+    let verdicts = told["choices"][0]["endpoints"].as_array().expect("endpoints").clone();
+    let outside = verdicts.iter().filter(|it| it["verdict"] == "outside-shard").count();
+    assert_eq!(outside, 2, "{told:#}");
+    let page = String::from_utf8_lossy(&gateway.command(&["explain", id]).stdout).into_owned();
+    assert!(page.contains("skipped: not in the tenant's shard"), "{page}");
+    let shown = format!("{line}{told}{page}{}", gateway.stderr());
+    assert!(!shown.contains("veryverysecret"), "{shown}");
+
+    let refused = ask(listen, "/none", "");
+    assert_eq!((refused.status, refused.reason()), (400, "no-tenant"));
+    assert_eq!(gateway.metric("mainstay_tenant_missing_total", &[]), 1.0);
+}
+
+#[test]
+fn a_tenant_without_a_live_endpoint_is_refused_and_goes_nowhere_else() {
+    let service = format!(
+        "{BY_HEADER}shard = {{ partitions = 2 }}\nhealth = {{ tcp = true, interval = \"200ms\", timeout = \"100ms\", unhealthy = 1 }}"
+    );
+    let (gateway, mut origins, listen) = stand(4, &service);
+    let tenants: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
+    let mut partitions: BTreeMap<String, BTreeSet<SocketAddr>> = BTreeMap::new();
+    for tenant in tenants.iter().chain(&tenants).chain(&tenants).chain(&tenants) {
+        let response = of_tenant(listen, &format!("/ok?{tenant}"), tenant);
+        partitions.entry(tenant.clone()).or_default().insert(origin(&response));
+    }
+    let lost: Vec<SocketAddr> =
+        partitions.values().find(|own| own.len() == 2).expect("a partition").iter().copied().collect();
+    for origin in origins.iter_mut().filter(|origin| lost.contains(&origin.address())) {
+        origin.kill();
+    }
+    eventually("both are down", Duration::from_secs(10), || {
+        gateway.metric("mainstay_endpoint_health", &["\"down\""]) == 2.0
+    });
+    let (mut refused, mut served) = (0, 0);
+    for (tenant, own) in &partitions {
+        let response = of_tenant(listen, "/ok", tenant);
+        if own.iter().any(|address| lost.contains(address)) {
+            assert_eq!((response.status, response.reason()), (503, "shard-unavailable"), "{tenant}");
+            assert!(response.header("retry-after").is_some());
+            refused += 1;
+        } else {
+            assert_eq!(response.status, 200, "{tenant}");
+            served += 1;
+        }
+    }
+    assert!(refused >= 5 && served >= 5, "{refused} refused, {served} served");
+    assert_eq!(gateway.metric("mainstay_shard_unavailable_total", &[]), f64::from(refused));
+    assert_eq!(gateway.logged("/ok")["shard"].as_str().map(|shard| shard.ends_with("/2")), Some(true));
+}
+
+#[test]
+fn tenants_by_cookie_segment_and_default() {
+    for (tenant, headers, path, name) in [
+        ("cookie = \"org\"", "cookie: a=1; org=acme\r\n", "/ok", "acme"),
+        ("segment = 2", "", "/v1/acme/orders", "acme"),
+        ("header = \"x-tenant\"", "", "/ok", "default"),
+    ] {
+        let service = format!("{UNCHECKED}tenant = {{ {tenant} }}\nshard = {{ shuffle = 1 }}");
+        let (gateway, _origins, listen) = stand(3, &service);
+        let answered: BTreeSet<SocketAddr> = (0..8).map(|_request| origin(&ask(listen, path, headers))).collect();
+        assert_eq!(answered.len(), 1, "{tenant}");
+        assert_eq!(gateway.logged(path)["tenant"], name);
+    }
+}
+
+/// A tenant sends a request that kills whoever serves it, again and again, while 27 others go about their business.
+struct Pill {
+    dead: BTreeSet<SocketAddr>,
+    own: BTreeSet<SocketAddr>,
+    /// By tenant: requests, and those of them that were answered.
+    others: BTreeMap<String, (u32, u32)>,
+}
+
+fn pill(service: &str) -> (Mainstay, Pill) {
+    let (gateway, mut origins, listen) = stand(8, service);
+    let all: BTreeSet<SocketAddr> = origins.iter().map(Origin::address).collect();
+    let own = (0..40).map(|_request| origin(&of_tenant(listen, "/ok", "evil"))).collect();
+    let load = std::thread::spawn(move || {
+        let mut others: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+        let end = Instant::now() + Duration::from_secs(4);
+        let mut wire = None;
+        while Instant::now() < end {
+            for number in 0..27 {
+                let tenant = format!("good-{number}");
+                let request = format!("GET /ok HTTP/1.1\r\nhost: shop.test\r\nx-tenant: {tenant}\r\n\r\n");
+                let mut open: Wire<_> = wire.take().unwrap_or_else(|| Wire::connect(listen));
+                let answered = open.send(request).is_ok() && open.response().is_ok_and(|it| it.status == 200);
+                wire = answered.then_some(open);
+                let count = others.entry(tenant).or_default();
+                *count = (count.0 + 1, count.1 + u32::from(answered));
+            }
+        }
+        others
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    for _pill in 0..40 {
+        let answer = of_tenant(listen, "/die", "evil");
+        assert_ne!(answer.status, 200);
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    let others = load.join().expect("the load ends");
+    let alive: BTreeSet<SocketAddr> = alive(&mut origins).into_iter().collect();
+    (gateway, Pill { dead: all.difference(&alive).copied().collect(), own, others })
+}
+
+#[test]
+fn a_poison_pill_kills_its_own_tenants_endpoints_and_nobody_elses() {
+    // Retries are what keeps a tenant served that shares an endpoint with the dead.
+    let outlier =
+        "outlier = { consecutive = 1, base = \"30s\", max_ejected = \"100%\" }\nretry_budget = { floor = 1000 }";
+    let (_gateway, pill) = self::pill(&format!("{UNCHECKED}{BY_HEADER}shard = {{ shuffle = 2 }}\n{outlier}"));
+    assert!(pill.dead.len() <= 2 && pill.dead == pill.own, "{:?} are dead, {:?} were its own", pill.dead, pill.own);
+    let (mut asked, mut answered, mut shared) = (0, 0, 0);
+    for (tenant, (own_asked, own_answered)) in &pill.others {
+        assert!(*own_asked > 100, "{tenant}: {own_asked}");
+        if own_answered < own_asked {
+            // One tenant of 28 may have the very same two.
+            shared += 1;
+            continue;
+        }
+        (asked, answered) = (asked + own_asked, answered + own_answered);
+    }
+    eprintln!("{} tenants, {shared} with failures; {answered} of {asked} of the others answered", pill.others.len());
+    assert!(shared <= 3, "{:?}", pill.others);
+}
+
+#[test]
+fn without_shards_and_quarantine_the_same_pill_kills_them_all() {
+    let (_gateway, pill) = self::pill(&format!("{UNCHECKED}{BY_HEADER}outlier = \"off\""));
+    assert_eq!(pill.dead.len(), 8);
+    let lost = pill.others.values().filter(|(asked, answered)| answered < asked).count();
+    assert_eq!(lost, pill.others.len(), "every tenant is hit: {:?}", pill.others);
+}
