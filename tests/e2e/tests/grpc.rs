@@ -160,8 +160,9 @@ fn an_endpoint_says_when_it_may_be_asked_again() {
 #[test]
 fn a_calls_own_fault_does_not_speak_against_the_endpoint() {
     let (server, other) = (Server::start(), Server::start());
-    let outlier = "outlier = { consecutive = 5, base = \"60s\" }\n";
-    let (gateway, client, _listen) = stand(&[&server, &other], outlier);
+    // In turn, since least-request would keep away from an endpoint that has just failed.
+    let service = "balance = \"round-robin\"\noutlier = { consecutive = 5, base = \"60s\" }\n";
+    let (gateway, client, _listen) = stand(&[&server, &other], service);
     let ejected = || gateway.metric("mainstay_endpoint_ejected", &[]);
     for after_message in [false, true] {
         for status in [Status::failed_precondition("no"), Status::permission_denied("no")] {

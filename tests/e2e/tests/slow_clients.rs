@@ -68,7 +68,8 @@ fn attack(stand: &mut Stand, clients: u32, mode: &[&str], path: &str) {
     during.assert_clean(100);
     let (before, after) = (percentile_99(&quiet), percentile_99(&during));
     println!("{mode:?}: {most} connections, gone after {ended:?}; p99 of the others {before:?} -> {after:?}");
-    assert!(after < before * 10 + Duration::from_millis(250), "p99 of the others: {before:?} -> {after:?}");
+    // Whoever had to wait for one of the slow ones would wait for the whole of their limit.
+    assert!(after < before * 10 + LIMIT / 2, "p99 of the others: {before:?} -> {after:?}");
     assert!(during.slowest() < Duration::from_secs(5), "{:?}", during.slowest());
     assert!(stand.gateway.process().is_running());
 }
