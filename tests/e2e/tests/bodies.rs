@@ -11,6 +11,9 @@ const MIB: u64 = 1024 * 1024;
 /// How much memory the gateway may gain, whatever goes through it.
 const ROOM: u64 = 24 * MIB;
 
+/// A route on which no time is over before its turn, however slow the machine is.
+const PATIENT: &str = "[[route]]\nname = \"all\"\nservice = \"app\"\ntimeout = \"10m\"\n";
+
 /// 10 GiB, the figure that is promised; `MAINSTAY_E2E_UPLOAD_MIB` changes it.
 fn upload_bytes() -> u64 {
     std::env::var("MAINSTAY_E2E_UPLOAD_MIB").ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(10 * 1024) * MIB
@@ -19,9 +22,7 @@ fn upload_bytes() -> u64 {
 #[test]
 fn a_large_upload_takes_constant_memory() {
     let (origin, listen) = (Origin::start(), free());
-    let config = "[[route]]\nname = \"all\"\nservice = \"app\"\ntimeout = \"10m\"\n".to_owned()
-        + &simple(listen, &[origin.address()], "");
-    let mut gateway = Mainstay::start(&config);
+    let mut gateway = Mainstay::start(&simple(listen, &[origin.address()], PATIENT));
     let (length, begun) = (upload_bytes(), Instant::now());
     let mut wire = Wire::connect(listen);
     let before = gateway.process().resident_bytes();
@@ -43,9 +44,7 @@ fn a_large_upload_takes_constant_memory() {
 #[test]
 fn many_clients_that_read_slowly_take_constant_memory() {
     let (origin, listen) = (Origin::start(), free());
-    // So that no reader's time is over before its turn, however slow the machine is.
-    let patient = "[[route]]\nname = \"all\"\nservice = \"app\"\ntimeout = \"10m\"\n";
-    let mut gateway = Mainstay::start(&simple(listen, &[origin.address()], patient));
+    let mut gateway = Mainstay::start(&simple(listen, &[origin.address()], PATIENT));
     let before = gateway.process().resident_bytes();
     let mut readers: Vec<TcpStream> = (0..20)
         .map(|_index| {
@@ -81,7 +80,7 @@ fn many_clients_that_read_slowly_take_constant_memory() {
 #[test]
 fn a_large_download_takes_constant_memory() {
     let (origin, listen) = (Origin::start(), free());
-    let mut gateway = Mainstay::start(&simple(listen, &[origin.address()], ""));
+    let mut gateway = Mainstay::start(&simple(listen, &[origin.address()], PATIENT));
     let before = gateway.process().resident_bytes();
     let mut stream = TcpStream::connect(listen).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a read limit");

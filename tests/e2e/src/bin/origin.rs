@@ -255,7 +255,10 @@ fn write(reader: &mut Reader<TcpStream>, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn pattern(length: u64) -> Vec<u8> {
-    (0..length).map(|index| b'a' + u8::try_from(index % 26).unwrap_or(0)).collect()
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let mut pattern = b"abcdefghijklmnopqrstuvwxyz".repeat(length / 26 + 1);
+    pattern.truncate(length);
+    pattern
 }
 
 fn chunked(reader: &mut Reader<TcpStream>, request: &Request<'_>, length: u64) -> io::Result<Then> {
