@@ -103,7 +103,7 @@ fn service(
         endpoint_known.drain_configured.store(endpoint.drain, Ordering::Release);
         Arc::clone(endpoint_known)
     });
-    Arc::new(Service::new(spec.clone(), endpoints.collect(), sources, known.map(Arc::as_ref), now))
+    Arc::new(Service::new(spec.clone(), endpoints.collect(), sources, workers, known.map(Arc::as_ref), now))
 }
 
 /// Loads every certificate, key, authority and fixed answer that `spec` names.

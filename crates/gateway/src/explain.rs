@@ -158,6 +158,8 @@ pub enum Verdict {
     NotEligible,
     /// An attempt at it had failed before.
     AlreadyTried,
+    /// Its circuit breaker let nothing through.
+    BreakerOpen,
     /// It was compared with the chosen one, and had so many requests in flight.
     MoreLoaded(u32),
     /// The balancer's rule named another.

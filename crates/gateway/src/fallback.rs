@@ -258,7 +258,7 @@ async fn elsewhere(
     }
     let wanted = Wanted { within: exchange.isolation.within(), ..Wanted::default() };
     let index = run.worker.with_rng(|rng| service.pick_for(&wanted, run.worker.now(), rng, &drawn))?;
-    exchange.trace.choice(service.view(), drawn.into_inner());
+    exchange.trace.choice(service.view(), drawn.into_inner(), &[]);
     exchange.input.rewind(exchange.head.length);
     exchange.output.clear();
     let started = run.worker.now();

@@ -71,6 +71,7 @@ impl Mirror {
             retry: retry::Policy { attempts: 1, ..of.spec.retry },
             mirror: None,
             fallback: None,
+            breaker: None,
             ..of.spec.clone()
         };
         let mut headers = spec.request_headers.clone();

@@ -2,6 +2,7 @@
 //!
 //! Counters have one writer each (a worker) and are summed when read, so that requests never share a cache line.
 
+mod breaker;
 mod counters;
 mod endpoint;
 mod factors;
@@ -12,6 +13,8 @@ mod service;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub(crate) use breaker::Permit;
+pub use breaker::{Breaker, Subject};
 pub use counters::{BUCKETS, Counter, Histogram, Shards};
 pub use endpoint::{Endpoint, EndpointCounters};
 pub use factors::Factor;

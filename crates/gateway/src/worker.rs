@@ -245,6 +245,9 @@ impl Worker {
             interval.tick().await;
             let now = self.clock.now();
             let table = Rc::clone(&self.table.borrow());
+            if self.index == 0 {
+                table.look_after_breakers(now);
+            }
             for service in table.services.values() {
                 self.flush_deposit(service);
                 for endpoint in &service.endpoints {

@@ -162,6 +162,7 @@ fn considered(
             (false, _, _) if is_outside(index) => Verdict::OutsideShard,
             (false, false, _) => Verdict::NotEligible,
             (false, true, _) if tried.contains(&index) => Verdict::AlreadyTried,
+            (false, true, _) if step.refused.contains(&index) => Verdict::BreakerOpen,
             (false, true, Some(load)) => Verdict::MoreLoaded(load),
             (false, true, None) => Verdict::NotDrawn,
         }

@@ -55,6 +55,8 @@ impl Drawn {
 pub(crate) struct Step {
     pub(crate) view: Option<Rc<View>>,
     pub(crate) drawn: Drawn,
+    /// Endpoints that were drawn and whose circuit breakers let nothing through.
+    pub(crate) refused: Vec<usize>,
     /// When the attempt began.
     pub(crate) started: Moment,
     /// Whether an attempt followed.
@@ -79,17 +81,19 @@ impl Trace {
         self.more.clear();
     }
 
-    /// An endpoint was chosen, or none could be.
-    pub(crate) fn choice(&mut self, view: Rc<View>, drawn: Drawn) {
+    /// An endpoint was chosen, or none could be; the circuit breakers of those in `refused` let nothing through.
+    pub(crate) fn choice(&mut self, view: Rc<View>, drawn: Drawn, refused: &[usize]) {
         match self.inline.get_mut(self.count) {
             // Field by field: what is not written here is not moved.
             Some(place) => {
                 place.view = Some(view);
                 place.drawn = drawn;
+                place.refused.clear();
+                place.refused.extend_from_slice(refused);
                 place.next = Next::End;
                 place.began = false;
             }
-            None => self.more.push(Step { view: Some(view), drawn, ..Step::default() }),
+            None => self.more.push(Step { view: Some(view), drawn, refused: refused.to_vec(), ..Step::default() }),
         }
         self.count += 1;
     }
@@ -127,6 +131,7 @@ impl Trace {
         for (step, place) in other.inline.iter().zip(&mut self.inline).take(other.count) {
             place.view.clone_from(&step.view);
             place.drawn = step.drawn;
+            place.refused.clone_from(&step.refused);
             place.started = step.started;
             place.next = step.next;
             place.attempt = if step.began { attempts.next().copied() } else { None };
@@ -153,7 +158,7 @@ mod tests {
             for number in 0..count {
                 let mut drawn = Drawn::default();
                 drawn.note(number, number as u32);
-                trace.choice(Rc::default(), drawn);
+                trace.choice(Rc::default(), drawn, &[number]);
                 trace.started(Moment::from_millis(number as u64));
                 trace.next(Next::Retry(Duration::from_millis(number as u64)));
             }
@@ -163,6 +168,7 @@ mod tests {
             assert_eq!(kept.steps().count(), count);
             for (number, step) in kept.steps().enumerate() {
                 assert_eq!(step.drawn.load(number), Some(number as u32));
+                assert_eq!(step.refused, [number]);
                 assert_eq!(step.started, Moment::from_millis(number as u64));
                 assert_eq!(step.next, Next::Retry(Duration::from_millis(number as u64)));
                 assert_eq!(step.attempt.map(|it| it.endpoint), (number + 1 < count).then_some(number + 1));

@@ -8,6 +8,7 @@ use mainstay_core::retry::Failure;
 use mainstay_core::time::Moment;
 
 use super::exchange::{Exchange, Run, connections};
+use super::record::Outcome;
 use super::respond::{self, OwnError};
 use super::sending::Sending;
 use crate::http1::body::Framing;
@@ -52,6 +53,22 @@ pub(crate) enum Failed {
     Body(OwnError),
     /// Nobody waits for the answer any more.
     ClientGone,
+}
+
+impl Failed {
+    /// What the record of the attempt says.
+    pub(crate) const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Endpoint { failure, .. } => Outcome::Failed(*failure),
+            Self::Deadline => Outcome::Failed(Failure::Timeout),
+            Self::Body(_) | Self::ClientGone => Outcome::Abandoned,
+        }
+    }
+
+    /// Whether the connection had carried a request before, as far as that is known.
+    pub(crate) const fn reused(&self) -> bool {
+        matches!(self, Self::Endpoint { reused: true, .. })
+    }
 }
 
 /// Makes one attempt at endpoint `index`, on a `fresh` connection or on any.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mainstay_core::backoff;
 use mainstay_core::balance::Wanted;
+use mainstay_core::breaker::Phase;
 use mainstay_core::grpc::Status;
 use mainstay_core::retry::{self, Failure, Situation, Verdict};
 
@@ -18,11 +19,30 @@ use crate::explain::trace;
 use crate::fallback;
 use crate::http1::field::Name;
 use crate::mirror;
+use crate::state::Permit;
 use crate::stream::Stream;
-use crate::worker::table::raise;
+use crate::worker::table::{Service, raise};
 
-/// Attempts until one is answered or none is left.
+/// Attempts until one is answered or none is left, if the route's circuit breaker lets any be made.
 pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, key: Option<u64>) -> Next {
+    let entered = run.route.state.breaker.as_ref().map(|breaker| breaker.admit(run.worker.now())).transpose();
+    match entered {
+        Ok(permit) => attempts(run, client, exchange, key, permit).await,
+        Err(wait) => {
+            exchange.retry_after = Some(wait);
+            give_up(run, client, exchange, respond::BREAKER_OPEN).await
+        }
+    }
+}
+
+/// The attempts of a request whose route has given it a `permit`, unless it has no circuit breaker.
+async fn attempts(
+    run: &Run<'_>,
+    client: &mut Stream,
+    exchange: &mut Exchange,
+    key: Option<u64>,
+    permit: Option<Permit<'_>>,
+) -> Next {
     let mut last = exchange.isolation.nobody();
     // Where one idle connection was stale, so may be the others: the next attempt opens a new one.
     let mut fresh = false;
@@ -31,9 +51,12 @@ pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Excha
         if exchange.call.is_some() && run.worker.now() >= run.deadline {
             return give_up(run, client, exchange, respond::TIMEOUT).await;
         }
-        let Some(index) = choose(run, exchange, key, fresh) else {
-            if last == exchange.isolation.nobody() {
-                raise(&run.route.service.state.empty);
+        let chosen = choose(run, exchange, key, fresh);
+        let Some((index, leave)) = chosen else {
+            if exchange.attempts.is_empty() {
+                last = nobody(run, exchange);
+            } else {
+                settle(run, permit, true);
             }
             return give_up(run, client, exchange, last).await;
         };
@@ -48,40 +71,31 @@ pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Excha
                 note(exchange, index, outcome, duration, answered.reused());
                 grpc::read_head(exchange);
                 run.worker.endpoint_answered(&run.route.service, index, exchange);
+                settle(run, leave, says_failure(exchange));
                 if let Some(failure) = retry_answer(run, index, exchange).await {
                     last = respond::after(failure);
                     continue;
                 }
+                settle(run, permit, says_failure(exchange));
                 return fallback::or_relay(run, index, answered, client, exchange).await;
             }
             Err(failed) => failed,
         };
-        match failed {
-            Failed::Endpoint { failure, reused, sent } => {
-                let outcome = Outcome::Failed(failure);
-                note(exchange, index, outcome, duration, reused);
-                run.worker.endpoint_failed(&run.route.service, index, failure);
+        let outcome = failed.outcome();
+        note(exchange, index, outcome, duration, failed.reused());
+        match after_failure(run, index, leave, failed, exchange).await {
+            Then::Another(failure) => {
                 last = respond::after(failure);
                 fresh |= failure == Failure::StaleConnection;
-                exchange.tried.push(index);
-                if !retry(run, exchange, failure, sent).await {
-                    return give_up(run, client, exchange, last).await;
+            }
+            Then::Tell(error) => {
+                // Nothing can be said of the service if the client's own body was at fault.
+                if !matches!(outcome, Outcome::Abandoned) {
+                    settle(run, permit, true);
                 }
-            }
-            Failed::Deadline => {
-                let outcome = Outcome::Failed(Failure::Timeout);
-                note(exchange, index, outcome, duration, false);
-                run.worker.endpoint_failed(&run.route.service, index, Failure::Timeout);
-                return give_up(run, client, exchange, respond::TIMEOUT).await;
-            }
-            Failed::Body(error) => {
-                let outcome = Outcome::Abandoned;
-                note(exchange, index, outcome, duration, false);
                 return give_up(run, client, exchange, error).await;
             }
-            Failed::ClientGone => {
-                let outcome = Outcome::Abandoned;
-                note(exchange, index, outcome, duration, false);
+            Then::Reset => {
                 let ending = Ending { status: 0, error: None, client_gone: true };
                 record::finish(run.worker, run.listener, Some(run.route), exchange, ending, (exchange.up.bytes, 0));
                 return Next::Reset;
@@ -94,18 +108,118 @@ fn note(exchange: &mut Exchange, endpoint: usize, outcome: Outcome, duration: Du
     exchange.attempts.push(Attempt { endpoint, outcome, duration, reused, elsewhere: false });
 }
 
-/// Chooses an endpoint that was not tried yet. After a stale connection one that was tried will do if there is no other:
-/// nothing was wrong with the endpoint.
-fn choose(run: &Run<'_>, exchange: &mut Exchange, key: Option<u64>, after_stale: bool) -> Option<usize> {
-    let (service, drawn) = (&run.route.service, RefCell::default());
+/// What follows a failed attempt.
+enum Then {
+    /// Another one.
+    Another(Failure),
+    /// The client is told this.
+    Tell(respond::OwnError),
+    /// Nobody waits for an answer.
+    Reset,
+}
+
+/// Counts a failed attempt at endpoint `index` and decides what follows.
+async fn after_failure(
+    run: &Run<'_>,
+    index: usize,
+    leave: Option<Permit<'_>>,
+    failed: Failed,
+    exchange: &mut Exchange,
+) -> Then {
+    match failed {
+        Failed::Endpoint { failure, sent, .. } => {
+            run.worker.endpoint_failed(&run.route.service, index, failure);
+            match failure {
+                // Nothing is wrong with the endpoint: it was about to close the connection, or it is busy.
+                Failure::StaleConnection | Failure::Refused => drop(leave),
+                _other => settle(run, leave, true),
+            }
+            exchange.tried.push(index);
+            if retry(run, exchange, failure, sent).await {
+                Then::Another(failure)
+            } else {
+                Then::Tell(respond::after(failure))
+            }
+        }
+        Failed::Deadline => {
+            run.worker.endpoint_failed(&run.route.service, index, Failure::Timeout);
+            settle(run, leave, true);
+            Then::Tell(respond::TIMEOUT)
+        }
+        Failed::Body(error) => Then::Tell(error),
+        Failed::ClientGone => Then::Reset,
+    }
+}
+
+/// Tells a circuit breaker how what it let through ended.
+fn settle(run: &Run<'_>, permit: Option<Permit<'_>>, failed: bool) {
+    if let Some(permit) = permit {
+        permit.settle(run.worker.now(), run.worker.index, failed);
+    }
+}
+
+/// Tells circuit breakers that what had counted as a success has failed after all.
+pub(crate) fn belie(run: &Run<'_>, index: usize) {
+    let of_route = run.route.state.breaker.as_deref();
+    for breaker in of_route.into_iter().chain(run.route.service.breaker(index)) {
+        breaker.belie(run.worker.now());
+    }
+}
+
+/// Whether what the endpoint has answered says that it does not work. The trailers of a gRPC call may say so later.
+fn says_failure(exchange: &Exchange) -> bool {
+    let said = exchange.call.and_then(|call| call.status).map(Status::http_equivalent);
+    exchange.response.status >= 500 || said.is_some_and(|status| status >= 500)
+}
+
+/// Chooses an endpoint that was not tried yet and whose circuit breaker lets an attempt be made. After a stale connection one
+/// that was tried will do if there is no other: nothing was wrong with the endpoint.
+fn choose<'a>(
+    run: &Run<'a>,
+    exchange: &mut Exchange,
+    key: Option<u64>,
+    after_stale: bool,
+) -> Option<(usize, Option<Permit<'a>>)> {
+    let service: &'a Service = &run.route.service;
+    let drawn = RefCell::default();
     let now = run.worker.now();
     let pick = |excluded: &[usize]| {
         let wanted = Wanted { key, excluded, within: exchange.isolation.within() };
         run.worker.with_rng(|rng| service.pick_for(&wanted, now, rng, &drawn))
     };
-    let chosen = pick(&exchange.tried).or_else(|| if after_stale { pick(&[]) } else { None });
-    exchange.trace.choice(service.view(), drawn.into_inner());
+    let tried = exchange.tried.len();
+    let mut soonest: Option<Duration> = None;
+    // Each turn of the loop adds an endpoint to those that are excluded.
+    let chosen = loop {
+        let (all, refused) = (&exchange.tried, &exchange.tried[tried..]);
+        let picked = pick(all).or_else(|| if after_stale { pick(refused) } else { None });
+        let Some(index) = picked else { break None };
+        match service.breaker(index).map(|breaker| breaker.admit(now)).transpose() {
+            Ok(permit) => break Some((index, permit)),
+            Err(wait) => {
+                soonest = Some(soonest.map_or(wait, |other| other.min(wait)));
+                exchange.tried.push(index);
+                drawn.take();
+            }
+        }
+    };
+    exchange.trace.choice(service.view(), drawn.into_inner(), &exchange.tried[tried..]);
+    exchange.tried.truncate(tried);
+    if chosen.is_none() {
+        exchange.retry_after = soonest;
+    }
     chosen
+}
+
+/// What a client is told when no endpoint could be asked.
+fn nobody(run: &Run<'_>, exchange: &mut Exchange) -> respond::OwnError {
+    // Circuit breakers say when they let something through again.
+    if exchange.retry_after.is_some() {
+        return respond::BREAKER_OPEN;
+    }
+    raise(&run.route.service.state.empty);
+    exchange.retry_after = Some(respond::RETRY_NO_ENDPOINT);
+    exchange.isolation.nobody()
 }
 
 async fn give_up(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, error: respond::OwnError) -> Next {
@@ -125,7 +239,8 @@ async fn retry_answer(run: &Run<'_>, index: usize, exchange: &mut Exchange) -> O
     // The endpoint's own words are worth more than ours if there is nobody else to ask.
     let eligible = run.route.service.state.eligible();
     let is_new = |other: usize| other != index && !exchange.tried.contains(&other) && exchange.isolation.reaches(other);
-    if !eligible.iter().enumerate().any(|(other, is_eligible)| *is_eligible && is_new(other)) {
+    let may = |other: usize| run.route.service.breaker(other).is_none_or(|it| it.phase() != Phase::Open);
+    if !eligible.iter().enumerate().any(|(other, is_eligible)| *is_eligible && is_new(other) && may(other)) {
         exchange.trace.next(trace::Next::End);
         return None;
     }

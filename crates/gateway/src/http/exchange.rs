@@ -56,6 +56,8 @@ pub(crate) struct Exchange {
     /// What the client gets in place of an error.
     pub(crate) fallback: Option<Form>,
     pub(crate) started: Moment,
+    /// After how long a client that is refused may try again; `None` says nothing.
+    pub(crate) retry_after: Option<Duration>,
     /// The gRPC call that the request is, if it is one.
     pub(crate) call: Option<Call>,
     /// Whom the request belongs to, and whom it may reach.
@@ -82,6 +84,7 @@ impl Exchange {
             copied: Copied::No,
             fallback: None,
             started: Moment::ZERO,
+            retry_after: None,
             call: None,
             isolation: Isolation::default(),
         }
@@ -109,6 +112,7 @@ impl Exchange {
         self.started = now;
         self.call = None;
         self.isolation.begin();
+        self.retry_after = None;
         self.output.clear();
         self.attempts.clear();
         self.tried.clear();

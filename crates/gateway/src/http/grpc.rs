@@ -5,6 +5,7 @@ use std::time::Duration;
 use mainstay_core::grpc::{Pushback, Status, is_content_type, parse_timeout};
 use mainstay_core::retry::Failure;
 
+use super::attempts;
 use super::exchange::{Exchange, Run};
 use super::respond::OwnError;
 use crate::http1::field::Name;
@@ -86,9 +87,15 @@ pub(crate) fn read_trailers(run: &Run<'_>, index: usize, exchange: &mut Exchange
     }
     let Some(endpoint) = run.route.service.endpoints.get(index) else { return };
     match call.status.map(Status::http_equivalent) {
-        Some(status @ 500..) => run.worker.endpoint_failed(&run.route.service, index, Failure::Status(status)),
+        Some(status @ 500..) => {
+            run.worker.endpoint_failed(&run.route.service, index, Failure::Status(status));
+            attempts::belie(run, index);
+        }
         Some(_works) => endpoint.state.works(),
-        None if is_complete => run.worker.endpoint_failed(&run.route.service, index, Failure::Malformed),
+        None if is_complete => {
+            run.worker.endpoint_failed(&run.route.service, index, Failure::Malformed);
+            attempts::belie(run, index);
+        }
         None => {}
     }
 }

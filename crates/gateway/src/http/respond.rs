@@ -8,6 +8,7 @@ use std::time::Duration;
 use mainstay_core::retry::Failure;
 
 use super::attempt::Answered;
+use super::attempts;
 use super::connection::Next;
 use super::exchange::{self, Exchange, Run};
 use super::grpc;
@@ -35,13 +36,14 @@ pub(crate) const NO_ROUTE: OwnError = OwnError { status: 404, reason: "no-route"
 pub(crate) const NO_ENDPOINT: OwnError = OwnError { status: 503, reason: "no-healthy-endpoint" };
 pub(crate) const NO_SHARD: OwnError = OwnError { status: 503, reason: "shard-unavailable" };
 pub(crate) const NO_TENANT: OwnError = OwnError { status: 400, reason: "no-tenant" };
+pub(crate) const BREAKER_OPEN: OwnError = OwnError { status: 503, reason: "breaker-open" };
 pub(crate) const TIMEOUT: OwnError = OwnError { status: 504, reason: "timeout" };
 pub(crate) const BODY_TIMEOUT: OwnError = OwnError { status: 408, reason: "body-timeout" };
 pub(crate) const NO_UPGRADE: OwnError = OwnError { status: 501, reason: "upgrade-unsupported" };
 pub(crate) const BAD_BODY: OwnError = OwnError { status: 400, reason: "bad-framing" };
 
-/// Seconds after which a client may try again when no endpoint is eligible: about the time of two health checks.
-const RETRY_AFTER: &[u8] = b"retry-after: 5\r\n";
+/// After how long a client may try again when no endpoint is eligible: about the time of two health checks.
+pub(crate) const RETRY_NO_ENDPOINT: Duration = Duration::from_secs(5);
 
 /// What the client is told when the last attempt failed this way.
 pub(crate) const fn after(failure: Failure) -> OwnError {
@@ -88,10 +90,9 @@ pub(crate) async fn own(
     exchange: &mut Exchange,
     error: OwnError,
 ) -> Next {
-    let extra = if matches!(error, NO_ENDPOINT | NO_SHARD) { RETRY_AFTER } else { b"" };
     // After a body that was not read the next request cannot be found.
     let keep = exchange.head.keep_alive && !exchange.head.framing.has_body() && !worker.is_draining();
-    let sent = send_own(worker, client, slot, exchange, error, extra, keep).await;
+    let sent = send_own(worker, client, slot, exchange, error, b"", keep).await;
     let ending = Ending { status: error.status, error: Some(error.reason), client_gone: !sent };
     record::finish(worker, listener, route, exchange, ending, (exchange.up.bytes, 0));
     match (sent, keep) {
@@ -158,6 +159,12 @@ async fn send_own(
     if error.status == 405 {
         out.extend_from_slice(b"allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n");
     }
+    if let Some(wait) = exchange.retry_after {
+        out.extend_from_slice(b"retry-after: ");
+        // Whole seconds, and never too early.
+        write::decimal(out, wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        out.extend_from_slice(b"\r\n");
+    }
     out.extend_from_slice(extra);
     out.extend_from_slice(b"\r\n");
     let mut sent = 0;
@@ -209,6 +216,9 @@ pub(crate) async fn relay(
     let keep = begin(run, &connection, client, exchange);
     let result = both(run, client, &mut connection, exchange, request_broke).await;
     grpc::read_trailers(run, index, exchange, result.is_ok());
+    if matches!(result, Err(Broken::Upstream)) && exchange.response.status < 500 {
+        attempts::belie(run, index);
+    }
     let ending = match &result {
         Ok(()) => Ending { status: exchange.response.status, error: None, client_gone: false },
         Err(broken) => broken.ending(exchange.response.status),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_core::{retry, route};
+use mainstay_core::{breaker, retry, route};
 
 use super::{Fallback, Tenant};
 
@@ -37,6 +37,8 @@ pub struct Route {
     pub fallback: Option<Fallback>,
     /// How requests name their tenants, if not as the service says.
     pub tenant: Option<Tenant>,
+    /// When its requests are answered at once instead of being sent on; `None` turns it off.
+    pub breaker: Option<breaker::Policy>,
 }
 
 impl Route {
@@ -62,6 +64,7 @@ impl Route {
             mirror: None,
             fallback: None,
             tenant: None,
+            breaker: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_core::{balance, budget, outlier};
+use mainstay_core::{balance, breaker, budget, outlier};
 
 use super::{CertificateFiles, Endpoint, HealthCheck, Sharding, Source, Tenant};
 
@@ -22,6 +22,8 @@ pub struct Service {
     pub health: Option<HealthCheck>,
     /// Passive ejection; `None` turns it off.
     pub outlier: Option<outlier::Policy>,
+    /// When an endpoint is not asked, each by its own attempts; `None` turns it off.
+    pub breaker: Option<breaker::Policy>,
     /// How many retries the service may cause.
     pub retry_budget: budget::Policy,
     /// What is spoken with endpoints, over TCP listeners excepted.
@@ -51,6 +53,7 @@ impl Service {
             sources: Vec::new(),
             health: Some(HealthCheck::default()),
             outlier: Some(outlier::Policy::default()),
+            breaker: None,
             retry_budget: budget::Policy::default(),
             protocol: HttpVersion::Http1,
             tls: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::{Counter, Histogram, Shards};
+use super::{Breaker, Counter, Histogram, Shards, Subject};
 use crate::spec;
 
 /// A route and its counters.
@@ -15,12 +15,20 @@ pub struct Route {
     pub shards: Arc<Shards<RouteCounters>>,
     /// Copies of requests that are under way, over all workers; kept over reloads by name.
     pub mirrors: Arc<AtomicU32>,
+    /// Its circuit breaker; kept over reloads that change neither its settings nor where the route leads.
+    pub breaker: Option<Arc<Breaker>>,
 }
 
 impl Route {
     /// The route of `spec`. What `known`, the route of the same name until now, has counted goes on.
     pub fn new(spec: spec::Route, workers: usize, known: Option<&Self>) -> Self {
+        let same = known.filter(|it| it.spec.breaker == spec.breaker && it.spec.service == spec.service);
+        let breaker = same.map(|known| known.breaker.clone()).unwrap_or_else(|| {
+            let new = |policy| Arc::new(Breaker::new(Subject::Route(spec.name.clone()), policy, workers));
+            spec.breaker.map(new)
+        });
         Self {
+            breaker,
             shards: known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards)),
             mirrors: known.map_or_else(Arc::default, |known| Arc::clone(&known.mirrors)),
             spec,

@@ -8,7 +8,7 @@ use mainstay_core::budget::Budget;
 use mainstay_core::eligibility;
 use mainstay_core::time::Moment;
 
-use super::Endpoint;
+use super::{Breaker, Endpoint, Subject};
 use crate::spec;
 
 /// A service, its endpoints and counters.
@@ -18,6 +18,9 @@ pub struct Service {
     pub spec: spec::Service,
     /// Its endpoints, as in the spec.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Their circuit breakers, in the same order; none at all if they are turned off. One is kept over reloads that change
+    /// neither its settings nor its endpoint.
+    pub breakers: Vec<Arc<Breaker>>,
     /// Where further endpoints come from.
     pub sources: Vec<Arc<Source>>,
     /// One more at each change of any endpoint's eligibility; workers compare it to renew their balancers.
@@ -37,9 +40,11 @@ impl Service {
         spec: spec::Service,
         endpoints: Vec<Arc<Endpoint>>,
         sources: Vec<Arc<Source>>,
+        workers: usize,
         known: Option<&Self>,
         now: Moment,
     ) -> Self {
+        let breakers = breakers(&spec, &endpoints, workers, known);
         let carried =
             |read: fn(&Self) -> &AtomicU64| AtomicU64::new(known.map_or(0, |it| read(it).load(Ordering::Relaxed)));
         let retry_budget = match known.filter(|known| known.spec.retry_budget == spec.retry_budget) {
@@ -48,6 +53,7 @@ impl Service {
         };
         Self {
             endpoints,
+            breakers,
             sources,
             epoch: AtomicU64::new(0),
             budget_refusals: carried(|it| &it.budget_refusals),
@@ -77,6 +83,26 @@ impl Service {
             .collect();
         eligibility::eligible(&known, self.spec.when_empty == spec::WhenEmpty::FailOpen)
     }
+}
+
+fn breakers(
+    spec: &spec::Service,
+    endpoints: &[Arc<Endpoint>],
+    workers: usize,
+    known: Option<&Service>,
+) -> Vec<Arc<Breaker>> {
+    let Some(policy) = spec.breaker else { return Vec::new() };
+    let known = known.filter(|known| known.spec.breaker == spec.breaker);
+    let kept = |endpoint: &Arc<Endpoint>| {
+        let known = known?;
+        let at = known.endpoints.iter().position(|it| Arc::ptr_eq(it, endpoint))?;
+        known.breakers.get(at).cloned()
+    };
+    let new = |endpoint: &Arc<Endpoint>| {
+        let subject = Subject::Endpoint { service: spec.name.clone(), endpoint: endpoint.name.clone() };
+        Arc::new(Breaker::new(subject, policy, workers))
+    };
+    endpoints.iter().map(|endpoint| kept(endpoint).unwrap_or_else(|| new(endpoint))).collect()
 }
 
 /// A name that endpoints come from, and what its last good answer was.

@@ -230,6 +230,16 @@ impl Table {
         Self { listeners, services }
     }
 
+    /// Tells circuit breakers of the time, and of what they have not heard of.
+    pub(crate) fn look_after_breakers(&self, now: Moment) {
+        let routes = self.listeners.values().flat_map(|listener| &listener.targets);
+        let of_routes = routes.filter_map(|route| route.state.breaker.as_ref());
+        let of_endpoints = self.services.values().flat_map(|service| &service.state.breakers);
+        for breaker in of_routes.chain(of_endpoints) {
+            breaker.look_after(now);
+        }
+    }
+
     /// Closes the connections to endpoints that `next`, which comes after this table, does not serve. Those in use finish.
     pub(crate) fn close_what_left(&self, next: &Self) {
         for (name, service) in &self.services {
@@ -321,6 +331,11 @@ impl Service {
         }
         let policy = self.state.spec.balance.policy;
         balancer.pick(wanted, &Measured { endpoints: &self.endpoints, policy, now, drawn }, rng)
+    }
+
+    /// The circuit breaker of the endpoint at `index`, if the service has any.
+    pub(crate) fn breaker(&self, index: usize) -> Option<&state::Breaker> {
+        self.state.breakers.get(index).map(AsRef::as_ref)
     }
 
     /// What the balancer knew at the last pick.

@@ -122,6 +122,24 @@ pub struct RouteStatus {
     pub retries: u64,
     /// Error responses that the gateway made itself.
     pub own_errors: u64,
+    /// Its circuit breaker, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerStatus>,
+}
+
+/// A circuit breaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerStatus {
+    /// `closed`, `open`, `half-open` or `ramping`.
+    pub state: String,
+    /// How long ago it changed; none if it never did.
+    pub since_seconds: Option<u64>,
+    /// Why it changed; empty if it never did.
+    pub reason: String,
+    /// Times it has opened.
+    pub opened: u64,
+    /// Calls that it did not let through.
+    pub refused: u64,
 }
 
 /// A service.
@@ -213,6 +231,9 @@ pub struct EndpointStatus {
     pub attempts: u64,
     /// Times it was ejected.
     pub ejections: u64,
+    /// Its circuit breaker, if the service has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerStatus>,
 }
 
 /// What went on during the last ten seconds.

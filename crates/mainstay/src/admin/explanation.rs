@@ -275,6 +275,7 @@ fn considered(it: &explain::Considered) -> Considered {
         Verdict::Chosen(load) => ("chosen", load),
         Verdict::NotEligible => ("not-eligible", None),
         Verdict::AlreadyTried => ("already-tried", None),
+        Verdict::BreakerOpen => ("breaker-open", None),
         Verdict::MoreLoaded(load) => ("more-loaded", Some(load)),
         Verdict::NotDrawn => ("not-drawn", None),
         Verdict::OutsideShard => ("outside-shard", None),

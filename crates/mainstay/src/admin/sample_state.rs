@@ -70,5 +70,5 @@ fn service() -> Service {
     let endpoints = spec.endpoints.iter().cloned();
     let endpoints = endpoints.map(|spec| Arc::new(Endpoint::new(spec, health::State::Up, WORKERS))).collect();
     let sources = spec.sources.iter().map(|source| Arc::new(Source::new(source.clone()))).collect();
-    Service::new(spec, endpoints, sources, None, Moment::ZERO)
+    Service::new(spec, endpoints, sources, WORKERS, None, Moment::ZERO)
 }

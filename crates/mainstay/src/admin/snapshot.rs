@@ -6,10 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mainstay_core::health;
 use mainstay_gateway::spec::{self, Address};
-use mainstay_gateway::state::{Endpoint, Listener, Route, Service, Source, State};
+use mainstay_gateway::state::{Breaker, Endpoint, Listener, Route, Service, Source, State};
 
 use crate::admin::document::{
-    ActivityStatus, EndpointStatus, ListenerStatus, RouteStatus, ServiceState, ServiceStatus, SourceStatus,
+    ActivityStatus, BreakerStatus, EndpointStatus, ListenerStatus, RouteStatus, ServiceState, ServiceStatus,
+    SourceStatus,
 };
 use crate::admin::sampler::{Activity, Sampler};
 use crate::timestamp;
@@ -69,6 +70,7 @@ pub fn routes(state: &State, sampler: &Sampler, now: Instant) -> Vec<RouteStatus
         responses_5xx: route.shards.sum(|counters| counters.by_class.last().map_or(0, |counter| counter.get())),
         retries: route.shards.sum(|counters| counters.retries.get()),
         own_errors: route.shards.sum(|counters| counters.own_errors.get()),
+        breaker: route.breaker.as_deref().map(breaker_status),
     };
     state.routes.iter().enumerate().map(status).collect()
 }
@@ -85,7 +87,8 @@ pub fn services(state: &State, sampler: &Sampler, now: Instant) -> Vec<ServiceSt
             .enumerate()
             .map(|(index, (endpoint, eligible))| {
                 let activity = sampler.endpoint(now, endpoint, at, index).into();
-                endpoint_status(endpoint, *eligible, activity, clock)
+                let breaker = service.breakers.get(index).map(AsRef::as_ref);
+                endpoint_status(endpoint, breaker, *eligible, activity, clock)
             })
             .collect();
         ServiceStatus {
@@ -125,7 +128,24 @@ fn service_state(endpoints: &[EndpointStatus]) -> ServiceState {
     }
 }
 
-fn endpoint_status(endpoint: &Endpoint, eligible: bool, activity: ActivityStatus, clock: SystemTime) -> EndpointStatus {
+fn breaker_status(breaker: &Breaker) -> BreakerStatus {
+    let (at, reason) = breaker.last_change().unzip();
+    BreakerStatus {
+        state: breaker.phase().word().to_owned(),
+        since_seconds: at.map(|at| SystemTime::now().duration_since(at).unwrap_or_default().as_secs()),
+        reason: reason.unwrap_or_default(),
+        opened: breaker.opened.load(Ordering::Relaxed),
+        refused: breaker.refused.load(Ordering::Relaxed),
+    }
+}
+
+fn endpoint_status(
+    endpoint: &Endpoint,
+    breaker: Option<&Breaker>,
+    eligible: bool,
+    activity: ActivityStatus,
+    clock: SystemTime,
+) -> EndpointStatus {
     let changed_at = *lock(&endpoint.changed_at);
     let opened = endpoint.shards.sum(|counters| counters.connections_opened.get());
     EndpointStatus {
@@ -152,6 +172,7 @@ fn endpoint_status(endpoint: &Endpoint, eligible: bool, activity: ActivityStatus
         activity,
         attempts: endpoint.shards.sum(|counters| counters.attempts.get()),
         ejections: endpoint.ejections.load(Ordering::Relaxed),
+        breaker: breaker.map(breaker_status),
     }
 }
 

@@ -41,7 +41,7 @@ sections! {
     CERTIFICATE = "listener.tls.certificates": "cert", "key";
     /// Which requests go where.
     ROUTE = "route": "name", "listener", "match", "service", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
-        "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant";
+        "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant", "breaker";
     /// Which requests.
     MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
     /// When to try again.
@@ -57,7 +57,7 @@ sections! {
     /// Changes to headers.
     HEADERS = "route.request_headers and route.response_headers": "set", "remove";
     /// A group of endpoints.
-    SERVICE = "service": "name", "protocol", "balance", "hash", "health", "outlier", "retry_budget", "when_empty", "tls",
+    SERVICE = "service": "name", "protocol", "balance", "hash", "health", "outlier", "breaker", "retry_budget", "when_empty", "tls",
         "connect_timeout", "idle_timeout", "max_idle", "max_age", "endpoint", "endpoints", "srv",
         "send_proxy", "tenant", "shard";
     /// What consistent hashing goes by.
@@ -76,6 +76,9 @@ sections! {
     HEALTH_CAPTURE = "service.health.steps.capture": "json", "header", "regex";
     /// Passive ejection.
     OUTLIER = "service.outlier": "consecutive", "base", "cap", "max_ejected";
+    /// When calls are stopped before they are made.
+    BREAKER = "route.breaker and service.breaker": "preset", "window", "window_calls", "min_calls", "failure_rate",
+        "consecutive", "slow_rate", "slow_after", "open_for", "open_max", "jitter", "probes", "probe_timeout", "ramp";
     /// How many retries a service may cause.
     RETRY_BUDGET = "service.retry_budget": "ratio", "floor";
     /// TLS towards endpoints.

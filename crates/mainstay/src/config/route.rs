@@ -8,7 +8,7 @@ use mainstay_gateway::spec::{HeaderOps, Route};
 
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, fallback, isolation, keys, mirror, units, words};
+use super::{WEEK, breaker, fallback, isolation, keys, mirror, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -124,6 +124,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             mirror,
             fallback: fallback.as_ref().map(|read| read.fallback.clone()),
             tenant: section.item("tenant").and_then(|item| isolation::tenant(&item)),
+            breaker: section.item("breaker").and_then(|item| breaker::read(&item)),
         },
         fallback,
         listeners,

@@ -11,7 +11,7 @@ use mainstay_gateway::spec::{
 use super::endpoints::Endpoints;
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, endpoints, health, isolation, keys, units, words};
+use super::{WEEK, breaker, endpoints, health, isolation, keys, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -62,6 +62,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         sources,
         health,
         outlier: section.field("outlier", default.outlier, |item| Some(read_outlier(item))).value,
+        breaker: section.item("breaker").and_then(|item| breaker::read(&item)),
         retry_budget: section.item("retry_budget").map(|item| read_budget(&item)).unwrap_or_default(),
         protocol: section.field("protocol", HttpVersion::Http1, |item| item.one_of(PROTOCOLS)).value,
         tls,

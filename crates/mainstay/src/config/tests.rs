@@ -1,4 +1,5 @@
 mod accepted;
+mod breakers;
 mod broken;
 mod checks;
 mod isolation;

@@ -153,6 +153,7 @@ fn considered(number: String, endpoint: &Considered, choice: &Choice, balance: &
         "more-loaded" => (format!("compared and not less loaded{}", in_flight(endpoint.in_flight)), Tone::Faint),
         "outside-shard" => ("skipped: not in the tenant's shard".to_owned(), Tone::Faint),
         "already-tried" => ("skipped: already tried".to_owned(), Tone::Warning),
+        "breaker-open" => ("skipped: its circuit breaker is open".to_owned(), Tone::Warning),
         "not-eligible" if endpoint.state == "unknown" && (chosen_is("up") || chosen_is("degraded")) => {
             ("skipped: no verdict of its checks yet, and others are up".to_owned(), Tone::Warning)
         }

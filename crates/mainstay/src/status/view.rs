@@ -1,11 +1,13 @@
 //! The page that `mainstay status` prints: the verdict first, then the node, services, routes and listeners.
 
 use crate::admin::document::{
-    ActivityStatus, EndpointStatus, ListenerStatus, ReloadOutcome, RouteStatus, ServiceState, ServiceStatus,
-    SourceStatus, Status,
+    ActivityStatus, BreakerStatus, EndpointStatus, ListenerStatus, ReloadOutcome, RouteStatus, ServiceState,
+    ServiceStatus, SourceStatus, Status,
 };
 use crate::status::table::{Cell, Paint, Tone, printable, render as table};
 
+/// What a circuit breaker is while there is nothing to say of it.
+const CLOSED: &str = "closed";
 /// The narrowest bucket of the histograms: below it, an estimate would be a guess.
 const FINEST_MS: f64 = 5.0;
 /// The histograms' last bound.
@@ -106,6 +108,9 @@ fn endpoint_row(service: &str, state: ServiceState, endpoint: &EndpointStatus) -
     if !endpoint.reason.is_empty() {
         change.push_str(&format!(": {}", endpoint.reason));
     }
+    if let Some(breaker) = endpoint.breaker.as_ref().filter(|breaker| breaker.state != CLOSED) {
+        change = breaker_change(breaker);
+    }
     match endpoint.drained_by.as_deref() {
         Some("operator") => change.push_str("; drained by `mainstay drain`"),
         Some(who) => change.push_str(&format!("; drained by the {who}")),
@@ -145,6 +150,12 @@ fn state_word(endpoint: &EndpointStatus) -> (&str, Tone) {
     if endpoint.ejected {
         return ("ejected", Tone::Bad);
     }
+    match endpoint.breaker.as_ref().map_or(CLOSED, |breaker| &breaker.state) {
+        "open" => return ("breaker-open", Tone::Bad),
+        "half-open" => return ("half-open", Tone::Warning),
+        "ramping" => return ("ramping", Tone::Warning),
+        _closed => {}
+    }
     if endpoint.degraded {
         return ("degraded", Tone::Warning);
     }
@@ -173,7 +184,21 @@ fn routes(routes: &[RouteStatus], paint: Paint) -> String {
             Cell::number(route.own_errors.to_string()),
         ]
     };
-    table(&heading, &routes.iter().map(row).collect::<Vec<_>>(), paint)
+    let mut page = table(&heading, &routes.iter().map(row).collect::<Vec<_>>(), paint);
+    for route in routes {
+        let Some(breaker) = route.breaker.as_ref().filter(|breaker| breaker.state != CLOSED) else { continue };
+        let tone = if breaker.state == "open" { Tone::Bad } else { Tone::Warning };
+        let line = format!("route {}: circuit {}", route.name, breaker_change(breaker));
+        page.push_str(&paint.apply(tone, &printable(&line)));
+        page.push('\n');
+    }
+    page
+}
+
+/// What there is to say of a circuit breaker that is not closed.
+fn breaker_change(breaker: &BreakerStatus) -> String {
+    let since = breaker.since_seconds.map_or_else(String::new, |seconds| format!(" for {}", span(seconds)));
+    format!("breaker {}{since}: {}; {} calls not let through so far", breaker.state, breaker.reason, breaker.refused)
 }
 
 fn listeners(listeners: &[ListenerStatus], paint: Paint) -> String {

@@ -156,7 +156,7 @@ pub(super) fn service_with(
         ..spec::Service::new("checkout")
     };
     let endpoints = endpoints.iter().map(|endpoint| Arc::clone(endpoint)).collect();
-    Arc::new(Service::new(spec, endpoints, Vec::new(), None, Clock::new().now()))
+    Arc::new(Service::new(spec, endpoints, Vec::new(), 1, None, Clock::new().now()))
 }
 
 pub(super) fn reason(endpoint: &Endpoint) -> String {

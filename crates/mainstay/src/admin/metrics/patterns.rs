@@ -1,5 +1,6 @@
 //! The families about resilience patterns, each for the routes or services that have it.
 
+mod breakers;
 mod fallback;
 mod isolation;
 mod mirrors;
@@ -13,6 +14,7 @@ use super::Families;
 impl Families<'_, '_> {
     pub(super) fn patterns(&mut self, state: &State) -> fmt::Result {
         self.mirrors(state)?;
+        self.breakers(state)?;
         self.fallbacks(state)?;
         self.isolation(state)
     }
