@@ -61,7 +61,7 @@ pub(crate) fn state(spec: &Spec, workers: usize, previous: Option<&State>, now: 
     });
     let routes = spec.routes.iter().map(|route| {
         let known = previous.and_then(|state| state.routes.iter().find(|it| it.spec.name == route.name));
-        Arc::new(Route::new(route.clone(), workers, known.map(Arc::as_ref)))
+        Arc::new(Route::new(route.clone(), workers, known.map(Arc::as_ref), now))
     });
     let services = spec.services.iter().map(|service| {
         let known = previous.and_then(|state| state.services.iter().find(|it| it.spec.name == service.name));

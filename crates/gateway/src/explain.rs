@@ -12,9 +12,11 @@ pub(crate) mod view;
 use std::time::{Duration, SystemTime};
 
 use mainstay_core::balance::{self, Share};
+use mainstay_core::criticality::Criticality;
 use mainstay_core::route::Miss;
 use mainstay_core::time::Moment;
 
+use crate::admission::Reason;
 pub use crate::mirror::Copied;
 pub use trace::Next;
 pub use view::Standing;
@@ -40,6 +42,8 @@ pub struct Explanation {
     pub asked: Option<Asked>,
     /// The routes that were looked at, most specific first, up to the one that took the request.
     pub routes: Vec<RouteLooked>,
+    /// How the route's limits took it.
+    pub admitted: Admitted,
     /// Where the request went, if a route took it.
     pub target: Option<Target>,
     /// The choices of an endpoint, one after another.
@@ -54,6 +58,17 @@ pub struct Explanation {
     pub bytes_in: u64,
     /// Bytes of the response's body.
     pub bytes_out: u64,
+}
+
+/// How a route's limits took a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// Its class, if the route tells classes apart.
+    pub class: Option<Criticality>,
+    /// How long it waited for a place.
+    pub waited: Duration,
+    /// Which limit refused it, and after how many seconds it was told to come again (0: it was not).
+    pub refused: Option<(Reason, u32)>,
 }
 
 /// What a client asked for.

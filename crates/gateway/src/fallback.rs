@@ -141,8 +141,9 @@ pub(crate) async fn instead(
     error: OwnError,
 ) -> Option<Next> {
     let fallback = run.route.fallback.as_ref()?;
+    let cause = if exchange.admission.refused.is_some() { Cause::Limit } else { cause(error) };
     // Boxed because it is rare: the memory of a connection's task is sized for its largest part.
-    Box::pin(fall_back(run, client, exchange, fallback, cause(error), Some(error.reason))).await
+    Box::pin(fall_back(run, client, exchange, fallback, cause, Some(error.reason))).await
 }
 
 /// Relays an endpoint's answer, or answers in its place if its status counts as a failure.

@@ -368,7 +368,7 @@ fn start_worker(
 }
 
 /// A seed from the system's randomness, by way of the keys that the standard library draws for its hash maps.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())
 }

@@ -4,6 +4,7 @@
 //! What the gateway observes (health, counters) is read from [`state`].
 
 mod access_log;
+pub mod admission;
 mod assemble;
 mod discovery;
 pub mod explain;

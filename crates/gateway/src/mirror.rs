@@ -14,6 +14,7 @@ use std::task::Poll;
 use mainstay_core::balance::Wanted;
 use mainstay_core::random::Rng;
 use mainstay_core::retry::{self, Failure};
+use mainstay_core::time::Moment;
 use mainstay_runtime::task::{self, Kind};
 
 use crate::http::attempt::{self, Answered, Failed};
@@ -72,12 +73,18 @@ impl Mirror {
             mirror: None,
             fallback: None,
             breaker: None,
+            // What limits the route's requests does not count its copies, which have a limit of their own.
+            admission: spec::Admission {
+                deadline: of.spec.admission.deadline.clone(),
+                criticality: of.spec.admission.criticality.clone(),
+                ..spec::Admission::default()
+            },
             ..of.spec.clone()
         };
         let mut headers = spec.request_headers.clone();
         headers.set.push((HEADER.to_owned(), "1".to_owned()));
         let route = Route {
-            state: Arc::new(state::Route::new(spec, 1, None)),
+            state: Arc::new(state::Route::new(spec, 1, None, Moment::ZERO)),
             service: Rc::clone(service),
             request_ops: Ops::new(&headers),
             response_ops: Ops::default(),
@@ -182,6 +189,7 @@ impl Sending {
             slot: &slot,
             deadline: copy.started.after(self.route.state.spec.timeout),
             is_trusted: self.is_trusted,
+            is_cut: false,
         };
         if !attempt(&run, &mut copy).await {
             self.of.shards.of(self.worker.index).mirror.failures.add(1);

@@ -2,6 +2,7 @@
 //! existing service, names are unique) hold by construction of whoever builds it; the gateway refuses a spec that breaks
 //! them rather than trusting it.
 
+mod admission;
 mod endpoint;
 mod fallback;
 mod health;
@@ -11,6 +12,7 @@ mod node;
 mod route;
 mod service;
 
+pub use admission::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit};
 pub use endpoint::{Address, Endpoint, LOCAL_NAME, Source};
 pub use fallback::{Answer, CONTENT_BYTES_MAX, Content, Fallback};
 pub use health::{HealthCheck, Probe};

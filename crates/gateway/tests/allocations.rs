@@ -7,9 +7,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use mainstay_core::adaptive;
+use mainstay_core::criticality::Criticality;
+use mainstay_core::limiter::Rate;
 use mainstay_gateway::Gateway;
 use mainstay_gateway::spec::{
-    AccessLog, Address, Connections, Endpoint, Http, Listener, Node, Protocol, Resolver, Route, Service, Shutdown, Spec,
+    AccessLog, Address, Admission, Bulkhead, ByCriticality, Connections, Deadline, Endpoint, Http, Listener, Node,
+    Protocol, Queue, RateKey, RateLimit, Resolver, Route, Service, Shutdown, Spec,
 };
 
 struct Counting;
@@ -59,7 +63,26 @@ fn origin() -> SocketAddr {
     address
 }
 
-fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
+/// Every limit, none of which is reached.
+fn limits() -> Admission {
+    let rate = Rate::new(1_000_000, Duration::from_secs(1), 1_000_000);
+    let limit = |key| RateLimit { rate, key, keys_max: 1000 };
+    Admission {
+        deadline: Some(Deadline { header: "x-mainstay-deadline-ms".to_owned() }),
+        rate_limits: vec![
+            limit(RateKey::All),
+            limit(RateKey::Client),
+            limit(RateKey::Path),
+            limit(RateKey::Header("accept".to_owned())),
+        ],
+        criticality: Some(ByCriticality { default: Criticality::High, header: "x-mainstay-criticality".to_owned() }),
+        bulkhead: Some(Bulkhead { concurrency: 100 }),
+        adaptive: Some(adaptive::Policy::default()),
+        queue: Queue { size: 50, timeout: Duration::from_secs(1) },
+    }
+}
+
+fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog, admission: Admission) -> Spec {
     let second = Duration::from_secs(1);
     Spec {
         node: Node {
@@ -87,7 +110,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog) -> Spec {
                 http2: None,
             }),
         }],
-        routes: vec![Route { listeners: vec!["web".to_owned()], ..Route::new("all", "origin") }],
+        routes: vec![Route { listeners: vec!["web".to_owned()], admission, ..Route::new("all", "origin") }],
         services: vec![Service {
             endpoints: vec![Endpoint::new(Address::Socket(endpoint))],
             connections: Connections { max_idle: 16, ..Connections::default() },
@@ -128,9 +151,12 @@ fn a_kept_alive_request_allocates_nothing() {
     // Two buffers and a message for each batch of 32 KiB, a batch for at most 250 ms, and room for tokio's own timers.
     const LOG_AND_TIMERS: u64 = 400;
     let log = tempfile::NamedTempFile::new().expect("a file");
-    for target in [AccessLog::Off, AccessLog::File(log.path().to_owned())] {
+    let file = || AccessLog::File(log.path().to_owned());
+    for (target, admission) in
+        [(AccessLog::Off, Admission::default()), (file(), Admission::default()), (file(), limits())]
+    {
         let bind = free_port();
-        let gateway = Gateway::start(spec(bind, origin(), target)).expect("started");
+        let gateway = Gateway::start(spec(bind, origin(), target, admission)).expect("started");
         let mut stream = TcpStream::connect(bind).expect("connected");
         for _warm in 0..100 {
             request(&mut stream);

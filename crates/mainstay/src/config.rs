@@ -1,5 +1,6 @@
 //! Configuration: TOML text in, a checked [`Spec`] out, or everything that is wrong with the text at once.
 
+mod admission;
 mod breaker;
 pub mod defaults;
 mod endpoints;

@@ -8,6 +8,7 @@ use mainstay_core::fallback::Form;
 use mainstay_core::time::Moment;
 
 use super::trace::Trace;
+use crate::admission::Note;
 use crate::http::exchange::Exchange;
 use crate::http::record::Ending;
 use crate::mirror::Copied;
@@ -63,6 +64,7 @@ pub(crate) struct Record {
     pub(crate) fallback: Option<Form>,
     /// The hash of the tenant's name.
     pub(crate) tenant: Option<u64>,
+    pub(crate) admission: Note,
     /// Whether a head was read; the three texts about it say something only then.
     pub(crate) has_head: bool,
     pub(crate) method: Text<14>,
@@ -112,6 +114,7 @@ impl Ring {
         record.copied = exchange.copied;
         record.fallback = exchange.fallback;
         record.tenant = exchange.isolation.tenant;
+        record.admission = exchange.admission;
         record.id.set(&exchange.request_id);
         record.client.set(exchange.client.as_bytes());
         record.has_head = exchange.head.length > 0;

@@ -9,7 +9,9 @@ use mainstay_core::time::Moment;
 use super::ring::{Record, Scene};
 use super::trace::Step;
 use super::view::View;
-use super::{Asked, Attempt, Choice, Considered, Explanation, RouteLooked, RouteVerdict, Target, Tenant, Verdict};
+use super::{
+    Admitted, Asked, Attempt, Choice, Considered, Explanation, RouteLooked, RouteVerdict, Target, Tenant, Verdict,
+};
 use crate::http::{record, respond};
 use crate::state::{Route, Service, State};
 use crate::worker::shard;
@@ -73,6 +75,11 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
             .map(|asked| routes(state, listener, asked, record.route))
             .unwrap_or_default(),
         asked,
+        admitted: Admitted {
+            class: route.and_then(|route| route.spec.admission.criticality.as_ref()).map(|_by| record.admission.class),
+            waited: record.admission.waited,
+            refused: record.admission.refused.map(|reason| (reason, record.admission.retry_after)),
+        },
         choices: service.map(|service| choices(service, other, record, &shard)).unwrap_or_default(),
         target,
         status: record.ending.status,

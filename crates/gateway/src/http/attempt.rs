@@ -11,6 +11,7 @@ use super::exchange::{Exchange, Run, connections};
 use super::record::Outcome;
 use super::respond::{self, OwnError};
 use super::sending::Sending;
+use crate::admission;
 use crate::http1::body::Framing;
 use crate::http1::write::{self, Forward, Identity};
 use crate::http2::stream::H2Stream;
@@ -56,9 +57,11 @@ pub(crate) enum Failed {
 }
 
 impl Failed {
-    /// What the record of the attempt says.
-    pub(crate) const fn outcome(&self) -> Outcome {
+    /// What the record of the attempt says. `is_cut` tells that the time was not the route's but a stranger's, who may leave
+    /// as little as he likes.
+    pub(crate) const fn outcome(&self, is_cut: bool) -> Outcome {
         match self {
+            Self::Deadline if is_cut => Outcome::Abandoned,
             Self::Endpoint { failure, .. } => Outcome::Failed(*failure),
             Self::Deadline => Outcome::Failed(Failure::Timeout),
             Self::Body(_) | Self::ClientGone => Outcome::Abandoned,
@@ -183,6 +186,7 @@ fn prepare(run: &Run<'_>, exchange: &mut Exchange, retains: bool, client: &Strea
         rewrite: spec.rewrite_prefix.as_deref().map(|replacement| (prefix, replacement)),
         ops: &run.route.request_ops,
         attempt: exchange.attempts.len() as u32,
+        passed: admission::passed(run, exchange),
         time_left: exchange.call.and_then(|call| call.timeout).map(|_asked| run.deadline.since(run.worker.now())),
     };
     write::request(&mut exchange.up.pending, &exchange.head, bytes, &forward);

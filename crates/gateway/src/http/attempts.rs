@@ -13,7 +13,7 @@ use super::attempt::{self, Failed, Sent};
 use super::connection::Next;
 use super::exchange::{Exchange, Run};
 use super::grpc::{self, Call};
-use super::record::{self, Attempt, Ending, Outcome};
+use super::record::{Attempt, Outcome};
 use super::respond;
 use crate::explain::trace;
 use crate::fallback;
@@ -47,8 +47,8 @@ async fn attempts(
     // Where one idle connection was stale, so may be the others: the next attempt opens a new one.
     let mut fresh = false;
     loop {
-        // A call may arrive when its time is over already, or run out of it between attempts.
-        if exchange.call.is_some() && run.worker.now() >= run.deadline {
+        // A request may run out of its time between attempts.
+        if run.worker.now() >= run.deadline {
             return give_up(run, client, exchange, respond::TIMEOUT).await;
         }
         let chosen = choose(run, exchange, key, fresh);
@@ -81,7 +81,7 @@ async fn attempts(
             }
             Err(failed) => failed,
         };
-        let outcome = failed.outcome();
+        let outcome = failed.outcome(run.is_cut);
         note(exchange, index, outcome, duration, failed.reused());
         match after_failure(run, index, leave, failed, exchange).await {
             Then::Another(failure) => {
@@ -96,9 +96,7 @@ async fn attempts(
                 return give_up(run, client, exchange, error).await;
             }
             Then::Reset => {
-                let ending = Ending { status: 0, error: None, client_gone: true };
-                record::finish(run.worker, run.listener, Some(run.route), exchange, ending, (exchange.up.bytes, 0));
-                return Next::Reset;
+                return respond::abandoned(run, exchange);
             }
         }
     }
@@ -141,6 +139,7 @@ async fn after_failure(
                 Then::Tell(respond::after(failure))
             }
         }
+        Failed::Deadline if run.is_cut => Then::Tell(respond::TIMEOUT),
         Failed::Deadline => {
             run.worker.endpoint_failed(&run.route.service, index, Failure::Timeout);
             settle(run, leave, true);

@@ -1,6 +1,6 @@
 //! One request: its route, its attempts one after another, its answer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use super::grpc::Call;
 use super::isolation::{self, Isolation};
 use super::record::Attempt;
 use super::{attempts, identity, respond, routing};
+use crate::admission::{self, Refused};
 use crate::explain::trace::Trace;
+use crate::fallback;
 use crate::http1::field::Name;
 use crate::http1::{request, response};
 use crate::mirror::{self, Copied};
@@ -44,6 +46,7 @@ pub(crate) struct Exchange {
     pub(crate) peer: String,
     /// The client's address as text: the peer's, or what trusted proxies say.
     pub(crate) client: String,
+    pub(crate) client_address: IpAddr,
     peer_address: Option<SocketAddr>,
     /// Where the client connected to, if that is known.
     destination: Option<SocketAddr>,
@@ -62,6 +65,8 @@ pub(crate) struct Exchange {
     pub(crate) call: Option<Call>,
     /// Whom the request belongs to, and whom it may reach.
     pub(crate) isolation: Isolation,
+    /// How it was let in, or not.
+    pub(crate) admission: admission::Note,
 }
 
 impl Exchange {
@@ -76,6 +81,7 @@ impl Exchange {
             request_id: Vec::new(),
             peer: String::new(),
             client: String::new(),
+            client_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             peer_address: None,
             destination: None,
             attempts: Vec::new(),
@@ -87,6 +93,7 @@ impl Exchange {
             retry_after: None,
             call: None,
             isolation: Isolation::default(),
+            admission: admission::Note::default(),
         }
     }
 
@@ -113,6 +120,7 @@ impl Exchange {
         self.call = None;
         self.isolation.begin();
         self.retry_after = None;
+        self.admission = admission::Note::default();
         self.output.clear();
         self.attempts.clear();
         self.tried.clear();
@@ -147,6 +155,8 @@ impl Exchange {
         self.peer.clone_from(&other.peer);
         self.begin(now);
         self.client.clone_from(&other.client);
+        self.client_address = other.client_address;
+        self.admission.class = other.admission.class;
         self.request_id.clone_from(&other.request_id);
         self.head.clone_from(&other.head);
         self.input.clear();
@@ -183,6 +193,9 @@ pub(crate) struct Run<'a> {
     /// When the whole request must be over.
     pub(crate) deadline: Moment,
     pub(crate) is_trusted: bool,
+    /// Somebody who is not trusted gave it less time than the route does. That it runs out says nothing of an endpoint:
+    /// otherwise anybody could have any endpoint ejected.
+    pub(crate) is_cut: bool,
 }
 
 /// Serves the request whose head stands in `exchange`.
@@ -195,6 +208,7 @@ pub(crate) async fn run(
     exchange: &mut Exchange,
 ) -> Next {
     let client_address = exchange.identify(worker, http);
+    exchange.client_address = client_address;
     exchange.call = Call::of(&exchange.head, exchange.head_bytes());
     if let Some(port) = http.redirect_https {
         return respond::redirect(worker, listener, client, slot, exchange, port).await;
@@ -210,8 +224,9 @@ pub(crate) async fn run(
     route.state.shards.of(worker.index).started.add(1);
     worker.deposit(&route.service);
     let peer = exchange.peer_address.map_or(client_address, |peer| peer.ip());
-    let asked = exchange.call.and_then(|call| call.timeout).unwrap_or(Duration::MAX);
+    let asked = admission::asked(&route.state.spec, exchange).unwrap_or(Duration::MAX);
     let timeout = route.state.spec.timeout.min(asked);
+    let is_trusted = identity::is_trusted(peer, &http.trusted_proxies);
     let run = Run {
         worker,
         listener,
@@ -219,15 +234,27 @@ pub(crate) async fn run(
         http,
         slot,
         deadline: exchange.started.after(timeout),
-        is_trusted: identity::is_trusted(peer, &http.trusted_proxies),
+        is_trusted,
+        is_cut: route.state.spec.admission.deadline.is_some() && asked < route.state.spec.timeout && !is_trusted,
     };
     if let Some(refusal) = isolation::enter(&run, client, exchange) {
         return respond::own(worker, listener, Some(&route), client, slot, exchange, refusal).await;
     }
+    let permit = match admission::admit(&run, client, exchange).await {
+        Ok(permit) => permit,
+        Err(Refused::Because(error)) => {
+            if let Some(next) = fallback::instead(&run, client, exchange, error).await {
+                return next;
+            }
+            return respond::own(worker, listener, Some(&route), client, slot, exchange, error).await;
+        }
+        Err(Refused::ClientGone) => return respond::abandoned(&run, exchange),
+    };
     let key = routing::hash_key(&route, exchange, client_address);
     mirror::begin(&run, exchange);
     let next = attempts::run(&run, client, exchange, key).await;
     mirror::body(&run, exchange, true);
+    permit.finish(exchange);
     next
 }
 

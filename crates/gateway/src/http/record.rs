@@ -152,6 +152,13 @@ fn write(
     number(line, b",\"bytes_in\":", bytes_in);
     number(line, b",\"bytes_out\":", bytes_out);
     millis(line, duration);
+    if route.is_some_and(|route| route.state.spec.admission.criticality.is_some()) {
+        text(line, b",\"criticality\":\"", exchange.admission.class.word().as_bytes());
+        line.push(b'"');
+    }
+    if !exchange.admission.waited.is_zero() {
+        micros(line, b",\"waited_ms\":", exchange.admission.waited);
+    }
     let error = if ending.client_gone { Some("client-gone") } else { ending.error };
     if let Some(error) = error {
         line.extend_from_slice(b",\"error\":\"");
@@ -222,10 +229,14 @@ fn number(line: &mut Vec<u8>, before: &[u8], value: u64) {
     decimal(line, value);
 }
 
-/// Milliseconds with three decimals.
 fn millis(line: &mut Vec<u8>, duration: Duration) {
+    micros(line, b",\"duration_ms\":", duration);
+}
+
+/// Milliseconds with three decimals.
+fn micros(line: &mut Vec<u8>, before: &[u8], duration: Duration) {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    number(line, b",\"duration_ms\":", micros / 1000);
+    number(line, before, micros / 1000);
     let rest = micros % 1000;
     line.extend_from_slice(&[b'.', b'0' + (rest / 100) as u8, b'0' + (rest / 10 % 10) as u8, b'0' + (rest % 10) as u8]);
 }

@@ -102,6 +102,13 @@ pub(crate) async fn own(
     }
 }
 
+/// The client has left before there was an answer.
+pub(crate) fn abandoned(run: &Run<'_>, exchange: &Exchange) -> Next {
+    let ending = Ending { status: 0, error: None, client_gone: true };
+    record::finish(run.worker, run.listener, Some(run.route), exchange, ending, (exchange.up.bytes, 0));
+    Next::Reset
+}
+
 /// Sends the client to the same place over TLS.
 pub(crate) async fn redirect(
     worker: &Rc<Worker>,

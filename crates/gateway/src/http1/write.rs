@@ -8,6 +8,7 @@ use mainstay_core::grpc;
 use super::body::Framing;
 use super::field::{Field, Name, Span};
 use super::{request, response};
+use crate::admission::Passed;
 
 /// A route's changes to headers, laid out for writing.
 #[derive(Debug, Default)]
@@ -63,6 +64,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) ops: &'a Ops,
     /// 0 for the first attempt, which goes without the header.
     pub(crate) attempt: u32,
+    /// What the endpoint is told of the request's deadline and criticality.
+    pub(crate) passed: Passed<'a>,
     /// What is left of a gRPC call's time.
     pub(crate) time_left: Option<Duration>,
 }
@@ -151,8 +154,8 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
             | Name::Cookie
             | Name::Authorization
             | Name::Date
-            | Name::ContentType
-            | Name::Other => true,
+            | Name::ContentType => true,
+            Name::Other => !forward.passed.replaces(name),
         };
         if keep && !is_nominated(&head.nominated, bytes, it) && !forward.ops.removes(name) {
             field(out, name, it.value.get(bytes));
@@ -179,6 +182,7 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
         grpc::write_timeout(left, out);
         out.extend_from_slice(b"\r\n");
     }
+    forward.passed.write(out);
     if forward.attempt > 0 {
         out.extend_from_slice(b"x-mainstay-attempt: ");
         decimal(out, u64::from(forward.attempt));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_core::{breaker, retry, route};
 
-use super::{Fallback, Tenant};
+use super::{Admission, Fallback, Tenant};
 
 /// Which requests go where, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,8 @@ pub struct Route {
     pub tenant: Option<Tenant>,
     /// When its requests are answered at once instead of being sent on; `None` turns it off.
     pub breaker: Option<breaker::Policy>,
+    /// Which requests are let in, and when.
+    pub admission: Admission,
 }
 
 impl Route {
@@ -65,6 +67,7 @@ impl Route {
             fallback: None,
             tenant: None,
             breaker: None,
+            admission: Admission::default(),
         }
     }
 }

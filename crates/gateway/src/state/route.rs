@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use mainstay_core::time::Moment;
+
 use super::{Breaker, Counter, Histogram, Shards, Subject};
+use crate::admission::{self, Admission};
 use crate::spec;
 
 /// A route and its counters.
@@ -17,11 +20,13 @@ pub struct Route {
     pub mirrors: Arc<AtomicU32>,
     /// Its circuit breaker; kept over reloads that change neither its settings nor where the route leads.
     pub breaker: Option<Arc<Breaker>>,
+    /// What its limits remember, shared by all workers; kept over reloads while the limits are the same.
+    pub admission: Option<Arc<Admission>>,
 }
 
 impl Route {
     /// The route of `spec`. What `known`, the route of the same name until now, has counted goes on.
-    pub fn new(spec: spec::Route, workers: usize, known: Option<&Self>) -> Self {
+    pub fn new(spec: spec::Route, workers: usize, known: Option<&Self>, now: Moment) -> Self {
         let same = known.filter(|it| it.spec.breaker == spec.breaker && it.spec.service == spec.service);
         let breaker = same.map(|known| known.breaker.clone()).unwrap_or_else(|| {
             let new = |policy| Arc::new(Breaker::new(Subject::Route(spec.name.clone()), policy, workers));
@@ -31,6 +36,7 @@ impl Route {
             breaker,
             shards: known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards)),
             mirrors: known.map_or_else(Arc::default, |known| Arc::clone(&known.mirrors)),
+            admission: Admission::new(&spec.admission, known.and_then(|known| known.admission.as_ref()), now),
             spec,
         }
     }
@@ -55,6 +61,8 @@ pub struct RouteCounters {
     pub fallback: FallbackCounters,
     /// Requests that were kept from endpoints.
     pub isolation: IsolationCounters,
+    /// Requests let in and refused.
+    pub admission: admission::Counters,
     /// Durations from the first byte of the request to the last of the response.
     pub duration: Histogram,
 }

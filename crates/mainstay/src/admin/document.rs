@@ -125,6 +125,9 @@ pub struct RouteStatus {
     /// Its circuit breaker, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerStatus>,
+    /// How its limits stand, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<AdmissionStatus>,
 }
 
 /// A circuit breaker.
@@ -139,6 +142,23 @@ pub struct BreakerStatus {
     /// Times it has opened.
     pub opened: u64,
     /// Calls that it did not let through.
+    pub refused: u64,
+}
+
+/// How the limits of a route stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdmissionStatus {
+    /// Requests that may be in at once; absent if that is not limited.
+    pub limit: Option<u32>,
+    /// Whether the limit moves by itself.
+    pub adaptive: bool,
+    /// Requests that are in.
+    pub in_flight: u32,
+    /// Requests that wait.
+    pub waiting: u32,
+    /// Requests that may wait.
+    pub queue: u32,
+    /// Requests refused since the route exists.
     pub refused: u64,
 }
 

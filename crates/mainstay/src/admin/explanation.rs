@@ -179,13 +179,26 @@ fn explained(it: &explain::Explanation) -> Explained {
     }
 }
 
-/// What stood before routing: a head that was refused, or a listener that only redirects.
+/// What stood before the first attempt: a head that was refused, a listener that only redirects, a limit of the route.
 fn admission(it: &explain::Explanation) -> String {
     match (&it.asked, it.error) {
         (None, Some(reason)) => format!("rejected: {reason}"),
         (None, None) => "rejected".to_owned(),
         (Some(_), Some("https-required")) => "redirected: https-required".to_owned(),
-        (Some(_), _) => "passed".to_owned(),
+        (Some(_), _) => limits(&it.admitted),
+    }
+}
+
+fn limits(it: &explain::Admitted) -> String {
+    let class = it.class.map_or_else(String::new, |class| format!(", {}", class.word()));
+    let waited =
+        if it.waited.is_zero() { String::new() } else { format!(", after {:.1} ms in the queue", millis(it.waited)) };
+    match it.refused {
+        None => format!("passed{class}{waited}"),
+        Some((reason, 0)) => format!("rejected: {}{class}{waited}", reason.word()),
+        Some((reason, seconds)) => {
+            format!("rejected: {}{class}{waited}; told to come again after {seconds} s", reason.word())
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use mainstay_gateway::spec::{self, Address};
 use mainstay_gateway::state::{Breaker, Endpoint, Listener, Route, Service, Source, State};
 
 use crate::admin::document::{
-    ActivityStatus, BreakerStatus, EndpointStatus, ListenerStatus, RouteStatus, ServiceState, ServiceStatus,
-    SourceStatus,
+    ActivityStatus, AdmissionStatus, BreakerStatus, EndpointStatus, ListenerStatus, RouteStatus, ServiceState,
+    ServiceStatus, SourceStatus,
 };
 use crate::admin::sampler::{Activity, Sampler};
 use crate::timestamp;
@@ -71,8 +71,21 @@ pub fn routes(state: &State, sampler: &Sampler, now: Instant) -> Vec<RouteStatus
         retries: route.shards.sum(|counters| counters.retries.get()),
         own_errors: route.shards.sum(|counters| counters.own_errors.get()),
         breaker: route.breaker.as_deref().map(breaker_status),
+        admission: admission_status(route),
     };
     state.routes.iter().enumerate().map(status).collect()
+}
+
+fn admission_status(route: &Route) -> Option<AdmissionStatus> {
+    let gate = route.admission.as_ref()?.gate();
+    Some(AdmissionStatus {
+        limit: gate.map(|gate| gate.limit),
+        adaptive: gate.is_some_and(|gate| gate.is_adaptive),
+        in_flight: gate.map_or(0, |gate| gate.in_flight),
+        waiting: gate.map_or(0, |gate| gate.waiting),
+        queue: gate.map_or(0, |gate| gate.queue),
+        refused: route.shards.sum(|counters| counters.admission.refused()),
+    })
 }
 
 /// The services' part.

@@ -41,7 +41,8 @@ sections! {
     CERTIFICATE = "listener.tls.certificates": "cert", "key";
     /// Which requests go where.
     ROUTE = "route": "name", "listener", "match", "service", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
-        "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant", "breaker";
+        "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant", "breaker",
+        "deadline", "rate_limit", "criticality", "bulkhead", "adaptive";
     /// Which requests.
     MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
     /// When to try again.
@@ -54,6 +55,19 @@ sections! {
     TENANT = "route.tenant and service.tenant": "header", "cookie", "api_key", "segment", "sni", "missing";
     /// Which endpoints a tenant may use.
     SHARD = "service.shard": "shuffle", "partitions", "max_overlap", "spill";
+    /// How a deadline comes in and goes out.
+    DEADLINE = "route.deadline": "header";
+    /// How often.
+    RATE_LIMIT = "route.rate_limit": "rate", "burst", "key", "max_keys";
+    /// What has a bucket of its own.
+    RATE_KEY = "route.rate_limit.key": "header";
+    /// How much requests matter.
+    CRITICALITY = "route.criticality": "default", "header";
+    /// How many at once.
+    BULKHEAD = "route.bulkhead": "concurrency", "queue", "queue_timeout";
+    /// How many at once, by their latency.
+    ADAPTIVE = "route.adaptive": "min", "max", "initial", "probe", "tolerance", "remeasure", "jitter", "queue",
+        "queue_timeout";
     /// Changes to headers.
     HEADERS = "route.request_headers and route.response_headers": "set", "remove";
     /// A group of endpoints.
@@ -89,6 +103,12 @@ sections! {
 
 /// Words of other products for what is here, first theirs, then ours.
 const OTHER_WORDS: &[(&str, &str)] = &[
+    ("ratelimit", "rate_limit"),
+    ("throttle", "rate_limit"),
+    ("max_concurrency", "concurrency"),
+    ("max_concurrent", "concurrency"),
+    ("adaptive_concurrency", "adaptive"),
+    ("priority_class", "criticality"),
     ("listen", "bind"),
     ("address", "bind"),
     ("backend", "service"),

@@ -8,25 +8,9 @@ use mainstay_gateway::spec::{HeaderOps, Route};
 
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, breaker, fallback, isolation, keys, mirror, units, words};
+use super::{WEEK, admission, breaker, fallback, isolation, keys, mirror, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
-
-/// Headers that belong to one connection, or to the framing of a message: changing them would break it.
-const UNTOUCHABLE: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Headers that one route matches, or sets in one direction, at most.
 const HEADERS_MAX: usize = 100;
@@ -125,6 +109,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             fallback: fallback.as_ref().map(|read| read.fallback.clone()),
             tenant: section.item("tenant").and_then(|item| isolation::tenant(&item)),
             breaker: section.item("breaker").and_then(|item| breaker::read(&item)),
+            admission: admission::read(section),
         },
         fallback,
         listeners,
@@ -264,7 +249,7 @@ fn read_header_ops(item: &Item<'_>) -> HeaderOps {
 /// The name of a header that may be set or removed.
 fn changeable(text: &str) -> Result<String, Fault> {
     let name = words::header_name(text)?;
-    if UNTOUCHABLE.contains(&name.as_str()) {
+    if words::is_untouchable(&name) {
         return Err(Fault::new(format!("`{name}` cannot be changed: it belongs to the connection or the framing")));
     }
     if name.starts_with("x-mainstay-") {

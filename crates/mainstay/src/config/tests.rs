@@ -1,4 +1,5 @@
 mod accepted;
+mod admission;
 mod breakers;
 mod broken;
 mod checks;

@@ -16,6 +16,22 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The longest name of a listener, route or service.
 const NAME_CHARS_MAX: usize = 100;
 
+/// Headers that belong to one connection, or to the framing of a message: changing them would break it.
+const UNTOUCHABLE: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// The name of a listener, route or service. It appears in logs, metrics and `SERVICE/ENDPOINT`, so little is allowed.
 pub(super) fn name(text: &str) -> Result<String, Fault> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -264,6 +280,11 @@ pub(super) fn header_name(text: &str) -> Result<String, Fault> {
         return Err(Fault::new(format!("`{}` is not the name of a header", clip(text))));
     }
     Ok(text.to_ascii_lowercase())
+}
+
+/// Whether a header belongs to the connection or the framing and is for nobody to change.
+pub(super) fn is_untouchable(name: &str) -> bool {
+    UNTOUCHABLE.contains(&name)
 }
 
 /// A header's value. What is wrong is said without repeating it: values may be secrets.

@@ -40,6 +40,10 @@ pub fn render(status: &Status, paint: Paint) -> String {
         page.push('\n');
         page.push_str(&routes(&status.routes, paint));
     }
+    if status.routes.iter().any(|route| route.admission.is_some()) {
+        page.push('\n');
+        page.push_str(&limits(&status.routes, paint));
+    }
     page.push('\n');
     page.push_str(&listeners(&status.listeners, paint));
     page
@@ -199,6 +203,29 @@ fn routes(routes: &[RouteStatus], paint: Paint) -> String {
 fn breaker_change(breaker: &BreakerStatus) -> String {
     let since = breaker.since_seconds.map_or_else(String::new, |seconds| format!(" for {}", span(seconds)));
     format!("breaker {}{since}: {}; {} calls not let through so far", breaker.state, breaker.reason, breaker.refused)
+}
+
+/// The routes that limit requests. A limit that is reached stands out.
+fn limits(routes: &[RouteStatus], paint: Paint) -> String {
+    let heading = ["LIMITED ROUTE", "IN FLIGHT", "LIMIT", "WAITING", "QUEUE", "REFUSED"];
+    let row = |route: &RouteStatus| {
+        let admission = route.admission.as_ref()?;
+        let limit = admission.limit.map_or_else(
+            || "-".to_owned(),
+            |limit| if admission.adaptive { format!("{limit} (adaptive)") } else { limit.to_string() },
+        );
+        let is_reached = admission.limit.is_some_and(|limit| admission.in_flight >= limit);
+        let tone = if is_reached { Tone::Warning } else { Tone::Normal };
+        Some(vec![
+            Cell::text(route.name.as_str()).tone(tone),
+            Cell::number(admission.in_flight.to_string()).tone(tone),
+            Cell::number(limit),
+            Cell::number(admission.waiting.to_string()),
+            Cell::number(admission.queue.to_string()),
+            Cell::number(admission.refused.to_string()),
+        ])
+    };
+    table(&heading, &routes.iter().filter_map(row).collect::<Vec<_>>(), paint)
 }
 
 fn listeners(listeners: &[ListenerStatus], paint: Paint) -> String {

@@ -1,5 +1,6 @@
 //! The families about resilience patterns, each for the routes or services that have it.
 
+mod admission;
 mod breakers;
 mod fallback;
 mod isolation;
@@ -16,6 +17,7 @@ impl Families<'_, '_> {
         self.mirrors(state)?;
         self.breakers(state)?;
         self.fallbacks(state)?;
-        self.isolation(state)
+        self.isolation(state)?;
+        self.admission(state)
     }
 }

@@ -78,7 +78,7 @@ fn what_is_refused() {
         ),
         (
             "tenant = { header = \"x-a\" }\nshard = { shuffle = 2, spill = true }",
-            "m.toml:8:32: service[0].shard.spill: a tenant that has broken all its endpoints goes on to everybody else's; \
+            "m.toml:8:32: warning: service[0].shard.spill: a tenant that has broken all its endpoints goes on to everybody else's; \
              leave `spill` out, or make shards larger"
                 .to_owned(),
         ),
