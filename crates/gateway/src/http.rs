@@ -8,6 +8,7 @@ pub(crate) mod exchange;
 pub(crate) mod grpc;
 pub(crate) mod identity;
 pub(crate) mod isolation;
+pub(crate) mod quarantine;
 pub(crate) mod ready;
 pub(crate) mod record;
 pub(crate) mod respond;

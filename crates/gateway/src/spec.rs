@@ -16,7 +16,7 @@ pub use admission::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey
 pub use endpoint::{Address, Endpoint, LOCAL_NAME, Source};
 pub use fallback::{Answer, CONTENT_BYTES_MAX, Content, Fallback};
 pub use health::{HealthCheck, Probe};
-pub use isolation::{Missing, Sharding, Tenant, TenantKey};
+pub use isolation::{Missing, Quarantine, RequestKind, Sharding, Tenant, TenantKey};
 pub use listener::{CertificateFiles, ClientAuth, Http, Http2, Listener, ListenerTls, Protocol, ProxyProtocol};
 pub use mainstay_probe::{json, script};
 pub use node::{AccessLog, Node, Resolver, Shutdown};

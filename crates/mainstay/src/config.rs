@@ -14,6 +14,7 @@ mod mirror;
 mod node;
 mod problem;
 mod proxy;
+mod quarantine;
 mod reader;
 mod relations;
 pub mod report;

@@ -39,6 +39,12 @@ fn alive(origins: &mut [Origin]) -> Vec<SocketAddr> {
     origins.iter_mut().filter_map(|origin| origin.is_running().then(|| origin.address())).collect()
 }
 
+/// Waits until all but `count` endpoints are dead, which shows a little after their connections are, and no more of them.
+fn left(origins: &mut [Origin], count: usize) {
+    eventually("the endpoints are dead", Duration::from_secs(5), || alive(origins).len() <= count);
+    assert_eq!(alive(origins).len(), count);
+}
+
 /// The shard of each tenant, as the log tells it. Requests of a tenant are answered from its shard.
 fn shards(gateway: &Mainstay, listen: SocketAddr, tenants: usize, path: &str) -> HashMap<String, BTreeSet<SocketAddr>> {
     let mut wire = Wire::connect(listen);
@@ -110,7 +116,7 @@ fn the_log_and_explain_tell_the_shard_and_keys_are_not_shown() {
 
     let refused = ask(listen, "/none", "");
     assert_eq!((refused.status, refused.reason()), (400, "no-tenant"));
-    assert_eq!(gateway.metric("mainstay_tenant_missing_total", &[]), 1.0);
+    eventually("it is counted", Duration::from_secs(5), || gateway.metric("mainstay_tenant_missing_total", &[]) == 1.0);
 }
 
 #[test]
@@ -146,7 +152,9 @@ fn a_tenant_without_a_live_endpoint_is_refused_and_goes_nowhere_else() {
         }
     }
     assert!(refused >= 5 && served >= 5, "{refused} refused, {served} served");
-    assert_eq!(gateway.metric("mainstay_shard_unavailable_total", &[]), f64::from(refused));
+    eventually("it is counted", Duration::from_secs(5), || {
+        gateway.metric("mainstay_shard_unavailable_total", &[]) == f64::from(refused)
+    });
     assert_eq!(gateway.logged("/ok")["shard"].as_str().map(|shard| shard.ends_with("/2")), Some(true));
 }
 
@@ -232,4 +240,94 @@ fn without_shards_and_quarantine_the_same_pill_kills_them_all() {
     assert_eq!(pill.dead.len(), 8);
     let lost = pill.others.values().filter(|(asked, answered)| answered < asked).count();
     assert_eq!(lost, pill.others.len(), "every tenant is hit: {:?}", pill.others);
+}
+
+/// One listener, and a route with `route` to endpoints that are kept busy enough to have idle connections.
+fn guarded(route: &str, count: usize) -> (Mainstay, Vec<Origin>, SocketAddr) {
+    let origins = Origin::several(count);
+    let listen = free();
+    let addresses: Vec<SocketAddr> = origins.iter().map(Origin::address).collect();
+    let service = format!("{UNCHECKED}outlier = \"off\"\nretry_budget = {{ floor = 1000 }}\nbalance = \"round-robin\"");
+    let route = format!("[[route]]\nname = \"shop\"\nservice = \"app\"\n{route}\n");
+    let gateway = Mainstay::start(&(route + &simple(listen, &addresses, &service)));
+    for _request in 0..8 * count {
+        assert_eq!(ask(listen, "/ok", "").status, 200);
+    }
+    (gateway, origins, listen)
+}
+
+#[test]
+fn a_quarantine_ends_a_pill_after_two_endpoints() {
+    let (gateway, mut origins, listen) = guarded("quarantine = true", 8);
+    let answers: Vec<Response> = (0..40).map(|_pill| ask(listen, "/die?pill=1", "")).collect();
+    let last = answers.last().expect("an answer");
+    assert_eq!((last.status, last.reason()), (422, "quarantined"));
+    left(&mut origins, 6);
+    // Others are served, by whoever lives.
+    for _request in 0..20 {
+        assert_eq!(ask(listen, "/ok", "").status, 200);
+    }
+    assert_eq!(ask(listen, "/ok?pill=1", "").status, 200);
+    eventually("it is counted", Duration::from_secs(5), || {
+        gateway.metric("mainstay_quarantine_holds_total", &[]) == 1.0
+    });
+    eventually("it is counted", Duration::from_secs(5), || {
+        gateway.metric("mainstay_quarantine_refused_total", &[]) >= 39.0
+    });
+    // The first pill was tried twice and no further.
+    let first = answers.first().and_then(|answer| answer.header("x-request-id")).expect("an id");
+    let page = String::from_utf8_lossy(&gateway.command(&["explain", first]).stdout).into_owned();
+    assert!(page.contains("(quarantine)"), "{page}");
+    // A POST is not retried, so that it takes two requests; another body is another request.
+    let pill = |body: &str| {
+        let mut wire = Wire::connect(listen);
+        let length = body.len();
+        wire.exchange(format!("POST /die HTTP/1.1\r\nhost: shop.test\r\ncontent-length: {length}\r\n\r\n{body}"))
+    };
+    let answers: Vec<u16> = (0..6).map(|_pill| pill("x").status).collect();
+    assert_eq!(answers, [502, 422, 422, 422, 422, 422]);
+    left(&mut origins, 4);
+}
+
+#[test]
+fn without_a_quarantine_the_same_pill_kills_them_all() {
+    let (_gateway, mut origins, listen) = guarded("", 8);
+    for _pill in 0..40 {
+        ask(listen, "/die?pill=1", "");
+    }
+    left(&mut origins, 0);
+}
+
+#[test]
+fn a_quarantine_tells_requests_apart_as_it_is_told_and_ends() {
+    let (gateway, mut origins, listen) =
+        guarded("quarantine = { hold = \"1s\", headers = [\"x-kind\"], body = \"64B\", status = 503 }", 7);
+    let pill = |path: &str, kind: &str, body: &str| {
+        let mut wire = Wire::connect(listen);
+        let length = body.len();
+        let head =
+            format!("PUT {path} HTTP/1.1\r\nhost: shop.test\r\nx-kind: {kind}\r\ncontent-length: {length}\r\n\r\n");
+        // The body comes later: it is waited for.
+        wire.send(head).expect("sent");
+        std::thread::sleep(Duration::from_millis(50));
+        wire.send(body).expect("sent");
+        wire.response().expect("an answer").status
+    };
+    assert_eq!(pill("/die", "a", "poison"), 503);
+    left(&mut origins, 5);
+    assert_eq!(pill("/die", "a", "poison"), 503);
+    left(&mut origins, 5);
+    // Another body is another kind.
+    assert_eq!(pill("/die", "a", "poisons"), 503);
+    left(&mut origins, 3);
+    // When the time is over one is tried, and held again for the first reset.
+    eventually("one more is tried", Duration::from_secs(10), || {
+        pill("/die", "a", "poison");
+        alive(&mut origins).len() == 2
+    });
+    for _pill in 0..4 {
+        assert_eq!(pill("/die", "a", "poison"), 503);
+    }
+    left(&mut origins, 2);
+    assert!(gateway.stderr().contains("quarantined"));
 }

@@ -26,6 +26,8 @@ pub enum Next {
     Deadline,
     /// No retry: the service's budget is used up.
     Budget,
+    /// No retry: such requests have reset connections at too many endpoints.
+    Quarantined,
 }
 
 /// The endpoints whose loads the balancer compared, with their requests in flight.

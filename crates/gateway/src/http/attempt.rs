@@ -90,7 +90,9 @@ pub(crate) async fn run(
         run.route.state.spec.attempt_timeout.map_or(run.deadline, |limit| now.after(limit).min(run.deadline));
     let idempotent = exchange.head.is_idempotent(exchange.head_bytes());
     let retains = idempotent || exchange.call.is_some();
-    let kept = if fresh { None } else { endpoint.pool.take(now, connections(run), !idempotent) };
+    // What cannot be told from an endpoint that dies of the request must not happen.
+    let careful = !idempotent || run.route.state.guard.is_some();
+    let kept = if fresh { None } else { endpoint.pool.take(now, connections(run), careful) };
     let mut connection = match kept.or_else(|| pool::share(endpoint, run.worker.index, now)) {
         Some(connection) => connection,
         // Boxed because it is rare: the memory of a connection's task is sized for its largest part.

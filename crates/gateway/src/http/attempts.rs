@@ -14,7 +14,7 @@ use super::connection::Next;
 use super::exchange::{Exchange, Run};
 use super::grpc::{self, Call};
 use super::record::{Attempt, Outcome};
-use super::respond;
+use super::{quarantine, respond};
 use crate::explain::trace;
 use crate::fallback;
 use crate::http1::field::Name;
@@ -95,6 +95,7 @@ async fn attempts(
                 }
                 return give_up(run, client, exchange, error).await;
             }
+            Then::Refuse(error) => return refuse(run, client, exchange, error).await,
             Then::Reset => {
                 return respond::abandoned(run, exchange);
             }
@@ -112,6 +113,8 @@ enum Then {
     Another(Failure),
     /// The client is told this.
     Tell(respond::OwnError),
+    /// The client is told this, and nothing is answered in its place: the request itself is at fault.
+    Refuse(respond::OwnError),
     /// Nobody waits for an answer.
     Reset,
 }
@@ -133,6 +136,9 @@ async fn after_failure(
                 _other => settle(run, leave, true),
             }
             exchange.tried.push(index);
+            if let Some(held) = quarantine::after_failure(run, exchange, index, failure) {
+                return Then::Refuse(held);
+            }
             if retry(run, exchange, failure, sent).await {
                 Then::Another(failure)
             } else {
@@ -225,6 +231,11 @@ async fn give_up(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, er
     if let Some(next) = fallback::instead(run, client, exchange, error).await {
         return next;
     }
+    refuse(run, client, exchange, error).await
+}
+
+/// Answers with `error`, from which no fallback is wanted.
+async fn refuse(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, error: respond::OwnError) -> Next {
     respond::own(run.worker, run.listener, Some(run.route), client, run.slot, exchange, error).await
 }
 

@@ -11,7 +11,7 @@ use super::connection::Next;
 use super::grpc::Call;
 use super::isolation::{self, Isolation};
 use super::record::Attempt;
-use super::{attempts, identity, respond, routing};
+use super::{attempts, identity, quarantine, respond, routing};
 use crate::admission::{self, Refused};
 use crate::explain::trace::Trace;
 use crate::fallback;
@@ -238,6 +238,9 @@ pub(crate) async fn run(
         is_cut: route.state.spec.admission.deadline.is_some() && asked < route.state.spec.timeout && !is_trusted,
     };
     if let Some(refusal) = isolation::enter(&run, client, exchange) {
+        return respond::own(worker, listener, Some(&route), client, slot, exchange, refusal).await;
+    }
+    if let Some(refusal) = quarantine::enter(&run, client, exchange).await {
         return respond::own(worker, listener, Some(&route), client, slot, exchange, refusal).await;
     }
     let permit = match admission::admit(&run, client, exchange).await {

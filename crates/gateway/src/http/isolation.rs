@@ -5,7 +5,7 @@ use mainstay_core::random;
 use super::exchange::{Exchange, Run};
 use super::record::{self, Ending};
 use super::respond::{self, OwnError};
-use super::{identity, routing};
+use super::{identity, quarantine, routing};
 use crate::http1::write::decimal;
 use crate::spec::{Missing, Tenant, TenantKey};
 use crate::state::IsolationCounters;
@@ -28,6 +28,8 @@ pub(crate) struct Isolation {
     name: Vec<u8>,
     shard: Vec<usize>,
     is_sharded: bool,
+    /// What requests of its kind have in common, if that was worked out.
+    pub(super) fingerprint: Option<u64>,
 }
 
 impl Isolation {
@@ -35,6 +37,7 @@ impl Isolation {
     pub(crate) fn begin(&mut self) {
         self.tenant = None;
         self.is_sharded = false;
+        self.fingerprint = None;
     }
 
     /// The only endpoints that may be chosen, by index; `None` for all.
@@ -94,6 +97,7 @@ pub(crate) fn count(counters: &IsolationCounters, ending: Ending) {
     match ending.error {
         Some(reason) if reason == respond::NO_TENANT.reason => counters.no_tenant.add(1),
         Some(reason) if reason == respond::NO_SHARD.reason => counters.no_shard.add(1),
+        Some(quarantine::REASON) => counters.quarantined.add(1),
         Some(_other) => {}
         None => {}
     }

@@ -12,6 +12,7 @@ use super::attempts;
 use super::connection::Next;
 use super::exchange::{self, Exchange, Run};
 use super::grpc;
+use super::quarantine;
 use super::record::{self, Ending};
 use super::tunnel;
 use crate::fallback;
@@ -225,6 +226,11 @@ pub(crate) async fn relay(
     grpc::read_trailers(run, index, exchange, result.is_ok());
     if matches!(result, Err(Broken::Upstream)) && exchange.response.status < 500 {
         attempts::belie(run, index);
+    }
+    match &result {
+        Ok(()) => quarantine::answered(run, exchange),
+        Err(Broken::Upstream) => drop(quarantine::reset(run, exchange, index)),
+        Err(Broken::Client | Broken::Timeout) => {}
     }
     let ending = match &result {
         Ok(()) => Ending { status: exchange.response.status, error: None, client_gone: false },

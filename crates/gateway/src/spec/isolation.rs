@@ -1,6 +1,6 @@
 //! What keeps the failures of some from others: tenants and the endpoints that they may use.
 
-use mainstay_core::shard;
+use mainstay_core::{quarantine, shard};
 
 /// How a request names its tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,4 +43,26 @@ pub struct Sharding {
     pub policy: shard::Policy,
     /// A tenant none of whose endpoints is eligible may use all others. That gives up the isolation just when it counts.
     pub spill: bool,
+}
+
+/// When requests that break their endpoints are kept from the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// After how many resets, and for how long.
+    pub policy: quarantine::Policy,
+    /// What answers a request of a kind that is held: 400 to 599.
+    pub status: u16,
+    /// What tells kinds of requests apart.
+    pub kind: RequestKind,
+}
+
+/// What tells kinds of requests apart, besides method, host, path and tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKind {
+    /// The query.
+    pub query: bool,
+    /// Headers, by their names in lower case.
+    pub headers: Vec<String>,
+    /// So many bytes of the body; those of a request with a body are waited for. 0 for none.
+    pub body: usize,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_core::{breaker, retry, route};
 
-use super::{Admission, Fallback, Tenant};
+use super::{Admission, Fallback, Quarantine, Tenant};
 
 /// Which requests go where, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,8 @@ pub struct Route {
     pub breaker: Option<breaker::Policy>,
     /// Which requests are let in, and when.
     pub admission: Admission,
+    /// Requests that reset connections are kept from further endpoints; `None` turns that off.
+    pub quarantine: Option<Quarantine>,
 }
 
 impl Route {
@@ -68,6 +70,7 @@ impl Route {
             tenant: None,
             breaker: None,
             admission: Admission::default(),
+            quarantine: None,
         }
     }
 }

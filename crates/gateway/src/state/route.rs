@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU32;
 
 use mainstay_core::time::Moment;
 
-use super::{Breaker, Counter, Histogram, Shards, Subject};
+use super::{Breaker, Counter, Guard, Histogram, Shards, Subject};
 use crate::admission::{self, Admission};
 use crate::spec;
 
@@ -22,6 +22,8 @@ pub struct Route {
     pub breaker: Option<Arc<Breaker>>,
     /// What its limits remember, shared by all workers; kept over reloads while the limits are the same.
     pub admission: Option<Arc<Admission>>,
+    /// Its quarantine, if it has one; kept over reloads by name while its settings are the same.
+    pub guard: Option<Arc<Guard>>,
 }
 
 impl Route {
@@ -36,6 +38,10 @@ impl Route {
             breaker,
             shards: known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards)),
             mirrors: known.map_or_else(Arc::default, |known| Arc::clone(&known.mirrors)),
+            guard: spec.quarantine.as_ref().map(|quarantine| {
+                let same = known.filter(|known| known.spec.quarantine.as_ref() == Some(quarantine));
+                same.and_then(|known| known.guard.clone()).unwrap_or_else(|| Arc::new(Guard::new(quarantine.policy)))
+            }),
             admission: Admission::new(&spec.admission, known.and_then(|known| known.admission.as_ref()), now),
             spec,
         }
@@ -102,4 +108,6 @@ pub struct IsolationCounters {
     pub no_tenant: Counter,
     /// Refused because none of the tenant's endpoints was eligible.
     pub no_shard: Counter,
+    /// Refused because requests of their kind are held.
+    pub quarantined: Counter,
 }

@@ -240,6 +240,11 @@ fn attempt(choice: &explain::Choice, it: &explain::Explanation) -> Option<Attemp
         Next::Retry(wait) => ("retry", None, Some(millis(wait))),
         Next::Refused(refusal) => ("no-retry", Some(self::refusal(refusal, it)), None),
         Next::Deadline => ("no-retry", Some("the request's timeout would be over before it".to_owned()), None),
+        Next::Quarantined => (
+            "no-retry",
+            Some("such requests have reset connections at several endpoints (quarantine)".to_owned()),
+            None,
+        ),
         Next::Budget => ("no-retry", Some("the service's retry budget is used up".to_owned()), None),
     };
     Some(Attempt {

@@ -42,7 +42,7 @@ sections! {
     /// Which requests go where.
     ROUTE = "route": "name", "listener", "match", "service", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
         "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant", "breaker",
-        "deadline", "rate_limit", "criticality", "bulkhead", "adaptive";
+        "deadline", "rate_limit", "criticality", "bulkhead", "adaptive", "quarantine";
     /// Which requests.
     MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
     /// When to try again.
@@ -53,6 +53,8 @@ sections! {
     FALLBACK = "route.fallback": "status", "content_type", "body", "file", "empty", "service", "on", "on_limit", "methods";
     /// How requests name their tenants.
     TENANT = "route.tenant and service.tenant": "header", "cookie", "api_key", "segment", "sni", "missing";
+    /// When requests that reset connections are held.
+    QUARANTINE = "route.quarantine": "endpoints", "window", "hold", "cap", "entries", "status", "query", "headers", "body";
     /// Which endpoints a tenant may use.
     SHARD = "service.shard": "shuffle", "partitions", "max_overlap", "spill";
     /// How a deadline comes in and goes out.

@@ -8,7 +8,7 @@ use mainstay_gateway::spec::{HeaderOps, Route};
 
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, admission, breaker, fallback, isolation, keys, mirror, units, words};
+use super::{WEEK, admission, breaker, fallback, isolation, keys, mirror, quarantine, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -110,6 +110,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             tenant: section.item("tenant").and_then(|item| isolation::tenant(&item)),
             breaker: section.item("breaker").and_then(|item| breaker::read(&item)),
             admission: admission::read(section),
+            quarantine: section.item("quarantine").and_then(|item| quarantine::read(&item)),
         },
         fallback,
         listeners,

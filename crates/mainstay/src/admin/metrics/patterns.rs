@@ -18,6 +18,7 @@ impl Families<'_, '_> {
         self.breakers(state)?;
         self.fallbacks(state)?;
         self.isolation(state)?;
+        self.quarantines(state)?;
         self.admission(state)
     }
 }

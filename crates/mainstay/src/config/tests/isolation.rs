@@ -1,7 +1,10 @@
 //! Tenants and shards, accepted and refused.
 
+use std::time::Duration;
+
+use mainstay_core::quarantine;
 use mainstay_core::shard::Policy;
-use mainstay_gateway::spec::{Missing, Sharding, Tenant, TenantKey};
+use mainstay_gateway::spec::{Missing, RequestKind, Sharding, Tenant, TenantKey};
 
 use super::{SMALL, good, shown};
 
@@ -85,5 +88,47 @@ fn what_is_refused() {
     ];
     for (added, expected) in cases {
         assert_eq!(shown(&eight(added)), [expected], "{added}");
+    }
+}
+
+#[test]
+fn quarantines() {
+    let of = |written: &str| {
+        let route = format!("[[route]]\nname = \"r\"\nservice = \"app\"\nquarantine = {written}\n");
+        good(&(SMALL.to_owned() + &route)).spec.routes[0].quarantine.clone()
+    };
+    assert_eq!(of("false"), None);
+    let default = of("true").expect("on");
+    assert_eq!((default.policy, default.status), (quarantine::Policy::default(), 422));
+    assert_eq!(default.kind, RequestKind { query: true, headers: Vec::new(), body: 0 });
+    assert_eq!(of("{}"), Some(default));
+    let all = "{ endpoints = 3, window = \"5s\", hold = \"2s\", cap = \"4s\", entries = 10, status = 503, query = false, \
+               headers = [\"X-A\"], body = \"1KiB\" }";
+    let all = of(all).expect("on");
+    let second = Duration::from_secs(1);
+    let policy =
+        quarantine::Policy { endpoints: 3, window: 5 * second, hold: 2 * second, cap: 4 * second, entries: 10 };
+    assert_eq!((all.policy, all.status), (policy, 503));
+    assert_eq!(all.kind, RequestKind { query: false, headers: vec!["x-a".to_owned()], body: 1024 });
+    let route = "[[route]]\nname = \"r\"\nservice = \"app\"\nquarantine = ";
+    for (written, expected) in [
+        (
+            "5",
+            "m.toml:10:14: route[0].quarantine: true or a table is needed here, not a number; write quarantine = true or quarantine = { endpoints = 2 }",
+        ),
+        (
+            "{ hold = \"5s\", cap = \"4s\" }",
+            "m.toml:10:35: route[0].quarantine.cap: `hold` (5s) must not be longer than `cap` (4s)",
+        ),
+        (
+            "{ status = 200 }",
+            "m.toml:10:25: route[0].quarantine.status: 200 is out of bounds; it must be between 400 and 599",
+        ),
+        (
+            "{ body = \"1MiB\" }",
+            "m.toml:10:23: route[0].quarantine.body: 1MiB is out of bounds; it must be between 1B and 4KiB",
+        ),
+    ] {
+        assert_eq!(shown(&format!("{SMALL}{route}{written}\n")), [expected], "{written}");
     }
 }

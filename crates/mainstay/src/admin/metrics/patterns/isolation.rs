@@ -1,12 +1,31 @@
 //! The families about tenants, and requests that were kept from endpoints.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use mainstay_gateway::state::{IsolationCounters, State};
 
 use super::super::Families;
 
 impl Families<'_, '_> {
+    pub(super) fn quarantines(&mut self, state: &State) -> fmt::Result {
+        let guarded = || state.routes.iter().filter_map(|route| Some((route, route.guard.as_deref()?)));
+        if guarded().next().is_none() {
+            return Ok(());
+        }
+        let name =
+            ("mainstay_quarantine_refused", "Requests that were refused because requests of their kind are held.");
+        let refused = guarded().map(|(route, _guard)| {
+            let refused = route.shards.sum(|counters| counters.isolation.quarantined.get());
+            ([("route", route.spec.name.as_str())], refused)
+        });
+        self.counter(name, refused)?;
+        let name = ("mainstay_quarantine_holds", "Times that a kind of request was put into quarantine.");
+        let holds = guarded()
+            .map(|(route, guard)| ([("route", route.spec.name.as_str())], guard.holds.load(Ordering::Relaxed)));
+        self.counter(name, holds)
+    }
+
     pub(super) fn isolation(&mut self, state: &State) -> fmt::Result {
         let tenants = |route: &str| {
             let service = state.services.iter().find(|service| service.spec.name == route);
