@@ -40,13 +40,13 @@ struct Arguments {
     /// Only these scenarios, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Only these proxies, separated by commas: haproxy, nginx, ours, ours-no-log, envoy, caddy.
+    /// Only these proxies, separated by commas: haproxy, nginx, ours, ours-no-log, ours-patterns, envoy, caddy.
     #[arg(long, value_delimiter = ',')]
     proxies: Vec<String>,
     /// Requests a second in the scenario `latency`, in place of half of HAProxy's peak.
     #[arg(long)]
     rate: Option<u64>,
-    /// The first of the 160 ports in use, below those of outgoing connections; another bench at the same time needs others.
+    /// The first of the 170 ports in use, below those of outgoing connections; another bench at the same time needs others.
     #[arg(long, default_value_t = 18_000)]
     ports: u16,
     /// The binary to measure.

@@ -20,8 +20,10 @@ use std::process::{Command, Stdio};
 pub(crate) const BASE: &str = "haproxy";
 /// The name of ours.
 pub(crate) const OURS: &str = "mainstay";
-/// The name of the extra row.
+/// The name of ours without its access log.
 pub(crate) const WITHOUT_LOG: &str = "mainstay, no log";
+/// The name of ours with every resilience pattern on.
+pub(crate) const PATTERNS: &str = "mainstay, all patterns";
 
 /// Everything that can take part: the name for `--proxies`, and that in the table. The first is the base of all ratios.
 const NAMES: &[(&str, &str)] = &[
@@ -29,6 +31,7 @@ const NAMES: &[(&str, &str)] = &[
     ("nginx", "nginx"),
     ("ours", OURS),
     ("ours-no-log", WITHOUT_LOG),
+    ("ours-patterns", PATTERNS),
     ("envoy", "envoy"),
     ("caddy", "caddy"),
 ];
@@ -95,7 +98,7 @@ pub(crate) fn choose(site: &Site, asked: &[String], mainstay: &Path) -> Result<(
 /// The program behind a name.
 fn locate(name: &str, site: &Site, mainstay: &Path) -> Result<PathBuf> {
     match name {
-        OURS | WITHOUT_LOG => mainstay
+        OURS | WITHOUT_LOG | PATTERNS => mainstay
             .canonicalize()
             .with_context(|| format!("there is no {}\n  hint: cargo build --release -p mainstay", mainstay.display())),
         "envoy" => envoy::locate(site),
@@ -117,7 +120,11 @@ impl Proxy {
                 admin: address(3),
             },
             binary,
-            access_log: (name == OURS).then(|| site.file("mainstay-access.log")),
+            access_log: match name {
+                OURS => Some(site.file("mainstay-access.log")),
+                PATTERNS => Some(site.file("mainstay-patterns-access.log")),
+                _ => None,
+            },
             wrapper: Vec::new(),
             process: None,
         }
@@ -171,7 +178,10 @@ impl Proxy {
             "nginx" => (nginx::config(self.addresses, site), nginx::arguments(&config, &log_path, site)),
             "caddy" => (caddy::config(self.addresses, site), caddy::arguments(&config)),
             "envoy" => (envoy::config(self.addresses, site), envoy::arguments(&config)),
-            _ => (mainstay::config(self.addresses, site, self.access_log.as_deref()), mainstay::arguments(&config)),
+            name => {
+                let text = mainstay::config(self.addresses, site, self.access_log.as_deref(), name == PATTERNS);
+                (text, mainstay::arguments(&config))
+            }
         };
         std::fs::write(&config, text)?;
         let mut command = match self.wrapper.split_first() {

@@ -1,7 +1,7 @@
 //! Samples, and how they are related to each other.
 
 use crate::machine::Machine;
-use crate::proxy::{BASE, Missing, OURS};
+use crate::proxy::Missing;
 use crate::scenario::{Kind, Scenario, Target};
 use crate::table;
 use anyhow::Result;
@@ -97,7 +97,12 @@ pub(crate) struct Series {
     /// How it was measured.
     #[serde(skip)]
     pub kind: Kind,
-    /// What ours should reach.
+    /// The proxy that the others are related to.
+    pub base: &'static str,
+    /// The proxy that should reach the target.
+    #[serde(skip)]
+    pub judged: &'static str,
+    /// What that should reach.
     #[serde(skip)]
     pub target: Target,
     /// One for each proxy.
@@ -115,7 +120,7 @@ pub(crate) struct Row {
     pub failures: Vec<String>,
     /// Against the base in the same round: median, lowest, highest.
     pub ratio: Option<[f64; 3]>,
-    /// Whether ours reached its target: nothing for the others.
+    /// Whether the proxy that is judged reached its target: nothing for the others.
     pub met: Option<bool>,
 }
 
@@ -143,6 +148,8 @@ impl Series {
             name: scenario.name,
             what: scenario.what,
             kind: scenario.kind,
+            base: scenario.base,
+            judged: scenario.judged,
             target: scenario.target,
             rows: proxies.map(row).collect(),
         }
@@ -158,19 +165,19 @@ impl Series {
         self.rows[proxy].failures.push(reason);
     }
 
-    /// Relates every proxy to the base, within each round, and ours to its target.
+    /// Relates every proxy to the base, within each round, and the one that is judged to its target.
     fn relate(&mut self) {
-        let base = self.rows.iter().find(|row| row.proxy == BASE);
+        let base = self.rows.iter().find(|row| row.proxy == self.base);
         let base: Vec<(usize, f64)> =
             base.map(|row| row.samples.iter().map(|it| (it.round, it.sample.value())).collect()).unwrap_or_default();
-        let target = self.target;
+        let (target, judged) = (self.target, self.judged);
         for row in &mut self.rows {
             let pair = |taken: &Taken| {
                 let (_, base) = base.iter().find(|(round, base)| *round == taken.round && *base > 0.0)?;
                 Some(taken.sample.value() / base)
             };
             row.ratio = spread(&row.samples.iter().filter_map(pair).collect::<Vec<_>>());
-            if row.proxy == OURS {
+            if row.proxy == judged {
                 let ratio = row.ratio.map(|[median, ..]| median);
                 let reached = match target {
                     Target::RatioMin(least) => ratio.map(|ratio| ratio >= least),
@@ -228,6 +235,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::{BASE, OURS};
     use crate::scenario::SCENARIOS;
 
     fn sample(per_cpu_second: f64) -> Sample {

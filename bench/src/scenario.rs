@@ -26,12 +26,12 @@ pub(crate) enum Load {
     Http2 { streams: usize },
 }
 
-/// What the issue asks of Mainstay.
+/// What Mainstay should reach.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Target {
-    /// At least so many times HAProxy's figure.
+    /// At least so many times the base's figure.
     RatioMin(f64),
-    /// At most so many times HAProxy's figure.
+    /// At most so many times the base's figure.
     RatioMax(f64),
     /// At most so many KiB.
     KibMax(f64),
@@ -51,7 +51,11 @@ pub(crate) struct Scenario {
     pub path: &'static str,
     /// TLS between load and proxy.
     pub tls: bool,
-    /// What Mainstay should reach.
+    /// The proxy that the others are related to.
+    pub base: &'static str,
+    /// The proxy that should reach the target.
+    pub judged: &'static str,
+    /// What that should reach.
     pub target: Target,
     /// Also measure Mainstay without its access log.
     pub without_log: bool,
@@ -63,6 +67,10 @@ impl Scenario {
     /// In how many of the rounds a proxy takes part.
     pub(crate) fn rounds(&self, proxy: &str, rounds: usize) -> usize {
         match proxy {
+            // What the patterns cost is a matter between two of ours.
+            proxy::OURS | proxy::PATTERNS if self.judged == proxy::PATTERNS => rounds,
+            proxy::PATTERNS => 0,
+            _ if self.judged == proxy::PATTERNS => 0,
             proxy::WITHOUT_LOG if self.without_log => rounds,
             "caddy" | "envoy" if self.others => rounds.div_ceil(3),
             proxy::WITHOUT_LOG | "caddy" | "envoy" => 0,
@@ -78,6 +86,8 @@ const BASE: Scenario = Scenario {
     connections: 64,
     path: "/1k",
     tls: false,
+    base: proxy::BASE,
+    judged: proxy::OURS,
     target: Target::RatioMin(1.0),
     without_log: false,
     others: false,
@@ -100,6 +110,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         target: Target::RatioMin(1.2),
         without_log: true,
         others: true,
+        ..BASE
+    },
+    Scenario {
+        name: "patterns",
+        what: "keep-alive, 64 connections, 1 KiB: all patterns on against all off",
+        base: proxy::OURS,
+        judged: proxy::PATTERNS,
+        target: Target::RatioMin(0.95),
         ..BASE
     },
     Scenario {

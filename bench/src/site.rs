@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// How many ports a run uses, from the first one on.
-const PORTS: u16 = 160;
+const PORTS: u16 = 170;
 
 /// Files and ports of one run.
 pub(crate) struct Site {

@@ -1,6 +1,6 @@
 //! The table for people.
 
-use crate::proxy::{Missing, OURS};
+use crate::proxy::Missing;
 use crate::report::{Report, Row, Sample, Series};
 use crate::scenario::{Kind, Target};
 use std::fmt::Write as _;
@@ -32,11 +32,11 @@ pub(crate) fn markdown(report: &Report) -> String {
     text
 }
 
-/// Ours against what it should reach.
+/// What is judged against what it should reach.
 fn summary(series: &[Series], text: &mut String) {
     let rows: Vec<(&Series, &Row)> = series
         .iter()
-        .filter_map(|series| series.rows.iter().find(|row| row.proxy == OURS).map(|row| (series, row)))
+        .filter_map(|series| series.rows.iter().find(|row| row.proxy == series.judged).map(|row| (series, row)))
         .collect();
     if rows.is_empty() {
         return;
@@ -66,7 +66,7 @@ fn requests(series: &[&Series], text: &mut String) {
         return;
     }
     text.push_str(
-        "\n| requests per CPU-second of the proxy | proxy | median | to HAProxy | share of its core | errors |\n\
+        "\n| requests per CPU-second of the proxy | proxy | median | to the base | share of its core | errors |\n\
          |---|---|---:|---:|---:|---:|\n",
     );
     for series in series {
@@ -170,7 +170,7 @@ pub(crate) fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::machine::Machine;
-    use crate::proxy::BASE;
+    use crate::proxy::{BASE, OURS};
     use crate::scenario::SCENARIOS;
 
     #[test]

@@ -8,11 +8,26 @@ pub(super) fn arguments(config: &Path) -> Vec<String> {
     vec!["run".to_owned(), "-c".to_owned(), config.display().to_string()]
 }
 
-pub(super) fn config(addresses: Addresses, site: &Site, access_log: Option<&Path>) -> String {
+/// Every pattern that a route may have, none of which limits anything here.
+const ROUTE_PATTERNS: &str = "deadline = true
+rate_limit = [{ rate = \"10000000/s\" }, { rate = \"10000000/s\", key = \"client\" }]
+bulkhead = { concurrency = 1000, queue = 1000 }
+adaptive = true
+criticality = \"normal\"
+breaker = { failure_rate = \"50%\", slow_rate = \"50%\", slow_after = \"1s\" }
+fallback = { empty = true }
+";
+
+/// Those of a service.
+const SERVICE_PATTERNS: &str = "breaker = { failure_rate = \"50%\", consecutive = 5 }
+";
+
+pub(super) fn config(addresses: Addresses, site: &Site, access_log: Option<&Path>, patterns: bool) -> String {
     let [first, second] = site.origin_ports;
     let Addresses { plain, tls, admin, .. } = addresses;
     let log = access_log.map_or("off".to_owned(), |path| path.display().to_string());
-    let socket = site.file(if access_log.is_some() { "admin.sock" } else { "admin-no-log.sock" });
+    let socket = site.file(&format!("admin-{}.sock", admin.port()));
+    let (route, service) = if patterns { (ROUTE_PATTERNS, SERVICE_PATTERNS) } else { ("", "") };
     format!(
         "[node]
 name = \"bench\"
@@ -35,13 +50,13 @@ tls = {{ cert = \"cert.pem\", key = \"key.pem\" }}
 name = \"all\"
 service = \"origin\"
 retry = {{ attempts = 3, on = [\"5xx\", \"timeout\"] }}
-
+{route}
 [[service]]
 name = \"origin\"
 balance = \"least-request\"
 health = {{ http = \"/health\", interval = \"2s\", timeout = \"1s\" }}
 endpoints = [\"127.0.0.1:{first}\", \"127.0.0.1:{second}\"]
-",
+{service}",
         socket.display()
     )
 }
