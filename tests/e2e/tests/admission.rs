@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use mainstay_e2e::http2::{Http2, request};
 use mainstay_e2e::wire::Response;
 use mainstay_e2e::{Mainstay, Origin, Wire, eventually, free, wire};
 
@@ -102,6 +103,49 @@ fn clients_headers_and_paths_have_buckets_of_their_own() {
     // What one limit refused was not charged to the other: `c` still has both.
     assert_eq!([status("/bytes/3", "c"), status("/bytes/4?x", "c"), status("/bytes/5", "c")], [200, 200, 429]);
     assert_eq!(status("/bytes/5", "d"), 200);
+}
+
+#[test]
+fn a_limit_may_have_a_fallback() {
+    let (origin, listen) = (Origin::start(), free());
+    let route = "rate_limit = { rate = \"1/h\" }\nfallback = { body = \"later\", on_limit = true }";
+    let gateway = Mainstay::start(&config(listen, &[&origin], "", route));
+    assert_eq!(get(listen, "/ok", "").text(), "ok");
+    let instead = get(listen, "/ok", "");
+    assert_eq!((instead.status, instead.text()), (200, "later".to_owned()));
+    assert_eq!(instead.header("x-mainstay-fallback"), Some("static"));
+    assert_eq!(gateway.metric("mainstay_refused_total", &["\"rate-limited\""]), 1.0);
+}
+
+#[test]
+fn streams_of_http2_are_limited_as_requests_are() {
+    let (origin, listen) = (Origin::start(), free());
+    let limits = "bulkhead = { concurrency = 1, queue = 5, queue_timeout = \"5s\" }\nrate_limit = { rate = \"1/h\", key = { header = \"x-key\" } }";
+    let gateway = Mainstay::start(&config(listen, &[&origin], "", limits));
+    let keyed = |path: &str, key: &str| {
+        let mut asked = request("GET", path);
+        asked.headers_mut().insert("x-key", key.parse().expect("a value"));
+        asked
+    };
+    let mut client = Http2::connect(listen);
+    let inside = client.begin(keyed("/sleep/700", "a"), true).expect("sent");
+    until(&gateway, 1, 0);
+    let leaves = client.begin(keyed("/ok", "b"), true).expect("sent");
+    until(&gateway, 1, 1);
+    drop(leaves);
+    until(&gateway, 1, 0);
+    let stays = client.begin(keyed("/ok", "c"), true).expect("sent");
+    assert_eq!(client.finish(inside).expect("answered").head.status, 200);
+    assert_eq!(client.finish(stays).expect("answered").head.status, 200);
+    let refused = client.exchange(keyed("/ok", "c"), b"");
+    assert_eq!((refused.head.status.as_u16(), refused.header("x-mainstay-error")), (429, "rate-limited"));
+    let mut call = keyed("/test.Shop/Call", "c");
+    *call.method_mut() = http::Method::POST;
+    call.headers_mut().insert("content-type", "application/grpc".parse().expect("a value"));
+    let refused = client.exchange(call, b"");
+    assert_eq!((refused.head.status.as_u16(), refused.header("grpc-status")), (200, "14"));
+    assert_eq!(refused.header("grpc-message"), "rate-limited");
+    assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 3000));
 }
 
 #[test]
@@ -220,12 +264,13 @@ fn each_attempt_is_told_what_is_left_and_strangers_eject_nobody() {
     }
     let left: u64 = after_retry.and_then(|text| text.parse().ok()).expect("one of them was retried");
     assert!(left <= 2400, "{left} ms of 3000 after an attempt of 600");
-    let failures = gateway.metric("mainstay_endpoint_ejections_total", &[]);
-    for _request in 0..30 {
-        let response = get(listen, "/echo", "x-envoy-expected-rq-timeout-ms: 30\r\n");
-        assert!(matches!(response.status, 200 | 504), "{}", response.status);
-    }
-    assert_eq!(gateway.metric("mainstay_endpoint_ejections_total", &[]), failures, "30 ms say nothing of an endpoint");
+    let failures = || gateway.metric("mainstay_endpoint_timeouts_total", &[]);
+    let before = failures();
+    let hasty = |_request: u32| get(listen, "/echo", "x-envoy-expected-rq-timeout-ms: 30\r\n").status;
+    let statuses: Vec<u16> = (0..30).map(hasty).collect();
+    assert!(statuses.contains(&504), "some have gone to the endpoint that hangs: {statuses:?}");
+    assert_eq!(failures(), before, "30 ms say nothing of an endpoint");
+    assert_eq!(gateway.metric("mainstay_endpoint_ejections_total", &[]), 0.0);
     hanging.resume();
 }
 

@@ -85,7 +85,8 @@ impl Limit {
         let bytes = exchange.head_bytes();
         match &self.spec.key {
             RateKey::All => 0,
-            RateKey::Client => match exchange.client_address {
+            // A PROXY header may name clients of IPv4 by addresses of IPv6, which are all of one /64.
+            RateKey::Client => match exchange.client_address.to_canonical() {
                 IpAddr::V4(address) => hasher.hash_one(address.octets()),
                 IpAddr::V6(address) => hasher.hash_one(address.to_bits() >> 64),
             },
