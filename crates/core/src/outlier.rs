@@ -4,12 +4,25 @@
 //! all endpoints, this one counted: at 50 %, a service of two or three may lose one, of four two; at 10 %, a service of
 //! fewer than ten loses none.
 //!
-//! Ejections are "in a row" if the endpoint stayed in service for a shorter time than its last ejection lasted.
+//! The n-th ejection in a row lasts n times as long as the first. Service decays that: each stretch as long as the last
+//! ejection forgives one.
+//!
+//! With a [`gray::Policy`] an endpoint that is far slower than its siblings or fails far more is eased out in steps
+//! ([`STEPS`]). At the last step it gets a trickle, by which it can be measured; if it fails even that, it is ejected. One that is
+//! merely slow keeps the trickle: a slow answer is an answer. The way back goes by the same steps, as does that from an
+//! ejection. Whoever is eased out counts as ejected for the policy's share.
+
+mod ease;
+pub mod gray;
+pub mod meter;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::balance::Share;
 use crate::time::Moment;
+
+pub use ease::STEPS;
 
 /// When real failures take an endpoint out, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,11 +35,14 @@ pub struct Policy {
     pub cap: Duration,
     /// Share of a service's endpoints that may be ejected at once, 0 to 1. The last one is never ejected.
     pub max_ejected: f64,
+    /// Comparison with the other endpoints; `None` turns it off.
+    pub gray: Option<gray::Policy>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { consecutive: 5, base: Duration::from_secs(10), cap: Duration::from_secs(300), max_ejected: 0.5 }
+        let (base, cap) = (Duration::from_secs(10), Duration::from_secs(300));
+        Self { consecutive: 5, base, cap, max_ejected: 0.5, gray: None }
     }
 }
 
@@ -37,6 +53,15 @@ pub enum Input {
     Tripped {
         /// Which one.
         endpoint: usize,
+        /// How many endpoints of the service would still be eligible without it.
+        others: usize,
+    },
+    /// The endpoint was compared with the others.
+    Judged {
+        /// Which one.
+        endpoint: usize,
+        /// What the comparison says.
+        verdict: gray::Verdict,
         /// How many endpoints of the service would still be eligible without it.
         others: usize,
     },
@@ -59,6 +84,13 @@ pub enum Output {
         /// Which one.
         endpoint: usize,
     },
+    /// Send it this share of its weight while it is not ejected.
+    Ease {
+        /// Which one.
+        endpoint: usize,
+        /// How much.
+        share: Share,
+    },
 }
 
 /// No policy makes an ejection last longer than this, so that each one has an end.
@@ -72,18 +104,26 @@ pub struct Machine {
     outputs: VecDeque<Output>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Endpoint {
-    /// It has never been ejected, or that is so long ago that it does not count.
+#[derive(Clone, Copy, Debug, Default)]
+struct Endpoint {
+    standing: Standing,
+    ease: ease::Ease,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Standing {
+    /// It has never been ejected.
+    #[default]
     Serving,
     Ejected {
         until: Moment,
         lasts: Duration,
         in_a_row: u32,
     },
-    /// Back in service; an ejection before `forgotten` counts as the next in a row.
+    /// Back in service.
     Restored {
-        forgotten: Moment,
+        since: Moment,
+        lasts: Duration,
         in_a_row: u32,
     },
 }
@@ -91,14 +131,15 @@ enum Endpoint {
 impl Machine {
     /// A machine over `endpoints` endpoints, none ejected.
     pub fn new(policy: Policy, endpoints: usize) -> Self {
-        Self { policy, endpoints: vec![Endpoint::Serving; endpoints], outputs: VecDeque::new() }
+        Self { policy, endpoints: vec![Endpoint::default(); endpoints], outputs: VecDeque::new() }
     }
 
     /// Takes in what happened.
     pub fn step(&mut self, now: Moment, input: Input) {
-        self.restore_due(now);
+        self.come_back(now);
         match input {
             Input::Tripped { endpoint, others } => self.eject(now, endpoint, others),
+            Input::Judged { endpoint, verdict, others } => self.judge(now, endpoint, verdict, others),
             Input::Timeout => {}
         }
     }
@@ -108,7 +149,16 @@ impl Machine {
     pub fn resume(&mut self, now: Moment, endpoint: usize, until: Moment) {
         let lasts = until.since(now).min(LONGEST);
         if let Some(entry) = self.endpoints.get_mut(endpoint) {
-            *entry = Endpoint::Ejected { until: now.after(lasts), lasts, in_a_row: 1 };
+            entry.standing = Standing::Ejected { until: now.after(lasts), lasts, in_a_row: 1 };
+        }
+    }
+
+    /// Goes on with how far `other` has eased out its endpoint `index`, which is `endpoint` here.
+    pub fn resume_easing(&mut self, endpoint: usize, other: &Self, index: usize) {
+        if let (Some(entry), Some(known)) = (self.endpoints.get_mut(endpoint), other.endpoints.get(index))
+            && self.policy == other.policy
+        {
+            entry.ease = known.ease;
         }
     }
 
@@ -117,52 +167,100 @@ impl Machine {
         self.outputs.pop_front()
     }
 
-    /// When to feed [`Input::Timeout`]; `None` while nothing is ejected.
+    /// When to feed [`Input::Timeout`]; `None` while nothing is ejected or eased out.
     pub fn deadline(&self) -> Option<Moment> {
-        self.endpoints.iter().filter_map(Endpoint::ejected_until).min()
+        self.endpoints.iter().filter_map(|entry| entry.deadline(&self.policy)).min()
     }
 
-    fn restore_due(&mut self, now: Moment) {
+    /// How much of its weight the endpoint gets while it is not ejected.
+    pub fn share(&self, endpoint: usize) -> Share {
+        self.endpoints.get(endpoint).map_or(Share::FULL, |entry| entry.ease.share())
+    }
+
+    /// Ends ejections that are over, and takes those a step in of which nobody has said anything for long.
+    fn come_back(&mut self, now: Moment) {
         for (endpoint, entry) in self.endpoints.iter_mut().enumerate() {
-            if let Endpoint::Ejected { until, lasts, in_a_row } = *entry
-                && until <= now
-            {
-                *entry = Endpoint::Restored { forgotten: now.after(lasts), in_a_row };
+            if let Standing::Ejected { until, lasts, in_a_row } = entry.standing {
+                if until > now {
+                    continue;
+                }
+                entry.standing = Standing::Restored { since: until, lasts, in_a_row };
+                if self.policy.gray.is_some() {
+                    entry.ease.after_ejection(now);
+                    self.outputs.push_back(Output::Ease { endpoint, share: entry.ease.share() });
+                }
                 self.outputs.push_back(Output::Restore { endpoint });
+            } else if entry.ease.up_if_due(now, &self.policy) {
+                self.outputs.push_back(Output::Ease { endpoint, share: entry.ease.share() });
             }
         }
     }
 
-    fn eject(&mut self, now: Moment, endpoint: usize, others: usize) {
-        let total = self.endpoints.len();
-        let ejected_then = 1 + self.endpoints.iter().filter(|entry| entry.ejected_until().is_some()).count();
-        // `others` also knows of endpoints that are down or draining; the count of our own holds if it is out of date.
-        let is_last = others == 0 || ejected_then >= total;
-        // The small addition lets 29 % of 100 be 29, which it is not in binary.
-        let within_cap = ejected_then as f64 <= self.policy.max_ejected * total as f64 + 1e-9;
+    fn judge(&mut self, now: Moment, endpoint: usize, verdict: gray::Verdict, others: usize) {
+        let may = self.may_leave(endpoint, others);
         let Some(entry) = self.endpoints.get_mut(endpoint) else { return };
-        let in_a_row = match *entry {
-            Endpoint::Serving => 1,
-            Endpoint::Ejected { .. } => return,
-            Endpoint::Restored { forgotten, in_a_row } if now < forgotten => in_a_row.saturating_add(1),
-            Endpoint::Restored { .. } => 1,
-        };
-        if is_last || !within_cap {
+        if entry.ejected_until().is_some() {
             return;
         }
-        let lasts = self.policy.base.saturating_mul(in_a_row).min(self.policy.cap).min(LONGEST);
+        let is_moved = match verdict {
+            gray::Verdict::Well => entry.ease.well(now),
+            gray::Verdict::Unclear => false,
+            gray::Verdict::Slow | gray::Verdict::Failing if !may => false,
+            gray::Verdict::Slow | gray::Verdict::Failing => {
+                let was_last = entry.ease.down(now, &self.policy);
+                if was_last && verdict == gray::Verdict::Failing && entry.ease.fails() {
+                    return self.eject(now, endpoint, others);
+                }
+                !was_last
+            }
+        };
+        if is_moved {
+            self.outputs.push_back(Output::Ease { endpoint, share: entry.ease.share() });
+        }
+    }
+
+    /// Whether one more endpoint may be out. `others` also knows of endpoints that are down or draining; the count of our own
+    /// holds if it is out of date.
+    fn may_leave(&self, endpoint: usize, others: usize) -> bool {
+        let total = self.endpoints.len();
+        let is_out = |entry: &Endpoint| entry.ejected_until().is_some() || entry.ease.is_eased();
+        let rest = self.endpoints.iter().enumerate().filter(|(index, _entry)| *index != endpoint);
+        let out_then = 1 + rest.filter(|(_index, entry)| is_out(entry)).count();
+        // The small addition lets 29 % of 100 be 29, which it is not in binary.
+        let within_cap = out_then as f64 <= self.policy.max_ejected * total as f64 + 1e-9;
+        others > 0 && out_then < total && within_cap
+    }
+
+    fn eject(&mut self, now: Moment, endpoint: usize, others: usize) {
+        let may = self.may_leave(endpoint, others);
+        let Some(entry) = self.endpoints.get_mut(endpoint) else { return };
+        let in_a_row = match entry.standing {
+            Standing::Serving => 1,
+            Standing::Ejected { .. } => return,
+            Standing::Restored { since, lasts, in_a_row } => {
+                ease::decayed(in_a_row, now.since(since), lasts).saturating_add(1)
+            }
+        };
+        if !may {
+            return;
+        }
+        let lasts = ease::hold(&self.policy, in_a_row);
         let until = now.after(lasts);
-        *entry = Endpoint::Ejected { until, lasts, in_a_row };
+        entry.standing = Standing::Ejected { until, lasts, in_a_row };
         self.outputs.push_back(Output::Eject { endpoint, until });
     }
 }
 
 impl Endpoint {
-    fn ejected_until(&self) -> Option<Moment> {
-        match self {
-            Self::Ejected { until, .. } => Some(*until),
-            Self::Serving | Self::Restored { .. } => None,
+    const fn ejected_until(&self) -> Option<Moment> {
+        match self.standing {
+            Standing::Ejected { until, .. } => Some(until),
+            Standing::Serving | Standing::Restored { .. } => None,
         }
+    }
+
+    fn deadline(&self, policy: &Policy) -> Option<Moment> {
+        self.ejected_until().or_else(|| self.ease.deadline(policy))
     }
 }
 

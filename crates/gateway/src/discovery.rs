@@ -208,7 +208,7 @@ impl Follower {
                 let answer = resolver.services(name).await?;
                 (self.of_records(&answer.records), answer.ttl)
             }
-            spec::Source::Addresses { host, port, weight, drain, priority } => {
+            spec::Source::Addresses { host, port, weight, drain, priority, zone, spare, rps } => {
                 let Answer { mut records, ttl } = resolver.addresses(host).await?;
                 // Name servers shuffle; the order must not look like a change.
                 records.sort_unstable();
@@ -219,6 +219,9 @@ impl Follower {
                     weight: *weight,
                     drain: *drain,
                     priority: *priority,
+                    zone: zone.clone(),
+                    spare: *spare,
+                    rps: *rps,
                 };
                 (records.into_iter().take(MEMBERS_MAX).map(endpoint).collect(), ttl)
             }
@@ -232,14 +235,12 @@ impl Follower {
     fn of_records(&self, records: &[members::Record]) -> Vec<spec::Endpoint> {
         let Members { list, left_out } = members::members(records);
         self.warn_of(left_out);
-        let endpoint = |member: members::Member| spec::Endpoint {
-            address: match member.target.parse() {
+        let endpoint = |member: members::Member| {
+            let address = match member.target.parse() {
                 Ok(ip) => Address::Socket((std::net::IpAddr::V4(ip), member.port).into()),
                 Err(_is_a_name) => Address::Name { host: member.target, port: member.port },
-            },
-            weight: member.weight,
-            drain: false,
-            priority: member.priority,
+            };
+            spec::Endpoint { weight: member.weight, priority: member.priority, ..spec::Endpoint::new(address) }
         };
         list.into_iter().map(endpoint).collect()
     }

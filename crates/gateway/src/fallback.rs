@@ -258,7 +258,9 @@ async fn elsewhere(
         return None;
     }
     let wanted = Wanted { within: exchange.isolation.within(), ..Wanted::default() };
-    let index = run.worker.with_rng(|rng| service.pick_for(&wanted, run.worker.now(), rng, &drawn))?;
+    let index = run
+        .worker
+        .with_rng(|rng| service.pick_for(service.state.spec.when_empty, &wanted, run.worker.now(), rng, &drawn))?;
     exchange.trace.choice(service.view(), drawn.into_inner(), &[]);
     exchange.input.rewind(exchange.head.length);
     exchange.output.clear();

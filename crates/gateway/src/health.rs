@@ -4,9 +4,12 @@
 
 mod driver;
 mod eject;
+mod guard;
 mod member;
 pub(crate) mod names;
 mod plan;
+mod ramp;
+mod reserve;
 mod roster;
 #[cfg(test)]
 mod tests;

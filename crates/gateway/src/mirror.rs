@@ -208,7 +208,9 @@ async fn attempt(run: &Run<'_>, copy: &mut Exchange) -> bool {
     }
     let wanted = Wanted { within: copy.isolation.within(), ..Wanted::default() };
     let started = run.worker.now();
-    let picked = run.worker.with_rng(|rng| service.pick_for(&wanted, started, rng, &RefCell::default()));
+    let picked = run
+        .worker
+        .with_rng(|rng| service.pick_for(service.state.spec.when_empty, &wanted, started, rng, &RefCell::default()));
     let Some(index) = picked else { return false };
     match attempt::run(run, index, false, &mut Stream::Nobody, copy).await {
         Ok(answered) => {

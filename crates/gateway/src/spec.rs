@@ -21,7 +21,10 @@ pub use listener::{CertificateFiles, ClientAuth, Http, Http2, Listener, Listener
 pub use mainstay_probe::{json, script};
 pub use node::{AccessLog, Node, Resolver, Shutdown};
 pub use route::{HeaderOps, Mirror, Route};
-pub use service::{Balance, Connections, HashKey, HttpVersion, ProxyVersion, Service, UpstreamTls, WhenEmpty};
+pub use service::{
+    Balance, Capacity, Connections, Guard, HashKey, HttpVersion, Liveness, ProxyVersion, Service, UpstreamTls,
+    WhenEmpty, Zones,
+};
 
 /// Everything that one node serves.
 #[derive(Clone, Debug, PartialEq)]

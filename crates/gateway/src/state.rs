@@ -3,6 +3,7 @@
 //! Counters have one writer each (a worker) and are summed when read, so that requests never share a cache line.
 
 mod breaker;
+mod choices;
 mod counters;
 mod endpoint;
 mod factors;
@@ -16,6 +17,7 @@ use std::time::SystemTime;
 
 pub(crate) use breaker::Permit;
 pub use breaker::{Breaker, Subject};
+pub use choices::{Choices, ZoneLoss};
 pub use counters::{BUCKETS, Counter, Histogram, Shards};
 pub use endpoint::{Endpoint, EndpointCounters};
 pub use factors::Factor;

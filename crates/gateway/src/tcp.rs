@@ -68,11 +68,11 @@ async fn connect(
             return None;
         };
         let endpoint = service.endpoints.get(index)?;
-        endpoint.state.shards.of(worker.index).attempts.add(1);
-        let in_flight = InFlight::new(endpoint);
+        let mut in_flight = InFlight::new(endpoint, worker.index);
         slot.set(now.after(service.state.spec.connections.connect_timeout));
         match slot.within(Box::pin(pool::connect(service, index, header, worker.index, now))).await {
             Ok(Ok(connection)) => {
+                in_flight.is_answered();
                 endpoint.state.works();
                 let took = worker.clock.now().since(now);
                 endpoint.state.shards.of(worker.index).duration.record(took);

@@ -87,6 +87,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog, admission: Admis
     Spec {
         node: Node {
             name: "test".to_owned(),
+            zone: None,
             workers: 1,
             access_log: log,
             explain: 1024,

@@ -1,17 +1,20 @@
 //! Configuration: TOML text in, a checked [`Spec`] out, or everything that is wrong with the text at once.
 
 mod admission;
+mod balance;
 mod breaker;
 pub mod defaults;
 mod endpoints;
 mod fallback;
 mod files;
+mod guard;
 mod health;
 mod isolation;
 mod keys;
 mod listener;
 mod mirror;
 mod node;
+mod outlier;
 mod problem;
 mod proxy;
 mod quarantine;
@@ -26,6 +29,7 @@ mod syntax;
 mod tests;
 mod units;
 mod words;
+mod zones;
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -148,7 +152,10 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
     let settings = node::read(&root);
     let listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
     let mut routes: Vec<_> = root.sections("route", &keys::ROUTE).iter().map(route::read).collect();
-    let services: Vec<_> = root.sections("service", &keys::SERVICE).iter().map(service::read).collect();
+    let mut services: Vec<_> = root.sections("service", &keys::SERVICE).iter().map(service::read).collect();
+    for read in &mut services {
+        zones::settle(reader, settings.node.zone.as_deref(), &mut read.service, &read.place);
+    }
     if root.item("listener").is_none_or(|item| item.is_list() && item.list().is_empty()) {
         let fault = Fault::new("there is no [[listener]]: nothing would be served");
         reader.error_if_whole(&root.place, fault.hint("write [[listener]] with a `name` and a `bind` below it"));

@@ -1,7 +1,12 @@
 use super::*;
 
-const POLICY: Policy =
-    Policy { consecutive: 5, base: Duration::from_secs(10), cap: Duration::from_secs(35), max_ejected: 0.5 };
+const POLICY: Policy = Policy {
+    consecutive: 5,
+    base: Duration::from_secs(10),
+    cap: Duration::from_secs(35),
+    max_ejected: 0.5,
+    gray: None,
+};
 
 fn seconds(seconds: u64) -> Moment {
     Moment::from_millis(seconds * 1000)
@@ -75,8 +80,11 @@ fn ejections_in_a_row_last_longer_up_to_the_cap() {
         assert_eq!(wait(&mut machine, until), [Output::Restore { endpoint: 0 }]);
         now = until.after(Duration::from_secs(1));
     }
-    // In service for as long as the last one lasted: the row is over.
-    now = now.after(Duration::from_secs(34));
+    // In service for three times as long as the last one lasted: three are forgiven.
+    now = now.after(Duration::from_secs(3 * 35));
+    assert_eq!(trip(&mut machine, now, 0), [Output::Eject { endpoint: 0, until: now.after(Duration::from_secs(30)) }]);
+    now = now.after(Duration::from_secs(3600));
+    assert_eq!(wait(&mut machine, now), [Output::Restore { endpoint: 0 }]);
     assert_eq!(trip(&mut machine, now, 0), [Output::Eject { endpoint: 0, until: now.after(Duration::from_secs(10)) }]);
 }
 
@@ -111,4 +119,102 @@ fn an_ejection_goes_on_where_another_machine_left_it() {
     assert_eq!(trip(&mut machine, seconds(4), 0), [], "it counts against the share");
     assert_eq!(wait(&mut machine, seconds(7)), [Output::Restore { endpoint: 1 }]);
     assert_eq!(trip(&mut machine, seconds(8), 0), [Output::Eject { endpoint: 0, until: seconds(18) }]);
+}
+
+mod easing {
+    use super::super::gray::Verdict::{self, Failing, Slow, Unclear, Well};
+    use super::*;
+
+    fn gray() -> Policy {
+        Policy { gray: Some(gray::Policy::default()), ..POLICY }
+    }
+
+    fn judge(machine: &mut Machine, now: Moment, endpoint: usize, verdict: Verdict) -> Vec<Output> {
+        machine.step(now, Input::Judged { endpoint, verdict, others: 9 });
+        std::iter::from_fn(|| machine.poll_output()).collect()
+    }
+
+    fn ease(endpoint: usize, permille: u16) -> Output {
+        Output::Ease { endpoint, share: Share::permille(permille) }
+    }
+
+    #[test]
+    fn a_slow_one_is_eased_out_in_steps_and_keeps_a_trickle() {
+        let mut machine = Machine::new(gray(), 4);
+        for (second, expected) in [(1, 500), (2, 100), (3, 20)] {
+            assert_eq!(judge(&mut machine, seconds(second), 1, Slow), [ease(1, expected)]);
+        }
+        for second in 4..30 {
+            assert_eq!(judge(&mut machine, seconds(second), 1, Slow), []);
+            assert_eq!(judge(&mut machine, seconds(second), 1, Unclear), []);
+        }
+        assert_eq!(machine.share(1), Share::permille(20));
+        for (second, expected) in [(30, 100), (31, 500), (32, 1000)] {
+            assert_eq!(judge(&mut machine, seconds(second), 1, Well), [ease(1, expected)]);
+        }
+        assert_eq!(judge(&mut machine, seconds(33), 1, Well), []);
+        assert_eq!(machine.deadline(), None);
+    }
+
+    #[test]
+    fn one_that_fails_is_ejected_after_the_last_step_and_comes_back_by_steps() {
+        let mut machine = Machine::new(gray(), 4);
+        for second in 1..=3 {
+            judge(&mut machine, seconds(second), 2, Failing);
+        }
+        assert_eq!(judge(&mut machine, seconds(4), 2, Failing), []);
+        assert_eq!(judge(&mut machine, seconds(5), 2, Failing), []);
+        assert_eq!(judge(&mut machine, seconds(6), 2, Failing), [Output::Eject { endpoint: 2, until: seconds(16) }]);
+        assert_eq!(judge(&mut machine, seconds(7), 2, Failing), []);
+        assert_eq!(wait(&mut machine, seconds(16)), [ease(2, 100), Output::Restore { endpoint: 2 }]);
+        assert_eq!(judge(&mut machine, seconds(17), 2, Well), [ease(2, 500)]);
+        assert_eq!(judge(&mut machine, seconds(18), 2, Well), [ease(2, 1000)]);
+    }
+
+    #[test]
+    fn without_traffic_it_comes_back_after_a_while() {
+        let mut machine = Machine::new(gray(), 4);
+        for second in 1..=3 {
+            judge(&mut machine, seconds(second), 0, Slow);
+        }
+        assert_eq!(machine.deadline(), Some(seconds(13)));
+        assert_eq!(wait(&mut machine, seconds(13)), [ease(0, 100)]);
+        assert_eq!(wait(&mut machine, seconds(23)), [ease(0, 500)]);
+        assert_eq!(wait(&mut machine, seconds(33)), [ease(0, 1000)]);
+        assert_eq!(machine.deadline(), None);
+    }
+
+    #[test]
+    fn the_way_back_is_slower_each_time_and_good_service_forgives() {
+        let mut machine = Machine::new(gray(), 4);
+        let mut rounds = Vec::new();
+        let mut now = seconds(0);
+        for pause in [1, 1, 1, 3600] {
+            judge(&mut machine, now, 0, Slow);
+            let mut needed = 0;
+            while machine.share(0) < Share::FULL {
+                now = now.after(Duration::from_secs(1));
+                judge(&mut machine, now, 0, Well);
+                needed += 1;
+            }
+            rounds.push(needed);
+            now = now.after(Duration::from_secs(pause));
+        }
+        judge(&mut machine, now, 0, Slow);
+        assert_eq!(judge(&mut machine, now, 0, Well), [ease(0, 1000)], "an hour forgives everything");
+        assert_eq!(rounds, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn whoever_is_eased_out_counts_against_the_share() {
+        let mut machine = Machine::new(gray(), 4);
+        assert_eq!(judge(&mut machine, seconds(1), 0, Slow).len(), 1);
+        assert_eq!(judge(&mut machine, seconds(1), 1, Slow).len(), 1);
+        assert_eq!(judge(&mut machine, seconds(1), 2, Slow), []);
+        assert_eq!(trip(&mut machine, seconds(1), 2), []);
+        assert_eq!(trip(&mut machine, seconds(1), 0).len(), 1, "its own place");
+        machine.step(seconds(2), Input::Judged { endpoint: 3, verdict: Slow, others: 0 });
+        assert_eq!(machine.poll_output(), None, "the last one");
+        assert_eq!(judge(&mut machine, seconds(2), 9, Slow), []);
+    }
 }

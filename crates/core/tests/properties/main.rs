@@ -12,6 +12,7 @@ mod bulkhead;
 mod cache;
 mod cell;
 mod coalesce;
+mod gray;
 mod health;
 mod limiter;
 mod maglev;

@@ -11,6 +11,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         base: Duration::from_millis(base_ms),
         cap: Duration::from_millis(cap_ms),
         max_ejected: f64::from(percent) / 100.0,
+        gray: None,
     })
 }
 
@@ -48,6 +49,7 @@ impl Model {
                     let percent = (self.policy.max_ejected * 100.0).round() as usize;
                     prop_assert!(self.out() * 100 <= percent * self.until.len(), "beyond the cap");
                 }
+                Output::Ease { .. } => return Err(TestCaseError::fail("eased out without a comparison")),
                 Output::Restore { endpoint } => {
                     let until = self.until[endpoint].take();
                     prop_assert!(until.is_some_and(|until| until <= now), "restored early or twice");

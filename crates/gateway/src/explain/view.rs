@@ -8,7 +8,7 @@ use mainstay_core::balance::Share;
 use mainstay_core::health::State;
 
 use crate::spec;
-use crate::state::{Endpoint, Service};
+use crate::state::{Choices, Endpoint, Service};
 
 /// Reasons that one view holds; more endpoints than that are seldom unwell at once, and less often read about one by one.
 const REASONS_MAX: usize = 64;
@@ -28,10 +28,15 @@ pub enum Standing {
     Down,
     /// Without a verdict yet.
     Unknown,
-    /// Up by active checks, but of a priority that is served only while nobody of a lower one is eligible.
+    /// Up by active checks, but a spare that is not needed, or of a priority that is served only while nobody of a lower one is
+    /// eligible.
     Spare,
     /// Up by active checks, but degraded by its own word: it gets less.
     Degraded,
+    /// Up by active checks, but of another zone than the node's, which has what it needs.
+    OtherZone,
+    /// Its checks fail, as do those of most others: it is served because it lives.
+    Guarded,
     /// Up by active checks.
     Up,
 }
@@ -74,13 +79,20 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// The view of a service whose balancer is told of `shares`.
-    pub(crate) fn new(service: &Service, shares: &[Share]) -> Self {
-        let seen = service.endpoints.iter().zip(shares);
-        let seen = seen.map(|(endpoint, share)| {
-            let eligible = *share > Share::NONE;
+    /// The view of a service whose balancer is told of `choices`.
+    pub(crate) fn new(service: &Service, choices: &Choices) -> Self {
+        let is_elsewhere = |index: usize| {
+            let elsewhere = choices.elsewhere.as_ref();
+            elsewhere.and_then(|shares| shares.get(index)).is_some_and(|share| *share > Share::NONE)
+        };
+        let seen = service.endpoints.iter().zip(&choices.shares).enumerate();
+        let refuses = choices.last_resort && service.spec.when_empty == spec::WhenEmpty::Refuse;
+        let seen = seen.map(|(index, (endpoint, share))| {
+            let eligible = *share > Share::NONE && !refuses;
             let standing = match Standing::of(endpoint) {
+                Standing::Up | Standing::Degraded if !eligible && is_elsewhere(index) => Standing::OtherZone,
                 Standing::Up | Standing::Degraded if !eligible => Standing::Spare,
+                Standing::Down | Standing::Ejected if eligible && !choices.last_resort => Standing::Guarded,
                 other => other,
             };
             Seen { standing, eligible, share: *share }
@@ -112,7 +124,7 @@ mod tests {
 
     fn endpoint(port: u16, change: impl Fn(&Endpoint)) -> Arc<Endpoint> {
         let address = spec::Address::Name { host: "shop.test".to_owned(), port };
-        let spec = spec::Endpoint { address, weight: 1, drain: false, priority: 0 };
+        let spec = spec::Endpoint::new(address);
         let endpoint = Endpoint::new(spec, State::Up, 1);
         endpoint.locate(&[([127, 0, 0, 1], port).into()]);
         change(&endpoint);

@@ -100,7 +100,7 @@ impl Runner {
                     }
                 }
                 Some(trip) = tripped.recv() => roster.trip(&trip),
-                () = clock.sleep_until(deadline) => roster.restore_due(),
+                () = clock.sleep_until(deadline) => roster.advance(),
             }
         }
     }

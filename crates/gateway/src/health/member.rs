@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::driver::Gate;
 use super::names::Names;
 use super::plan::{Plan, Unwell};
+use super::{guard, ramp};
 use crate::spec::Address;
 use crate::state::{Endpoint, Factor};
 
@@ -60,6 +61,7 @@ pub(super) struct Why {
     pub(super) degraded: Option<String>,
     pub(super) name: Option<String>,
     pub(super) ejection: Option<String>,
+    pub(super) easing: Option<String>,
 }
 
 impl Member {
@@ -184,6 +186,11 @@ impl Member {
                 Ok(reason) => return Found { verdict: Verdict::Degraded, reason },
                 Err(unwell) => failure = failure.or(Some(unwell.reason)),
             }
+            if let Some(live) = check.ask_life(&place, check.policy.timeout).await
+                && self.endpoint.live.swap(live, Ordering::AcqRel) != live
+            {
+                self.raise_epoch();
+            }
             if tries > 1 {
                 self.try_next();
             }
@@ -209,6 +216,12 @@ impl Member {
         if from == to {
             return;
         }
+        let now = self.surroundings.clock.now();
+        let plan = self.plan();
+        guard::before_change(&plan.service, &self.endpoint, to, now);
+        if (from, to) == (State::Down, State::Up) {
+            ramp::begin(&plan.service, &self.endpoint, now);
+        }
         self.endpoint.set_health(to);
         *lock(&self.endpoint.changed_at) = SystemTime::now();
         if to == State::Up {
@@ -216,7 +229,6 @@ impl Member {
             self.endpoint.failures_in_a_row.store(0, Ordering::Relaxed);
         }
         self.raise_epoch();
-        let plan = self.plan();
         let (service, endpoint, reason) = (&plan.service.spec.name, &self.endpoint.name, reason.unwrap_or_default());
         let (from, to_word) = (word(from), word(to));
         match to {
@@ -257,11 +269,22 @@ impl Member {
     /// Publishes an ejection, or with `None` its end. The caller logs it.
     pub(super) fn set_ejected(&self, since: Option<Moment>, reason: Option<String>) {
         self.ejected_since.set(since);
+        if since.is_none() && self.endpoint.ejected.load(Ordering::Acquire) {
+            ramp::begin(&self.plan().service, &self.endpoint, self.surroundings.clock.now());
+        }
         self.endpoint.ejected.store(since.is_some(), Ordering::Release);
         self.endpoint.failures_in_a_row.store(0, Ordering::Relaxed);
         *lock(&self.endpoint.changed_at) = SystemTime::now();
         self.explain(|why| why.ejection = reason);
         self.raise_epoch();
+    }
+
+    /// Publishes how much of its weight the endpoint gets in comparison with its siblings.
+    pub(super) fn set_eased(&self, share: Share, reason: Option<String>) {
+        self.explain(|why| why.easing = reason);
+        if self.endpoint.set_factor(Factor::Gray, share) != share {
+            self.raise_epoch();
+        }
     }
 
     /// Goes on with the ejection of the member that minded the endpoint before.
@@ -286,7 +309,7 @@ impl Member {
         let mut why = self.why.borrow_mut();
         edit(&mut why);
         let degraded = why.degraded.as_ref().map(|reason| format!("degraded: {reason}"));
-        let parts = [&why.health, &degraded, &why.name, &why.ejection];
+        let parts = [&why.health, &degraded, &why.name, &why.ejection, &why.easing];
         *lock(&self.endpoint.reason) = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("; ");
     }
 }

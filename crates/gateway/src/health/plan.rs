@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::proxy_protocol::write;
-use crate::spec::{Address, HealthCheck, LOCAL_NAME, Probe};
+use crate::spec::{Address, LOCAL_NAME, Liveness, Probe};
 use crate::state::{Endpoint, Service};
 
 /// What an endpoint is minded by. A reload that keeps the endpoint replaces it under the running task.
@@ -29,6 +29,8 @@ pub(super) struct Check {
     header: Vec<u8>,
     /// Or why there can be no probe, which is then the verdict.
     target: Result<Target, String>,
+    /// What tells life from death where checks fail; `None` without a cascade guard.
+    liveness: Option<Result<Target, String>>,
 }
 
 /// Why a check failed.
@@ -57,7 +59,8 @@ impl Plan {
             degraded_share: check.degraded_share,
             port: check.port,
             header: service.spec.send_proxy.map(write::local).unwrap_or_default(),
-            target: target(service, endpoint, check, tls),
+            target: target(service, endpoint, &check.probe, tls),
+            liveness: service.spec.guard.as_ref().map(|guard| liveness(service, endpoint, &guard.liveness, tls)),
         });
         Self { service: Arc::clone(service), check }
     }
@@ -70,14 +73,25 @@ impl Plan {
 
     /// Whether a running check may go on under `other`.
     pub(super) fn continues_as(&self, other: &Self) -> bool {
-        self.service.spec.health == other.service.spec.health
+        self.service.spec.health == other.service.spec.health && self.service.spec.guard == other.service.spec.guard
     }
 }
 
 impl Check {
     /// Asks once. If it passes, what is amiss all the same; the reason if it fails.
     pub(super) async fn ask(&self, place: &Place, timeout: Duration) -> Result<Option<String>, Unwell> {
-        let target = self.target.as_ref().map_err(Clone::clone)?;
+        self.ask_for(self.target.as_ref().map_err(Clone::clone)?, place, timeout).await
+    }
+
+    /// Whether the endpoint lives at all; `None` if nobody wants to know.
+    pub(super) async fn ask_life(&self, place: &Place, timeout: Duration) -> Option<bool> {
+        Some(match self.liveness.as_ref()? {
+            Ok(target) => self.ask_for(target, place, timeout).await.is_ok(),
+            Err(_impossible) => false,
+        })
+    }
+
+    async fn ask_for(&self, target: &Target, place: &Place, timeout: Duration) -> Result<Option<String>, Unwell> {
         let result = match (place, self.port) {
             (Place::Tcp(address), Some(port)) => {
                 mainstay_probe::probe(target, &Place::Tcp(SocketAddr::new(address.ip(), port)), &[], timeout).await
@@ -93,7 +107,7 @@ impl Check {
 fn target(
     service: &Service,
     endpoint: &Endpoint,
-    check: &HealthCheck,
+    probe: &Probe,
     config: Option<&Arc<ClientConfig>>,
 ) -> Result<Target, String> {
     let own_name = || match &endpoint.address {
@@ -105,7 +119,7 @@ fn target(
         let config = config.map_or_else(verified_by_the_system, |config| Ok(Arc::clone(config)))?;
         Ok::<_, String>(Tls { config: speaking(&config, protocol), server_name: server_name(service, endpoint)? })
     };
-    match &check.probe {
+    match probe {
         Probe::Tcp => Ok(Target::Tcp),
         Probe::Http { path, host, expect, tls, json } => {
             let host = host.clone().unwrap_or_else(own_name);
@@ -146,6 +160,21 @@ fn warn_of_root() {
             "command checks run as root; name another user: health = {{ command = [...], user = \"nobody\" }}"
         );
     });
+}
+
+fn liveness(
+    service: &Service,
+    endpoint: &Endpoint,
+    liveness: &Liveness,
+    config: Option<&Arc<ClientConfig>>,
+) -> Result<Target, String> {
+    let probe = match liveness {
+        Liveness::Tcp => Probe::Tcp,
+        Liveness::Http { path } => {
+            Probe::Http { path: path.clone(), host: None, expect: vec![(100, 499)], tls: config.is_some(), json: None }
+        }
+    };
+    target(service, endpoint, &probe, config)
 }
 
 /// The same settings for a check that speaks `protocol`, whatever requests speak.

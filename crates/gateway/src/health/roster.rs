@@ -10,9 +10,12 @@ use tokio::sync::Semaphore;
 
 use super::driver::{Assignment, Gate, Trip};
 use super::eject::Ejector;
+use super::guard;
 use super::member::{COMMANDS_MAX, Member, PROBES_MAX, Surroundings};
 use super::names::Names;
 use super::plan::Plan;
+use super::ramp;
+use super::reserve::Reserve;
 use crate::state::{Endpoint, Service};
 
 /// All endpoints that are minded, and the ejectors of their services.
@@ -21,6 +24,9 @@ pub(super) struct Roster {
     entries: Entries,
     /// By the service's name.
     ejectors: HashMap<String, Ejector>,
+    /// The services that are looked at again and again, with what was found.
+    pulsing: Vec<(Arc<Service>, Reserve)>,
+    pulse: Moment,
     /// Until the first assignment.
     unhanded: Option<Arc<Gate>>,
     gate: Weak<Gate>,
@@ -45,6 +51,8 @@ impl Roster {
             }),
             entries: HashMap::new(),
             ejectors: HashMap::new(),
+            pulsing: Vec::new(),
+            pulse: Moment::NEVER,
             gate: Arc::downgrade(&gate),
             unhanded: Some(gate),
         }
@@ -78,6 +86,26 @@ impl Roster {
         }
         self.entries = entries;
         self.ejectors = ejectors;
+        self.watch(assignment, now);
+    }
+
+    /// Which services need a look now and then.
+    fn watch(&mut self, assignment: &Assignment, now: Moment) {
+        let wants = |service: &&Arc<Service>| {
+            let spec = &service.spec;
+            spec.slow_start.is_some() || spec.capacity.is_some() || spec.guard.is_some()
+        };
+        let mut before = std::mem::take(&mut self.pulsing);
+        for service in assignment.state.services.iter().filter(wants) {
+            let same = before.iter().position(|(known, _reserve)| known.spec.name == service.spec.name);
+            let reserve = same.map(|found| before.swap_remove(found).1).unwrap_or_default();
+            self.pulsing.push((Arc::clone(service), reserve));
+        }
+        // A service that has lost its slow start must not leave anybody half-way.
+        for service in assignment.state.services.iter().filter(|service| service.spec.slow_start.is_none()) {
+            ramp::advance(service, now);
+        }
+        self.pulse = if self.pulsing.is_empty() { Moment::NEVER } else { now };
     }
 
     fn carry_over(&self, entry: Entry, plan: Plan, gate: Option<&Arc<Gate>>) -> Entry {
@@ -104,15 +132,23 @@ impl Roster {
         }
     }
 
-    /// When to call [`Self::restore_due`].
+    /// When to call [`Self::advance`].
     pub(super) fn deadline(&self) -> Moment {
-        self.ejectors.values().filter_map(Ejector::deadline).min().unwrap_or(Moment::NEVER)
+        self.ejectors.values().filter_map(Ejector::deadline).min().unwrap_or(Moment::NEVER).min(self.pulse)
     }
 
-    pub(super) fn restore_due(&mut self) {
+    pub(super) fn advance(&mut self) {
         let now = self.surroundings.clock.now();
         for ejector in self.ejectors.values_mut() {
-            ejector.restore_due(now);
+            ejector.advance(now);
+        }
+        if self.pulse <= now {
+            self.pulse = now.after(ramp::PULSE);
+            for (service, reserve) in &mut self.pulsing {
+                ramp::advance(service, now);
+                guard::again(service, now);
+                reserve.look(service);
+            }
         }
     }
 }

@@ -83,8 +83,7 @@ pub(crate) async fn run(
     exchange: &mut Exchange,
 ) -> Result<Answered, Failed> {
     let endpoint = run.route.service.endpoints.get(index).ok_or(Failed::Body(respond::NO_ENDPOINT))?;
-    endpoint.state.shards.of(run.worker.index).attempts.add(1);
-    let in_flight = InFlight::new(endpoint);
+    let mut in_flight = InFlight::new(endpoint, run.worker.index);
     let now = run.worker.now();
     let deadline =
         run.route.state.spec.attempt_timeout.map_or(run.deadline, |limit| now.after(limit).min(run.deadline));
@@ -111,6 +110,7 @@ pub(crate) async fn run(
         Err(Expired) if run.worker.now() >= run.deadline => return Err(Failed::Deadline),
         Err(Expired) => return Err(sending.failure(exchange, Failure::Timeout)),
     }
+    in_flight.is_answered();
     Ok(Answered { request_broke: sending.request_broke, connection: sending.upstream, in_flight })
 }
 

@@ -188,9 +188,10 @@ fn choose<'a>(
     let service: &'a Service = &run.route.service;
     let drawn = RefCell::default();
     let now = run.worker.now();
+    let when_empty = run.route.state.spec.when_empty.unwrap_or(service.state.spec.when_empty);
     let pick = |excluded: &[usize]| {
         let wanted = Wanted { key, excluded, within: exchange.isolation.within() };
-        run.worker.with_rng(|rng| service.pick_for(&wanted, now, rng, &drawn))
+        run.worker.with_rng(|rng| service.pick_for(when_empty, &wanted, now, rng, &drawn))
     };
     let tried = exchange.tried.len();
     let mut soonest: Option<Duration> = None;

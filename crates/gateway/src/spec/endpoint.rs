@@ -14,12 +14,18 @@ pub struct Endpoint {
     pub drain: bool,
     /// Lower is served first: an endpoint gets traffic only while none of a lower number is eligible.
     pub priority: u16,
+    /// The part of the site that it fails with.
+    pub zone: Option<String>,
+    /// It gets traffic only while another endpoint of its priority is out.
+    pub spare: bool,
+    /// Requests a second that it can serve, if that is not what the service says of all.
+    pub rps: Option<u32>,
 }
 
 impl Endpoint {
     /// An endpoint like any other.
     pub const fn new(address: Address) -> Self {
-        Self { address, weight: 1, drain: false, priority: 0 }
+        Self { address, weight: 1, drain: false, priority: 0, zone: None, spare: false, rps: None }
     }
 }
 
@@ -43,6 +49,12 @@ pub enum Source {
         drain: bool,
         /// The priority of all of them.
         priority: u16,
+        /// The zone of all of them.
+        zone: Option<String>,
+        /// Whether they are spares.
+        spare: bool,
+        /// Requests a second that each of them can serve.
+        rps: Option<u32>,
     },
 }
 

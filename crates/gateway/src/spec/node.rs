@@ -11,6 +11,8 @@ use mainstay_core::resolve;
 pub struct Node {
     /// The node's name, in logs and headers.
     pub name: String,
+    /// The part of the site that the node stands in.
+    pub zone: Option<String>,
     /// Worker threads, each with its own listeners, pools and counters; at least 1.
     pub workers: usize,
     /// Where the access log goes.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mainstay_core::{breaker, retry, route};
 
+use super::service::WhenEmpty;
 use super::{Admission, Fallback, Quarantine, Tenant};
 
 /// Which requests go where, and how.
@@ -31,6 +32,8 @@ pub struct Route {
     pub request_headers: HeaderOps,
     /// Changes to response headers.
     pub response_headers: HeaderOps,
+    /// What happens when no endpoint is eligible, if that is not what the service says.
+    pub when_empty: Option<WhenEmpty>,
     /// Copies for another service.
     pub mirror: Option<Mirror>,
     /// What is answered in place of an error.
@@ -65,6 +68,7 @@ impl Route {
             rewrite_prefix: None,
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),
+            when_empty: None,
             mirror: None,
             fallback: None,
             tenant: None,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_core::{balance, breaker, budget, outlier};
+use mainstay_core::{balance, breaker, budget, guard, outlier};
 
 use super::{CertificateFiles, Endpoint, HealthCheck, Sharding, Source, Tenant};
 
@@ -24,6 +24,14 @@ pub struct Service {
     pub outlier: Option<outlier::Policy>,
     /// When an endpoint is not asked, each by its own attempts; `None` turns it off.
     pub breaker: Option<breaker::Policy>,
+    /// How long an endpoint that comes back takes to its full weight; `None` if it has that at once.
+    pub slow_start: Option<Duration>,
+    /// What is done when checks fail nearly everywhere at once; `None` if that is taken for so many single failures.
+    pub guard: Option<Guard>,
+    /// The preference of the node's own zone; `None` if zones play no part.
+    pub zones: Option<Zones>,
+    /// What the service must bear, and what its endpoints can.
+    pub capacity: Option<Capacity>,
     /// How many retries the service may cause.
     pub retry_budget: budget::Policy,
     /// What is spoken with endpoints, over TCP listeners excepted.
@@ -48,12 +56,16 @@ impl Service {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            balance: Balance { policy: balance::Policy::LeastRequest, key: HashKey::Source },
+            balance: Balance { policy: balance::Policy::LeastRequest, key: HashKey::Source, bounded_percent: None },
             endpoints: Vec::new(),
             sources: Vec::new(),
             health: Some(HealthCheck::default()),
             outlier: Some(outlier::Policy::default()),
             breaker: None,
+            slow_start: None,
+            guard: None,
+            zones: None,
+            capacity: None,
             retry_budget: budget::Policy::default(),
             protocol: HttpVersion::Http1,
             tls: None,
@@ -94,6 +106,47 @@ pub struct Balance {
     pub policy: balance::Policy,
     /// The key, for [`balance::Policy::Hash`].
     pub key: HashKey,
+    /// With [`balance::Policy::Hash`], how loaded an endpoint may be, in percent of the mean; at least 100. `None` for no bound.
+    pub bounded_percent: Option<u32>,
+}
+
+/// The cascade guard of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guard {
+    /// What counts as a cascade.
+    pub policy: guard::Policy,
+    /// How it is found out whether an endpoint whose check fails takes requests at all.
+    pub liveness: Liveness,
+}
+
+/// A check that asks for nothing but life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// A connection comes to be.
+    Tcp,
+    /// `GET path` is answered with any status below 500.
+    Http {
+        /// Path and query.
+        path: String,
+    },
+}
+
+/// How endpoints of the own zone are preferred.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zones {
+    /// The node's zone.
+    pub own: String,
+    /// With fewer eligible endpoints than this, zones are not heeded.
+    pub min_endpoints: usize,
+}
+
+/// What a service must bear, in requests a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// The peak.
+    pub peak_rps: u32,
+    /// What each endpoint can serve that says nothing of its own.
+    pub endpoint_rps: Option<u32>,
 }
 
 /// What consistent hashing takes as the key of a request.

@@ -31,6 +31,12 @@ pub struct Endpoint {
     pub degraded: AtomicBool,
     /// The latest check was answered, whether it passed or not; true before the first one.
     pub alive: AtomicBool,
+    /// Whether it takes connections although its check fails; only kept up to date where a cascade guard asks.
+    pub live: AtomicBool,
+    /// Since when its check fails after having passed, in nanoseconds of the process's clock; 0 if it passes or never did.
+    pub failing_since: AtomicU64,
+    /// When it came back last, likewise.
+    pub recovered_at: AtomicU64,
     /// Ejected by passive checks.
     pub ejected: AtomicBool,
     /// Until when it is ejected, in nanoseconds of the process's clock.
@@ -77,6 +83,9 @@ impl Endpoint {
             factors: Factors::default(),
             degraded: AtomicBool::new(false),
             alive: AtomicBool::new(true),
+            live: AtomicBool::new(false),
+            failing_since: AtomicU64::new(0),
+            recovered_at: AtomicU64::new(0),
             ejected: AtomicBool::new(false),
             ejected_until: AtomicU64::new(0),
             reason: Mutex::new(String::new()),
@@ -172,6 +181,10 @@ impl Endpoint {
 pub struct EndpointCounters {
     /// Attempts begun (TCP: connections).
     pub attempts: Counter,
+    /// Attempts that have a response head, have failed or were given up; the others are awaited.
+    pub settled: Counter,
+    /// Attempts that spoke against the endpoint.
+    pub failed: Counter,
     /// Responses by first digit, as in [`RouteCounters::by_class`].
     pub by_class: [Counter; 5],
     /// Attempts without a connection.

@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mainstay_core::balance::Share;
 use mainstay_core::budget::Budget;
-use mainstay_core::eligibility;
 use mainstay_core::time::Moment;
 
 use super::{Breaker, Endpoint, Subject};
@@ -25,6 +23,12 @@ pub struct Service {
     pub sources: Vec<Arc<Source>>,
     /// One more at each change of any endpoint's eligibility; workers compare it to renew their balancers.
     pub epoch: AtomicU64,
+    /// Since when the cascade guard holds, in nanoseconds of the process's clock; 0 if it does not.
+    pub guarded_since: AtomicU64,
+    /// How often the cascade guard rose.
+    pub guard_trips: AtomicU64,
+    /// Requests that were sent although no endpoint was eligible.
+    pub last_resorts: AtomicU64,
     /// Retries that the budget refused.
     pub budget_refusals: AtomicU64,
     /// Requests answered 503 because no endpoint was eligible.
@@ -56,32 +60,17 @@ impl Service {
             breakers,
             sources,
             epoch: AtomicU64::new(0),
+            guarded_since: match known.filter(|known| spec.guard.is_some() && known.spec.guard == spec.guard) {
+                Some(known) => AtomicU64::new(known.guarded_since.load(Ordering::Acquire)),
+                None => AtomicU64::new(0),
+            },
+            guard_trips: carried(|it| &it.guard_trips),
+            last_resorts: carried(|it| &it.last_resorts),
             budget_refusals: carried(|it| &it.budget_refusals),
             empty: carried(|it| &it.empty),
             retry_budget: Mutex::new(retry_budget),
             spec,
         }
-    }
-
-    /// How much of its weight each endpoint gets now, in their order; nothing for those that are not eligible.
-    pub fn shares(&self) -> Vec<Share> {
-        let shares = self.endpoints.iter().zip(self.eligible());
-        shares.map(|(endpoint, eligible)| if eligible { endpoint.share() } else { Share::NONE }).collect()
-    }
-
-    /// Which endpoints get traffic now, in their order.
-    pub fn eligible(&self) -> Vec<bool> {
-        let known: Vec<eligibility::Known> = self
-            .endpoints
-            .iter()
-            .map(|endpoint| eligibility::Known {
-                health: endpoint.health(),
-                ejected: endpoint.ejected.load(Ordering::Acquire),
-                draining: endpoint.is_draining(),
-                priority: endpoint.priority.load(Ordering::Relaxed),
-            })
-            .collect();
-        eligibility::eligible(&known, self.spec.when_empty == spec::WhenEmpty::FailOpen)
     }
 }
 

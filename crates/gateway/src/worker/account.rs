@@ -53,6 +53,7 @@ impl Worker {
             Failure::Timeout => counters.timeouts.add(1),
             Failure::Status(_) | Failure::Unavailable => {}
         }
+        counters.failed.add(1);
         endpoint.penalize(service.state.spec.balance.policy, self.now());
         let Some(policy) = &service.state.spec.outlier else { return };
         let failures = endpoint.state.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;

@@ -100,7 +100,7 @@ mod tests {
 
     fn endpoint() -> Endpoint {
         let address = spec::Address::Name { host: "shop.test".to_owned(), port: 80 };
-        let spec = spec::Endpoint { address, weight: 1, drain: false, priority: 0 };
+        let spec = spec::Endpoint::new(address);
         Endpoint::new(spec, health::State::Up, 1)
     }
 

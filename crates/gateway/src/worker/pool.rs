@@ -226,19 +226,33 @@ fn server_name(service: &Service, endpoint: &Endpoint) -> io::Result<ServerName<
     ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
-/// Counts a request in flight at an endpoint for as long as it lives.
+/// Counts an attempt at an endpoint, and the request as in flight there for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct InFlight(Rc<Endpoint>);
+pub(crate) struct InFlight {
+    endpoint: Rc<Endpoint>,
+    worker: usize,
+    is_awaited: bool,
+}
 
 impl InFlight {
-    pub(crate) fn new(endpoint: &Rc<Endpoint>) -> Self {
+    pub(crate) fn new(endpoint: &Rc<Endpoint>, worker: usize) -> Self {
+        endpoint.state.shards.of(worker).attempts.add(1);
         endpoint.state.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Rc::clone(endpoint))
+        Self { endpoint: Rc::clone(endpoint), worker, is_awaited: true }
+    }
+
+    /// The response head is there: from now on the request is in flight, but its answer not awaited.
+    pub(crate) fn is_answered(&mut self) {
+        if std::mem::replace(&mut self.is_awaited, false) {
+            self.endpoint.state.shards.of(self.worker).settled.add(1);
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // However the attempt ended, it is not awaited any more.
+        self.is_answered();
+        self.endpoint.state.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -41,26 +41,35 @@ impl Service {
     /// verdict of yet are, and with `fail-open` all that are not draining. Nobody else is, unless the service says so.
     pub(crate) fn pick_for(
         &self,
+        when_empty: WhenEmpty,
         wanted: &Wanted<'_>,
         now: Moment,
         rng: &mut Rng,
         drawn: &RefCell<Drawn>,
     ) -> Option<usize> {
-        let picked = self.pick(wanted, now, rng, drawn);
+        let picked = self.pick_or(when_empty, wanted, now, rng, drawn);
         let Some(shard) = wanted.within.filter(|_shard| picked.is_none()) else { return picked };
-        self.pick_in_need(shard, wanted.excluded, rng).or_else(|| {
+        self.pick_in_need(when_empty, shard, wanted.excluded, rng).or_else(|| {
             let spills = self.state.spec.shard.is_some_and(|sharding| sharding.spill);
-            if spills { self.pick(&Wanted { within: None, ..*wanted }, now, rng, drawn) } else { None }
+            if !spills {
+                return None;
+            }
+            self.pick_or(when_empty, &Wanted { within: None, ..*wanted }, now, rng, drawn)
         })
     }
 
-    fn pick_in_need(&self, shard: &[usize], excluded: &[usize], rng: &mut Rng) -> Option<usize> {
+    fn pick_in_need(&self, when_empty: WhenEmpty, shard: &[usize], excluded: &[usize], rng: &mut Rng) -> Option<usize> {
         let view = self.view();
-        let fails_open = self.state.spec.when_empty == WhenEmpty::FailOpen;
+        let fails_open = when_empty == WhenEmpty::FailOpen;
         let stands = |tier: Tier, index: usize| {
             view.endpoints().get(index).is_some_and(|seen| match tier {
                 Tier::Eligible => seen.eligible,
-                Tier::Unproven => matches!(seen.standing, Standing::Up | Standing::Spare | Standing::Unknown),
+                Tier::Unproven => {
+                    matches!(
+                        seen.standing,
+                        Standing::Up | Standing::Degraded | Standing::Spare | Standing::OtherZone | Standing::Unknown
+                    )
+                }
                 Tier::Any => fails_open && seen.standing != Standing::Draining,
             })
         };

@@ -8,16 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mainstay_core::balance::{Balancer, Candidate, Loads, PeakEwma, Penalty, Policy, Wanted};
-use mainstay_core::random::{self, Rng};
+use mainstay_core::balance::{Balancer, Candidate, PeakEwma, Penalty, Policy};
+use mainstay_core::random;
 use mainstay_core::route;
 use mainstay_core::shard::Shards;
 use mainstay_core::time::Moment;
 
 use super::pool::Pool;
-use super::shard;
+use super::{choose, shard};
 use crate::explain::ring::Scene;
-use crate::explain::trace::Drawn;
 use crate::explain::view::View;
 use crate::fallback::{Answers, Fallback};
 use crate::http::record;
@@ -84,12 +83,17 @@ pub(crate) struct Service {
     pub(crate) state: Arc<state::Service>,
     pub(crate) endpoints: Vec<Rc<Endpoint>>,
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
-    balancer: RefCell<Balancer>,
+    pub(super) balancer: RefCell<Balancer>,
     /// Which endpoints its tenants may use, if not all.
     pub(super) shards: Option<RefCell<Shards>>,
-    seen_epoch: Cell<u64>,
+    /// For requests that have failed in the own zone: over the endpoints of others, while zones play a part.
+    pub(super) elsewhere: RefCell<Option<Balancer>>,
+    /// Nobody is well; the balancer has whoever is not draining.
+    pub(super) last_resort: Cell<bool>,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) seen_epoch: Cell<u64>,
     /// What the balancer was told of, for records of requests.
-    view: RefCell<Rc<View>>,
+    pub(super) view: RefCell<Rc<View>>,
     /// Requests not yet told to the shared retry budget.
     pub(crate) undeposited: Cell<u32>,
 }
@@ -139,7 +143,7 @@ impl Endpoint {
     }
 
     /// What one more request here costs besides `in_flight` others.
-    fn cost(&self, policy: Policy, now: Moment, in_flight: u32) -> u64 {
+    pub(super) fn cost(&self, policy: Policy, now: Moment, in_flight: u32) -> u64 {
         if policy == Policy::PeakEwma {
             return self.latency.get().cost(now, in_flight);
         }
@@ -303,7 +307,10 @@ impl Service {
             .collect();
         Self {
             shards: shard::of(&state.spec).map(RefCell::new),
-            balancer: RefCell::new(Balancer::new(state.spec.balance.policy, &candidates)),
+            balancer: RefCell::new(choose::balancer(&state.spec, &candidates)),
+            elsewhere: RefCell::default(),
+            last_resort: Cell::new(false),
+            candidates,
             seen_epoch: Cell::new(u64::MAX),
             view: RefCell::default(),
             undeposited: Cell::new(0),
@@ -311,26 +318,6 @@ impl Service {
             tls,
             state: Arc::clone(state),
         }
-    }
-
-    /// Chooses an endpoint as `wanted` says, and notes in `drawn` what was compared. `None` if none is eligible.
-    pub(crate) fn pick(
-        &self,
-        wanted: &Wanted<'_>,
-        now: Moment,
-        rng: &mut Rng,
-        drawn: &RefCell<Drawn>,
-    ) -> Option<usize> {
-        let epoch = self.state.epoch.load(Ordering::Acquire);
-        let mut balancer = self.balancer.borrow_mut();
-        if epoch != self.seen_epoch.get() {
-            let shares = self.state.shares();
-            balancer.set_shares(&shares);
-            self.view.replace(Rc::new(View::new(&self.state, &shares)));
-            self.seen_epoch.set(epoch);
-        }
-        let policy = self.state.spec.balance.policy;
-        balancer.pick(wanted, &Measured { endpoints: &self.endpoints, policy, now, drawn }, rng)
     }
 
     /// The circuit breaker of the endpoint at `index`, if the service has any.
@@ -341,26 +328,6 @@ impl Service {
     /// What the balancer knew at the last pick.
     pub(crate) fn view(&self) -> Rc<View> {
         Rc::clone(&self.view.borrow())
-    }
-}
-
-/// What the balancer asks of endpoints.
-struct Measured<'a> {
-    endpoints: &'a [Rc<Endpoint>],
-    policy: Policy,
-    now: Moment,
-    drawn: &'a RefCell<Drawn>,
-}
-
-impl Loads for Measured<'_> {
-    fn in_flight(&self, index: usize) -> u32 {
-        self.endpoints.get(index).map_or(0, |endpoint| endpoint.state.in_flight.load(Ordering::Relaxed))
-    }
-
-    fn cost(&self, index: usize) -> u64 {
-        let in_flight = self.in_flight(index);
-        self.drawn.borrow_mut().note(index, in_flight);
-        self.endpoints.get(index).map_or(0, |endpoint| endpoint.cost(self.policy, self.now, in_flight))
     }
 }
 

@@ -171,6 +171,12 @@ pub struct ServiceStatus {
     pub state: ServiceState,
     /// Endpoints that get traffic.
     pub eligible: u64,
+    /// The cascade guard holds: checks fail nearly everywhere, and requests go to all that take connections.
+    #[serde(default)]
+    pub guarded: bool,
+    /// What should be seen to before something happens, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Its endpoints.
     pub endpoints: Vec<EndpointStatus>,
     /// Names that endpoints come from.
@@ -235,6 +241,15 @@ pub struct EndpointStatus {
     pub drained_by: Option<String>,
     /// Gets traffic.
     pub eligible: bool,
+    /// Percent of its weight that it gets while it is eligible.
+    #[serde(default = "all_of_it")]
+    pub weight_percent: f64,
+    /// The part of the site that it fails with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Stands in for others.
+    #[serde(default)]
+    pub spare: bool,
     /// Why it is not well; empty otherwise.
     pub reason: String,
     /// Since when its state is what it is.
@@ -267,4 +282,8 @@ pub struct ActivityStatus {
     pub p50_ms: Option<f64>,
     /// 99th percentile, likewise.
     pub p99_ms: Option<f64>,
+}
+
+fn all_of_it() -> f64 {
+    100.0
 }

@@ -126,7 +126,7 @@ pub struct Choice {
 pub struct Considered {
     /// Its name.
     pub endpoint: String,
-    /// What was known of it: `up`, `unknown`, `down`, `ejected`, `unresolved` or `draining`.
+    /// What was known of it: `up`, `spare`, `other-zone`, `guarded`, `unknown`, `down`, `ejected`, `unresolved` or `draining`.
     pub state: String,
     /// Why it was not well; empty if it was.
     pub reason: String,
@@ -287,6 +287,8 @@ fn considered(it: &explain::Considered) -> Considered {
         Standing::Unknown => "unknown",
         Standing::Spare => "spare",
         Standing::Degraded => "degraded",
+        Standing::OtherZone => "other-zone",
+        Standing::Guarded => "guarded",
         Standing::Up => "up",
     };
     let (verdict, in_flight) = match it.verdict {

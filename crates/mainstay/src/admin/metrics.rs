@@ -3,6 +3,7 @@
 //! Names follow OpenTelemetry where it has one. Labels are names from the configuration, never anything that a client
 //! sends, so that their number is bounded.
 
+mod balance;
 mod checks;
 mod patterns;
 mod sources;
@@ -122,6 +123,7 @@ impl Collector for Scrape {
         families.endpoint_attempts(&self.state)?;
         families.endpoint_states(&self.state)?;
         families.checks(&self.state)?;
+        families.balance(&self.state)?;
         families.services(&self.state)?;
         families.listeners(&self.state)?;
         families.configuration(&self.state, &self.facts)?;

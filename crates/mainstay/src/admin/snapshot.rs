@@ -101,13 +101,19 @@ pub fn services(state: &State, sampler: &Sampler, now: Instant) -> Vec<ServiceSt
             .map(|(index, (endpoint, eligible))| {
                 let activity = sampler.endpoint(now, endpoint, at, index).into();
                 let breaker = service.breakers.get(index).map(AsRef::as_ref);
-                endpoint_status(endpoint, breaker, *eligible, activity, clock)
+                EndpointStatus {
+                    zone: service.zone_of(index).map(str::to_owned),
+                    spare: service.is_spare(index),
+                    ..endpoint_status(endpoint, breaker, *eligible, activity, clock)
+                }
             })
             .collect();
         ServiceStatus {
             name: service.spec.name.clone(),
-            state: service_state(&endpoints),
+            state: service_state(&endpoints, service.guarded_since().is_some()),
             eligible: eligible.iter().filter(|eligible| **eligible).count() as u64,
+            guarded: service.guarded_since().is_some(),
+            warnings: warnings(service),
             endpoints,
             sources: service.sources.iter().map(|source| source_status(source)).collect(),
             empty_responses: service.empty.load(Ordering::Relaxed),
@@ -127,11 +133,22 @@ fn source_status(source: &Source) -> SourceStatus {
     }
 }
 
-fn service_state(endpoints: &[EndpointStatus]) -> ServiceState {
-    // Traffic to endpoints that are not proven is an attempt, not health.
-    let well = |endpoint: &EndpointStatus| {
-        endpoint.eligible && !endpoint.degraded && endpoint.health == health_word(health::State::Up)
-    };
+/// What to see to.
+fn warnings(service: &Service) -> Vec<String> {
+    let peak = service.spec.capacity.as_ref().map_or(0, |capacity| capacity.peak_rps);
+    let short = service.zone_losses().into_iter().filter(|loss| loss.is_short);
+    short
+        .map(|loss| {
+            format!("without zone {} the rest could serve {} requests a second of {peak}", loss.zone, loss.left_rps)
+        })
+        .collect()
+}
+
+fn service_state(endpoints: &[EndpointStatus], guarded: bool) -> ServiceState {
+    // Traffic to endpoints that are not proven is an attempt, not health. Spares are well while they wait.
+    let is_up = |endpoint: &EndpointStatus| endpoint.health == health_word(health::State::Up) && !endpoint.ejected;
+    let has_all = |endpoint: &EndpointStatus| endpoint.weight_percent >= 100.0 && !endpoint.degraded;
+    let well = |endpoint: &EndpointStatus| is_up(endpoint) && has_all(endpoint) && !guarded;
     if endpoints.iter().all(|endpoint| !endpoint.eligible) {
         ServiceState::Down
     } else if endpoints.iter().all(|endpoint| endpoint.draining || well(endpoint)) {
@@ -177,6 +194,9 @@ fn endpoint_status(
         draining: endpoint.is_draining(),
         drained_by: drained_by(endpoint).map(str::to_owned),
         eligible,
+        weight_percent: f64::from(endpoint.share().as_permille()) / 10.0,
+        zone: None,
+        spare: false,
         reason: lock(&endpoint.reason).clone(),
         since: timestamp::rfc3339(changed_at),
         since_seconds: clock.duration_since(changed_at).unwrap_or_default().as_secs(),

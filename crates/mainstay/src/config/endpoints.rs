@@ -6,7 +6,7 @@ use mainstay_gateway::spec::{Address, Endpoint, Source};
 
 use super::problem::Fault;
 use super::reader::{Item, Section};
-use super::{keys, words};
+use super::{keys, words, zones};
 
 /// What a service says of its endpoints.
 pub(super) struct Endpoints {
@@ -37,8 +37,11 @@ pub(super) fn read(section: &Section<'_>) -> Endpoints {
         }
         match (resolve, make(address)) {
             (Resolve::One, endpoint) => endpoints.push(endpoint),
-            (Resolve::All, Endpoint { address: Address::Name { host, port }, weight, drain, priority }) => {
-                sources.push(Source::Addresses { host, port, weight, drain, priority });
+            (
+                Resolve::All,
+                Endpoint { address: Address::Name { host, port }, weight, drain, priority, zone, spare, rps },
+            ) => {
+                sources.push(Source::Addresses { host, port, weight, drain, priority, zone, spare, rps });
             }
             (Resolve::All, endpoint) => {
                 let fault = Fault::new(format!("`{}` is no name that could have several addresses", endpoint.address));
@@ -48,7 +51,7 @@ pub(super) fn read(section: &Section<'_>) -> Endpoints {
     };
     let short = section.item("endpoints");
     for item in short.iter().flat_map(Item::list) {
-        add(&item, Resolve::One, &|address| Endpoint { address, weight: 1, drain: false, priority: 0 });
+        add(&item, Resolve::One, &Endpoint::new);
     }
     for entry in section.sections("endpoint", &keys::ENDPOINT) {
         let address = entry.required("address", "write address = \"10.0.1.10:8080\"");
@@ -56,10 +59,21 @@ pub(super) fn read(section: &Section<'_>) -> Endpoints {
         let priority = entry.integer("priority", 0, 0..=u64::from(u16::MAX)).value;
         let priority = u16::try_from(priority).unwrap_or(0);
         let drain = entry.flag("drain", false).value;
+        let zone = entry.field("zone", None, |item| item.parsed(words::name).map(Some)).value;
+        let spare = entry.flag("spare", false).value;
+        let rps = zones::read_rps(&entry);
         let words = [("one", Resolve::One), ("all", Resolve::All)];
         let resolve = entry.field("resolve", Resolve::One, |item| item.one_of(&words)).value;
         if let Some(item) = address {
-            add(&item, resolve, &|address| Endpoint { address, weight, drain, priority });
+            add(&item, resolve, &|address| Endpoint {
+                address,
+                weight,
+                drain,
+                priority,
+                zone: zone.clone(),
+                spare,
+                rps,
+            });
         }
     }
     let srv = section.item("srv");
@@ -80,6 +94,10 @@ fn check(section: &Section<'_>, has_srv: bool, short: Option<&Item<'_>>, endpoin
                 "write endpoints = [\"10.0.1.10:8080\", \"10.0.1.11:8080\"], or srv = \"_http._tcp.app.internal\"",
             ),
         );
+    }
+    if !endpoints.is_empty() && sources.is_empty() && endpoints.iter().all(|endpoint| endpoint.spare) {
+        let fault = Fault::new("every endpoint is a spare: there is nobody that they could stand in for");
+        section.reader.error(&section.place, fault.hint("leave `spare` out where traffic should go"));
     }
     let drained = |source: &Source| matches!(source, Source::Addresses { drain: true, .. });
     let is_any = !endpoints.is_empty() || !sources.is_empty();

@@ -23,7 +23,7 @@ sections! {
     /// The document.
     ROOT = "the top of the file": "node", "listener", "route", "service";
     /// The process.
-    NODE = "node": "name", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
+    NODE = "node": "name", "zone", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
         "resolver";
     /// How names are looked up.
     RESOLVER = "node.resolver": "servers", "min_ttl", "max_ttl", "timeout";
@@ -40,7 +40,7 @@ sections! {
     /// A certificate and its key.
     CERTIFICATE = "listener.tls.certificates": "cert", "key";
     /// Which requests go where.
-    ROUTE = "route": "name", "listener", "match", "service", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
+    ROUTE = "route": "name", "listener", "match", "service", "when_empty", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
         "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant", "breaker",
         "deadline", "rate_limit", "criticality", "bulkhead", "adaptive", "quarantine";
     /// Which requests.
@@ -75,9 +75,9 @@ sections! {
     /// A group of endpoints.
     SERVICE = "service": "name", "protocol", "balance", "hash", "health", "outlier", "breaker", "retry_budget", "when_empty", "tls",
         "connect_timeout", "idle_timeout", "max_idle", "max_age", "endpoint", "endpoints", "srv",
-        "send_proxy", "tenant", "shard";
+        "send_proxy", "tenant", "shard", "slow_start", "guard", "zones", "capacity";
     /// What consistent hashing goes by.
-    HASH = "service.hash": "header", "cookie";
+    HASH = "service.hash": "header", "cookie", "source", "bounded_load";
     /// Active checks.
     HEALTH = "service.health": "preset", "tcp", "http", "https", "grpc", "host", "port", "expect", "interval", "timeout",
         "unhealthy", "healthy", "json", "degraded_weight",
@@ -91,7 +91,15 @@ sections! {
     /// Where a value for later steps is.
     HEALTH_CAPTURE = "service.health.steps.capture": "json", "header", "regex";
     /// Passive ejection.
-    OUTLIER = "service.outlier": "consecutive", "base", "cap", "max_ejected";
+    OUTLIER = "service.outlier": "consecutive", "base", "cap", "max_ejected", "gray";
+    /// Comparison of endpoints.
+    GRAY = "service.outlier.gray": "interval", "slower", "slower_by", "errors", "min_requests", "min_endpoints";
+    /// What happens when checks fail nearly everywhere at once.
+    GUARD = "service.guard": "share", "window", "liveness";
+    /// Preference of the own zone.
+    ZONES = "service.zones": "min_endpoints";
+    /// What a service must bear.
+    CAPACITY = "service.capacity": "peak_rps", "endpoint_rps";
     /// When calls are stopped before they are made.
     BREAKER = "route.breaker and service.breaker": "preset", "window", "window_calls", "min_calls", "failure_rate",
         "consecutive", "slow_rate", "slow_after", "open_for", "open_max", "jitter", "probes", "probe_timeout", "ramp";
@@ -100,7 +108,8 @@ sections! {
     /// TLS towards endpoints.
     SERVICE_TLS = "service.tls": "verify", "ca", "server_name", "cert", "key";
     /// One server.
-    ENDPOINT = "service.endpoint": "address", "weight", "drain", "priority", "resolve";
+    ENDPOINT = "service.endpoint": "address", "weight", "drain", "priority", "resolve", "zone", "spare",
+        "rps";
 }
 
 /// Words of other products for what is here, first theirs, then ours.

@@ -47,6 +47,7 @@ pub(super) struct Settings {
 pub(super) fn read(root: &Section<'_>) -> Settings {
     let mut node = Node {
         name: String::new(),
+        zone: None,
         workers: defaults::workers(),
         access_log: AccessLog::Stdout,
         explain: EXPLAIN,
@@ -59,6 +60,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
     let mut access_log = admin.place.clone();
     if let Some(section) = root.item("node").and_then(|item| item.section(&keys::NODE)) {
         node.name = section.field("name", String::new(), |item| item.parsed(words::name)).value;
+        node.zone = section.field("zone", None, |item| item.parsed(words::name).map(Some)).value;
         let workers = section.integer("workers", node.workers as u64, 1..=WORKERS_MAX).value;
         node.workers = usize::try_from(workers).unwrap_or(1);
         let log = section.field("access_log", AccessLog::Stdout, read_access_log);

@@ -7,7 +7,7 @@ use mainstay_gateway::spec::{AccessLog, Endpoint, Listener, Node, Protocol, Reso
 
 use super::problem::{self, Fault};
 use super::reader::word_of;
-use super::{Config, Problem, defaults, listener, node, route, service, words};
+use super::{Config, Problem, balance, defaults, listener, node, route, words};
 
 /// What the command line of `mainstay proxy` says; `None` stands for the default.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,6 +72,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
     };
     let node = Node {
         name: defaults::node_name(),
+        zone: None,
         workers,
         access_log,
         explain: node::EXPLAIN,
@@ -86,7 +87,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
 fn read_service(arguments: &Arguments<'_>, problems: &mut Vec<Problem>) -> mainstay_gateway::spec::Service {
     let mut service = mainstay_gateway::spec::Service::new("default");
     if let Some(text) = arguments.balance
-        && let Some(policy) = keep(problems, "--balance", word_of(text, service::BALANCE))
+        && let Some(policy) = keep(problems, "--balance", word_of(text, balance::BALANCE))
     {
         service.balance.policy = policy;
     }
@@ -96,7 +97,7 @@ fn read_service(arguments: &Arguments<'_>, problems: &mut Vec<Problem>) -> mains
             if is_known { Err(Fault::new(format!("endpoint `{address}` is there twice"))) } else { Ok(address) }
         });
         if let Some(address) = keep(problems, "ENDPOINT", parsed) {
-            service.endpoints.push(Endpoint { address, weight: 1, drain: false, priority: 0 });
+            service.endpoints.push(Endpoint::new(address));
         }
     }
     if arguments.endpoints.is_empty() {

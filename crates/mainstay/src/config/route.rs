@@ -8,6 +8,7 @@ use mainstay_gateway::spec::{HeaderOps, Route};
 
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
+use super::service::WHEN_EMPTY;
 use super::{WEEK, admission, breaker, fallback, isolation, keys, mirror, quarantine, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -105,6 +106,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             rewrite_prefix: rewrite.value,
             request_headers: headers("request_headers"),
             response_headers: headers("response_headers"),
+            when_empty: section.field("when_empty", None, |item| item.one_of(WHEN_EMPTY).map(Some)).value,
             mirror,
             fallback: fallback.as_ref().map(|read| read.fallback.clone()),
             tenant: section.item("tenant").and_then(|item| isolation::tenant(&item)),

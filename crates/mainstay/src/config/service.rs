@@ -2,27 +2,20 @@
 
 use std::time::Duration;
 
-use mainstay_core::{balance, budget, outlier};
+use mainstay_core::budget;
 use mainstay_gateway::spec::{
-    Address, Balance, CertificateFiles, Connections, HashKey, HttpVersion, ProxyVersion, Service, UpstreamTls,
-    WhenEmpty,
+    Address, CertificateFiles, Connections, HttpVersion, ProxyVersion, Service, UpstreamTls, WhenEmpty,
 };
 
 use super::endpoints::Endpoints;
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, breaker, endpoints, health, isolation, keys, units, words};
+use super::{WEEK, balance, breaker, endpoints, guard, health, isolation, keys, outlier, words, zones};
 
 const MILLI: Duration = Duration::from_millis(1);
-
-/// The ways to balance, by their names.
-pub(super) const BALANCE: &[(&str, balance::Policy)] = &[
-    ("least-request", balance::Policy::LeastRequest),
-    ("peak-ewma", balance::Policy::PeakEwma),
-    ("round-robin", balance::Policy::RoundRobin),
-    ("random", balance::Policy::Random),
-    ("hash", balance::Policy::Hash),
-];
+/// Shares are renewed four times a second.
+const SLOW_START_LEAST: Duration = Duration::from_secs(1);
+const SLOW_START_MOST: Duration = Duration::from_secs(3_600);
 
 /// A service, and where it stands.
 pub(super) struct Read {
@@ -32,6 +25,10 @@ pub(super) struct Read {
     /// Where TLS is set up.
     pub(super) tls: Option<Place>,
 }
+
+/// What happens when no endpoint is eligible, by name.
+pub(super) const WHEN_EMPTY: &[(&str, WhenEmpty)] =
+    &[("refuse", WhenEmpty::Refuse), ("fail-open", WhenEmpty::FailOpen)];
 
 /// What is spoken with endpoints, by name.
 const PROTOCOLS: &[(&str, HttpVersion)] =
@@ -54,19 +51,23 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         let fault = Fault::new(format!("`port` has no meaning for the endpoint `{}`", endpoint.address));
         item.error(fault.hint("leave `port` out: checks go through the socket"));
     }
-    let words = [("refuse", WhenEmpty::Refuse), ("fail-open", WhenEmpty::FailOpen)];
+    let guard = guard::read(section, health.as_ref());
     let service = Service {
         name: name.value,
-        balance: read_balance(section),
+        balance: balance::read(section),
         endpoints,
         sources,
         health,
-        outlier: section.field("outlier", default.outlier, |item| Some(read_outlier(item))).value,
+        outlier: section.field("outlier", default.outlier, |item| Some(outlier::read(item))).value,
+        slow_start: read_slow_start(section),
+        guard,
+        zones: zones::read(section),
+        capacity: zones::read_capacity(section),
         breaker: section.item("breaker").and_then(|item| breaker::read(&item)),
         retry_budget: section.item("retry_budget").map(|item| read_budget(&item)).unwrap_or_default(),
         protocol: section.field("protocol", HttpVersion::Http1, |item| item.one_of(PROTOCOLS)).value,
         tls,
-        when_empty: section.field("when_empty", WhenEmpty::Refuse, |item| item.one_of(&words)).value,
+        when_empty: section.field("when_empty", WhenEmpty::Refuse, |item| item.one_of(WHEN_EMPTY)).value,
         send_proxy: read_send_proxy(section),
         connections: read_connections(section, default.connections),
         tenant: section.item("tenant").and_then(|item| isolation::tenant(&item)),
@@ -86,6 +87,10 @@ fn read_connections(section: &Section<'_>, default: Connections) -> Connections 
     }
 }
 
+fn read_slow_start(section: &Section<'_>) -> Option<Duration> {
+    section.field("slow_start", None, |item| item.duration(&(SLOW_START_LEAST..=SLOW_START_MOST)).map(Some)).value
+}
+
 fn read_send_proxy(section: &Section<'_>) -> Option<ProxyVersion> {
     let words = [("v1", Some(ProxyVersion::V1)), ("v2", Some(ProxyVersion::V2)), ("off", None)];
     let version = section.field("send_proxy", None, |item| item.one_of(&words)).value?;
@@ -99,78 +104,6 @@ fn read_send_proxy(section: &Section<'_>) -> Option<ProxyVersion> {
         item.error(fault.hint("use protocol = \"http1\" with `send_proxy`"));
     }
     Some(version)
-}
-
-fn read_balance(section: &Section<'_>) -> Balance {
-    let policy = section.field("balance", balance::Policy::LeastRequest, |item| item.one_of(BALANCE));
-    let hash = section.item("hash");
-    if let Some(hash) = &hash
-        && policy.is_good
-        && policy.value != balance::Policy::Hash
-    {
-        hash.error(Fault::new("`hash` has no effect without balance = \"hash\""));
-    }
-    let key = hash.and_then(|item| read_hash(&item)).unwrap_or(HashKey::Source);
-    Balance { policy: policy.value, key }
-}
-
-fn read_hash(item: &Item<'_>) -> Option<HashKey> {
-    if !item.is_table() {
-        return match item.word() {
-            Some("source") => Some(HashKey::Source),
-            Some(_) | None => {
-                let hint = "write \"source\", { header = \"x-user\" } or { cookie = \"sid\" }";
-                item.error(Fault::new("this is nothing to hash by").hint(hint));
-                None
-            }
-        };
-    }
-    let section = item.section(&keys::HASH)?;
-    let header = section.field("header", None, |item| item.parsed(words::header_name).map(Some));
-    // The name of a cookie is a token, as that of a header is, but case counts.
-    let cookie = section.field("cookie", None, |item| {
-        item.parsed(|text| words::header_name(text).map(|_lower| text.to_owned())).map(Some)
-    });
-    if header.is_given == cookie.is_given {
-        section.reader.error_if_whole(&section.place, Fault::new("one of `header` and `cookie` is needed here"));
-    }
-    header.value.map(HashKey::Header).or(cookie.value.map(HashKey::Cookie))
-}
-
-fn read_outlier(item: &Item<'_>) -> Option<outlier::Policy> {
-    let default = outlier::Policy::default();
-    if item.word() == Some("off") {
-        return None;
-    }
-    if !item.is_table() {
-        item.wrong_type("a table or \"off\"", "write outlier = { consecutive = 5 } or outlier = \"off\"");
-        return Some(default);
-    }
-    let section = item.section(&keys::OUTLIER)?;
-    let consecutive = section.integer("consecutive", u64::from(default.consecutive), 1..=10_000).value;
-    let base = section.duration("base", default.base, MILLI..=WEEK);
-    let cap = section.duration("cap", default.cap, MILLI..=WEEK);
-    if base.is_good && cap.is_good && base.value > cap.value {
-        let message = format!(
-            "`base` ({}) must not be longer than `cap` ({})",
-            units::show_duration(base.value),
-            units::show_duration(cap.value)
-        );
-        section.reader.error(if base.is_given { &base.place } else { &cap.place }, Fault::new(message));
-    }
-    let max_ejected = section.field("max_ejected", default.max_ejected, |item| {
-        if item.word() == Some("0%") {
-            item.error(Fault::new("nothing could ever be ejected").hint("write outlier = \"off\""));
-            return None;
-        }
-        item.share(&(0.001..=1.0))
-    });
-    Some(outlier::Policy {
-        consecutive: u32::try_from(consecutive).unwrap_or(default.consecutive),
-        base: base.value,
-        cap: cap.value,
-        max_ejected: max_ejected.value,
-    })
 }
 
 fn read_budget(item: &Item<'_>) -> budget::Policy {

@@ -1,5 +1,6 @@
 mod accepted;
 mod admission;
+mod balance;
 mod breakers;
 mod broken;
 mod checks;

@@ -157,6 +157,9 @@ fn considered(number: String, endpoint: &Considered, choice: &Choice, balance: &
         "not-eligible" if endpoint.state == "unknown" && (chosen_is("up") || chosen_is("degraded")) => {
             ("skipped: no verdict of its checks yet, and others are up".to_owned(), Tone::Warning)
         }
+        "not-eligible" if endpoint.state == "other-zone" => {
+            ("skipped: in another zone, and the node's own has what it needs".to_owned(), Tone::Faint)
+        }
         "not-eligible" if endpoint.reason.is_empty() => (format!("skipped: {}", endpoint.state), Tone::Warning),
         "not-eligible" => (format!("skipped: {}: {}", endpoint.state, endpoint.reason), Tone::Warning),
         _not_drawn => {

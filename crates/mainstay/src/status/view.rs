@@ -36,6 +36,7 @@ pub fn render(status: &Status, paint: Paint) -> String {
     }
     page.push('\n');
     page.push_str(&services(&status.services, paint));
+    page.push_str(&notices(&status.services, paint));
     if !status.routes.is_empty() {
         page.push('\n');
         page.push_str(&routes(&status.routes, paint));
@@ -77,7 +78,7 @@ fn services(services: &[ServiceStatus], paint: Paint) -> String {
     for service in services {
         let mut name = service.name.as_str();
         for endpoint in &service.endpoints {
-            rows.push(endpoint_row(name, service.state, endpoint));
+            rows.push(endpoint_row(name, service, endpoint));
             // The name stands once, at its first endpoint.
             name = "";
         }
@@ -87,6 +88,26 @@ fn services(services: &[ServiceStatus], paint: Paint) -> String {
         }
     }
     table(&heading, &rows, paint)
+}
+
+/// What the table does not say of services.
+fn notices(services: &[ServiceStatus], paint: Paint) -> String {
+    let mut lines = String::new();
+    for service in services {
+        if service.guarded {
+            let line = format!(
+                "{}: CASCADE GUARD: checks fail nearly everywhere at once; requests go to all that take connections",
+                service.name
+            );
+            lines.push_str(&paint.apply(Tone::Bad, &printable(&line)));
+            lines.push('\n');
+        }
+        for warning in &service.warnings {
+            lines.push_str(&paint.apply(Tone::Warning, &printable(&format!("{}: {warning}", service.name))));
+            lines.push('\n');
+        }
+    }
+    lines
 }
 
 /// A name that endpoints come from.
@@ -106,8 +127,12 @@ fn source_row(service: &str, state: ServiceState, source: &SourceStatus) -> Vec<
     row
 }
 
-fn endpoint_row(service: &str, state: ServiceState, endpoint: &EndpointStatus) -> Vec<Cell> {
-    let (word, tone) = state_word(endpoint);
+fn endpoint_row(name: &str, service: &ServiceStatus, endpoint: &EndpointStatus) -> Vec<Cell> {
+    let (word, tone) = state_word(endpoint, service.guarded);
+    let word = match endpoint.weight_percent {
+        percent if word == "up" && percent < 100.0 => format!("up at {percent}%"),
+        _whole => word.to_owned(),
+    };
     let mut change = format!("{} ago", span(endpoint.since_seconds));
     if !endpoint.reason.is_empty() {
         change.push_str(&format!(": {}", endpoint.reason));
@@ -122,7 +147,7 @@ fn endpoint_row(service: &str, state: ServiceState, endpoint: &EndpointStatus) -
     }
     let [rate, errors, p50, p99] = activity_cells(&endpoint.activity);
     vec![
-        Cell::text(service).tone(service_tone(state)),
+        Cell::text(name).tone(service_tone(service.state)),
         Cell::text(endpoint.name.as_str()),
         Cell::text(word).tone(tone),
         rate,
@@ -144,12 +169,15 @@ fn service_tone(state: ServiceState) -> Tone {
 }
 
 /// What matters most about an endpoint, in one word.
-fn state_word(endpoint: &EndpointStatus) -> (&str, Tone) {
+fn state_word(endpoint: &EndpointStatus, guarded: bool) -> (&str, Tone) {
     if endpoint.draining {
         return ("draining", Tone::Warning);
     }
     if endpoint.address.is_none() {
         return ("unresolved", Tone::Bad);
+    }
+    if guarded && endpoint.eligible && (endpoint.ejected || endpoint.health == "down") {
+        return ("guarded", Tone::Bad);
     }
     if endpoint.ejected {
         return ("ejected", Tone::Bad);
@@ -162,6 +190,12 @@ fn state_word(endpoint: &EndpointStatus) -> (&str, Tone) {
     }
     if endpoint.degraded {
         return ("degraded", Tone::Warning);
+    }
+    if endpoint.health == "up" && endpoint.weight_percent < 100.0 {
+        return ("up", Tone::Warning);
+    }
+    if endpoint.health == "up" && !endpoint.eligible {
+        return ("spare", Tone::Normal);
     }
     let tone = match endpoint.health.as_str() {
         "up" => Tone::Good,

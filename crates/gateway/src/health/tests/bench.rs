@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use mainstay_core::health::{Policy, State as Health};
-use mainstay_core::{balance, outlier};
+use mainstay_core::outlier;
 use mainstay_runtime::clock::Clock;
 use mainstay_runtime::socket::listen_tcp;
 use mainstay_runtime::thread::spawn_local_runtime;
@@ -137,7 +137,7 @@ pub(super) fn endpoint(address: SocketAddr) -> Arc<Endpoint> {
 }
 
 pub(super) fn endpoint_of(address: spec::Address) -> Arc<Endpoint> {
-    Arc::new(Endpoint::new(spec::Endpoint { address, weight: 1, drain: false, priority: 0 }, Health::Unknown, 1))
+    Arc::new(Endpoint::new(spec::Endpoint::new(address), Health::Unknown, 1))
 }
 
 pub(super) fn service(health: Option<spec::HealthCheck>, endpoints: &[&Arc<Endpoint>]) -> Arc<Service> {
@@ -149,12 +149,7 @@ pub(super) fn service_with(
     outlier: Option<outlier::Policy>,
     endpoints: &[&Arc<Endpoint>],
 ) -> Arc<Service> {
-    let spec = spec::Service {
-        balance: spec::Balance { policy: balance::Policy::RoundRobin, key: spec::HashKey::Source },
-        health,
-        outlier,
-        ..spec::Service::new("checkout")
-    };
+    let spec = spec::Service { health, outlier, ..spec::Service::new("checkout") };
     let endpoints = endpoints.iter().map(|endpoint| Arc::clone(endpoint)).collect();
     Arc::new(Service::new(spec, endpoints, Vec::new(), 1, None, Clock::new().now()))
 }

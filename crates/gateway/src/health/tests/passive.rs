@@ -13,7 +13,7 @@ fn three() -> Vec<Arc<Endpoint>> {
 }
 
 fn policy(base: Duration) -> Option<outlier::Policy> {
-    Some(outlier::Policy { consecutive: 5, base, cap: Duration::from_secs(300), max_ejected: 0.5 })
+    Some(outlier::Policy { consecutive: 5, base, cap: Duration::from_secs(300), max_ejected: 0.5, gray: None })
 }
 
 fn ejected(endpoint: &Endpoint) -> bool {

@@ -202,7 +202,16 @@ fn names_that_bring_endpoints() {
     assert_eq!(resolver.servers, ["10.0.0.53:53".parse().unwrap(), "[::1]:5353".parse().unwrap()]);
     assert_eq!((resolver.min_ttl.as_secs(), resolver.max_ttl.as_secs()), (1, 10));
     let service = &config.spec.services[0];
-    let all = Source::Addresses { host: "shop.test".into(), port: 81, weight: 3, drain: false, priority: 2 };
+    let all = Source::Addresses {
+        host: "shop.test".into(),
+        port: 81,
+        weight: 3,
+        drain: false,
+        priority: 2,
+        zone: None,
+        spare: false,
+        rps: None,
+    };
     assert_eq!(service.sources, [all, Source::Srv { name: "_http._tcp.shop.test".into() }]);
     assert_eq!((service.endpoints.len(), service.endpoints[0].priority), (1, 1));
     assert!(
