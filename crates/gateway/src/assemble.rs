@@ -12,6 +12,7 @@ use mainstay_core::time::Moment;
 use mainstay_runtime::socket;
 use mainstay_runtime::tls::{ClientAuth, ClientSettings, ClientTls, ServerTls};
 
+use crate::cache::Store;
 use crate::discovery;
 use crate::fallback;
 use crate::gateway::StartError;
@@ -75,7 +76,16 @@ pub(crate) fn state(spec: &Spec, workers: usize, previous: Option<&State>, now: 
         routes: routes.collect(),
         services: services.collect(),
         resolver: spec.node.resolver.clone(),
+        cache: cache(spec, previous),
     }
+}
+
+/// The store for responses, if any route has a cache. What is stored survives as long as the memory stays the same.
+fn cache(spec: &Spec, previous: Option<&State>) -> Option<Arc<Store>> {
+    spec.routes.iter().find(|route| route.cache.is_some())?;
+    let memory = spec.node.cache_memory;
+    let known = previous.and_then(|state| state.cache.as_ref()).filter(|known| known.memory() == memory);
+    known.map(Arc::clone).or_else(|| Store::new(memory).map(Arc::new))
 }
 
 fn service(

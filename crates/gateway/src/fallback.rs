@@ -15,6 +15,8 @@ use mainstay_core::retry::Failure;
 
 use crate::gateway::StartError;
 use crate::http::attempt::{self, Answered, Failed};
+use crate::http::caching;
+use crate::http::caching::answer::How;
 use crate::http::connection::Next;
 use crate::http::exchange::{Exchange, Run};
 use crate::http::isolation;
@@ -92,6 +94,7 @@ impl Fallback {
                 number,
                 mirror: None,
                 fallback: None,
+                cache: None,
                 state: Arc::clone(of),
             })
         });
@@ -198,7 +201,7 @@ async fn fall_back(
             return None;
         };
         let answered = match form {
-            Form::Stale => None,
+            Form::Stale => last_copy(run, policy, client, exchange).await,
             Form::Service => match &fallback.elsewhere {
                 Some(route) => elsewhere(&Run { route, ..*run }, policy, client, exchange).await,
                 None => None,
@@ -243,6 +246,18 @@ async fn fixed(
     let Fixed { status, fields, body } = answer;
     let ready = Ready { status: *status, fields, marks: mark(form), body, has_date: false, error };
     ready::send(run, client, exchange, ready).await
+}
+
+/// The last good copy, if the cache has one that is not too old.
+async fn last_copy(
+    run: &Run<'_>,
+    policy: &fallback::Policy,
+    client: &mut Stream,
+    exchange: &mut Exchange,
+) -> Option<Next> {
+    let object = caching::last_copy(run, exchange, policy.stale?)?;
+    note(run, exchange, Form::Stale);
+    Some(caching::answer::send(run, client, exchange, &object, How::Fallback).await)
 }
 
 /// The one attempt that the other service gets; `run` leads there. It counts for its endpoint as any other does. `None` if

@@ -2,6 +2,7 @@
 
 mod discovered;
 mod drain;
+mod purge;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +27,7 @@ use crate::worker::table::Tls;
 use crate::worker::{Command, Parts, Worker};
 
 pub use drain::DrainError;
+pub use purge::PurgeError;
 
 /// How long a worker may take to carry out a command. It only ever takes this long if it is stuck.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);

@@ -2,6 +2,7 @@
 
 pub(crate) mod attempt;
 mod attempts;
+pub(crate) mod caching;
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod exchange;

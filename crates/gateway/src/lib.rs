@@ -6,6 +6,7 @@
 mod access_log;
 pub mod admission;
 mod assemble;
+mod cache;
 mod discovery;
 pub mod explain;
 mod fallback;
@@ -28,5 +29,6 @@ mod stream;
 mod tcp;
 mod worker;
 
-pub use gateway::{DrainError, Gateway, StartError};
+pub use cache::OBJECT_SHARE;
+pub use gateway::{DrainError, Gateway, PurgeError, StartError};
 pub use inherit::{Inheritance, InheritedListener, Remembered};

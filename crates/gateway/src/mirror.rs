@@ -79,6 +79,7 @@ impl Mirror {
                 criticality: of.spec.admission.criticality.clone(),
                 ..spec::Admission::default()
             },
+            cache: None,
             ..of.spec.clone()
         };
         let mut headers = spec.request_headers.clone();
@@ -92,6 +93,7 @@ impl Mirror {
             number: 0,
             mirror: None,
             fallback: None,
+            cache: None,
             primary: None,
         };
         Self { route: Rc::new(route), of: Arc::clone(of), share: mirror.share, max_in_flight: mirror.max_in_flight }

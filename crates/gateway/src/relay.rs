@@ -30,6 +30,8 @@ pub(crate) enum Side {
 
 /// Pieces up to this size are copied behind the head, so that a small message is one write.
 const COPY_BYTES: usize = 8 * 1024;
+/// A vector that is larger is not kept for the next message.
+const SHED_BYTES: usize = 128 * 1024;
 /// No more is gathered before it is written.
 const GATHER_BYTES: usize = 16 * 1024;
 
@@ -83,6 +85,11 @@ impl Relay {
         self.is_last = false;
         self.holds_open = false;
         self.trailers.clear();
+    }
+
+    /// The body is taken as it is, without chunks.
+    pub(crate) const fn unchunked(&mut self) {
+        self.chunked = false;
     }
 
     /// The trailers that came with the message, as far as they go on.
@@ -141,6 +148,66 @@ impl Relay {
                 continue;
             }
             std::task::ready!(self.poll_source(cx, from, input, to))?;
+        }
+    }
+
+    /// Takes the body into memory: what has come goes behind `into`, as long as `has_room` for so many bytes in all. `false`
+    /// if there is no room for what came last, which stays here for [`Self::resume`].
+    pub(crate) fn poll_collect(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        input: &mut Buffer,
+        into: &mut Vec<u8>,
+        mut has_room: impl FnMut(u64) -> bool,
+    ) -> Poll<Result<bool, RelayError>> {
+        loop {
+            let size = self.pending.len() + self.raw;
+            if size > 0 {
+                if !has_room((into.len() + size) as u64) {
+                    return Poll::Ready(Ok(false));
+                }
+                into.append(&mut self.pending);
+                into.extend_from_slice(input.data().get(..self.raw).unwrap_or_default());
+                input.consume(self.raw);
+                self.raw = 0;
+                continue;
+            }
+            if self.ended {
+                self.flushed = true;
+                return Poll::Ready(Ok(true));
+            }
+            if !self.gather(input)? {
+                std::task::ready!(self.poll_source(cx, from, input, &mut Stream::Nobody))?;
+            }
+        }
+    }
+
+    /// Lets the body go on to a sink, after `head`, with what was taken of it first.
+    pub(crate) fn resume(&mut self, head: &[u8], taken: &[u8], chunked: bool) {
+        let mut pending = Vec::with_capacity(head.len() + taken.len() + self.pending.len() + 32);
+        pending.extend_from_slice(head);
+        let size = taken.len() + self.pending.len() + self.raw;
+        if chunked && size > 0 {
+            // Writing to a vector cannot fail.
+            let _written = write!(pending, "{size:x}\r\n");
+        }
+        pending.extend_from_slice(taken);
+        pending.append(&mut self.pending);
+        self.chunked = chunked;
+        self.owes_crlf = chunked && size > 0;
+        self.pending = pending;
+        self.sent = 0;
+        // What stands raw in the input is part of the chunk.
+        if self.ended && chunked {
+            self.finish_chunks();
+        }
+    }
+
+    /// Gives memory back that a body took on its way past the cache.
+    pub(crate) fn shed(&mut self) {
+        if self.pending.capacity() > SHED_BYTES {
+            self.pending = Vec::new();
         }
     }
 
@@ -224,9 +291,13 @@ impl Relay {
                 self.trailers.extend_from_slice(line);
             }
         }
-        if !self.chunked {
-            return;
+        if self.chunked {
+            self.finish_chunks();
         }
+    }
+
+    /// Ends a body that goes out in chunks.
+    fn finish_chunks(&mut self) {
         if self.owes_crlf {
             self.pending.extend_from_slice(b"\r\n");
         }

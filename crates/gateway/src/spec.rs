@@ -3,6 +3,7 @@
 //! them rather than trusting it.
 
 mod admission;
+mod cache;
 mod endpoint;
 mod fallback;
 mod health;
@@ -13,6 +14,7 @@ mod route;
 mod service;
 
 pub use admission::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit};
+pub use cache::Cache;
 pub use endpoint::{Address, Endpoint, LOCAL_NAME, Source};
 pub use fallback::{Answer, CONTENT_BYTES_MAX, Content, Fallback};
 pub use health::{HealthCheck, Probe};

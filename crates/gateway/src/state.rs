@@ -23,9 +23,10 @@ pub use endpoint::{Endpoint, EndpointCounters};
 pub use factors::Factor;
 pub use guard::Guard;
 pub use listener::{Listener, ListenerCounters, ProxyProtocolFailures};
-pub use route::{FallbackCounters, IsolationCounters, MirrorCounters, Route, RouteCounters};
+pub use route::{CacheCounters, FallbackCounters, IsolationCounters, MirrorCounters, Route, RouteCounters};
 pub use service::{Service, Source};
 
+pub use crate::cache::Store;
 use crate::spec;
 
 /// The whole state behind the spec that is served now. A reload makes a new one that shares the parts that did not change.
@@ -43,4 +44,6 @@ pub struct State {
     pub services: Vec<Arc<Service>>,
     /// How names are looked up.
     pub resolver: spec::Resolver,
+    /// Stored responses; there is a store exactly if a route has a cache.
+    pub cache: Option<Arc<Store>>,
 }

@@ -93,6 +93,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog, admission: Admis
             explain: 1024,
             shutdown: Shutdown { lead: Duration::ZERO, deadline: 5 * second },
             resolver: Resolver::default(),
+            cache_memory: 1 << 20,
         },
         listeners: vec![Listener {
             name: "web".to_owned(),

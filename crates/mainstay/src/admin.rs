@@ -9,6 +9,7 @@ pub mod explanation;
 pub mod guard;
 pub mod metrics;
 pub mod process;
+pub mod purge;
 #[cfg(test)]
 pub(crate) mod sample_state;
 pub mod sampler;

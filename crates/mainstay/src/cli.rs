@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::run::Predecessor;
-use crate::{demo, drain, explain, logging, run, status, upgrade};
+use crate::{cache, demo, drain, explain, logging, run, status, upgrade};
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
 #[derive(Debug, Parser)]
@@ -54,6 +54,8 @@ enum Command {
     /// Stop sending new requests to one endpoint of a running node
     #[command(after_help = DRAIN_HELP)]
     Drain(drain::DrainArgs),
+    /// Forget what the response cache of a running node has stored
+    Cache(cache::CacheArgs),
     /// Let a new process take over from a running node, without losing a connection
     #[command(after_help = UPGRADE_HELP)]
     Upgrade(upgrade::UpgradeArgs),
@@ -181,6 +183,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Status(args) => status::status(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Drain(args) => drain::drain(&args),
+        Command::Cache(args) => cache::cache(&args),
         Command::Upgrade(args) => upgrade::upgrade(&args),
         Command::Demo(args) => demo::run(args.into()),
         Command::DemoService(args) => demo::serve(&args).map(|()| ExitCode::SUCCESS),

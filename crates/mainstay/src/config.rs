@@ -3,6 +3,7 @@
 mod admission;
 mod balance;
 mod breaker;
+mod cache;
 pub mod defaults;
 mod endpoints;
 mod fallback;
@@ -169,6 +170,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
         admin: &settings.admin,
     };
     relations::check(reader, parts);
+    relations::check_objects(reader, parts.routes, settings.node.cache_memory);
     if files == Files::Tried {
         files::check(reader, &settings, &listeners, parts.routes, &services);
     }

@@ -1,6 +1,7 @@
 //! The `mainstay` binary as a library: command line, configuration, assembly of the node, admin interface.
 
 pub mod admin;
+pub mod cache;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -17,6 +17,8 @@ pub enum Kind {
     Upstream,
     /// Sends the copy of a request to a mirror.
     Mirror,
+    /// Asks an origin whether what the cache serves is still good.
+    Refresh,
     /// Moves the bytes of an upgraded or TCP connection.
     Tunnel,
     /// Runs one health probe.
@@ -48,7 +50,7 @@ impl Kind {
         match self {
             Self::Connection | Self::Tunnel | Self::Upstream | Self::Admin => Stop::Drain,
             Self::Log => Stop::Flush,
-            Self::Listener | Self::Probe | Self::Control | Self::Mirror | Self::Demo => Stop::Abort,
+            Self::Listener | Self::Probe | Self::Control | Self::Mirror | Self::Refresh | Self::Demo => Stop::Abort,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::respond::{self, OwnError};
 use super::sending::Sending;
 use crate::admission;
 use crate::http1::body::Framing;
-use crate::http1::write::{self, Forward, Identity};
+use crate::http1::write::{self, Forward, Identity, Validate};
 use crate::http2::stream::H2Stream;
 use crate::mirror::Copied;
 use crate::relay::Side;
@@ -189,6 +189,13 @@ fn prepare(run: &Run<'_>, exchange: &mut Exchange, retains: bool, client: &Strea
         ops: &run.route.request_ops,
         attempt: exchange.attempts.len() as u32,
         passed: admission::passed(run, exchange),
+        validate: exchange.cache.plan.as_ref().map(|plan| {
+            let stored = exchange.cache.stale.as_ref().filter(|_stored| plan.validates);
+            Validate {
+                etag: stored.and_then(|stored| stored.etag()),
+                modified: stored.and_then(|stored| stored.modified()),
+            }
+        }),
         time_left: exchange.call.and_then(|call| call.timeout).map(|_asked| run.deadline.since(run.worker.now())),
     };
     write::request(&mut exchange.up.pending, &exchange.head, bytes, &forward);

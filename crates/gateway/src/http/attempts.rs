@@ -10,6 +10,7 @@ use mainstay_core::grpc::Status;
 use mainstay_core::retry::{self, Failure, Situation, Verdict};
 
 use super::attempt::{self, Failed, Sent};
+use super::caching;
 use super::connection::Next;
 use super::exchange::{Exchange, Run};
 use super::grpc::{self, Call};
@@ -77,7 +78,7 @@ async fn attempts(
                     continue;
                 }
                 settle(run, permit, says_failure(exchange));
-                return fallback::or_relay(run, index, answered, client, exchange).await;
+                return caching::settle::answered(run, index, answered, client, exchange).await;
             }
             Err(failed) => failed,
         };
@@ -228,7 +229,18 @@ fn nobody(run: &Run<'_>, exchange: &mut Exchange) -> respond::OwnError {
     exchange.isolation.nobody()
 }
 
-async fn give_up(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, error: respond::OwnError) -> Next {
+/// Answers what it can in place of an answer of an endpoint.
+pub(crate) async fn give_up(
+    run: &Run<'_>,
+    client: &mut Stream,
+    exchange: &mut Exchange,
+    error: respond::OwnError,
+) -> Next {
+    if exchange.cache.plan.is_some()
+        && let Some(next) = Box::pin(caching::settle::failed(run, client, exchange)).await
+    {
+        return next;
+    }
     if let Some(next) = fallback::instead(run, client, exchange, error).await {
         return next;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mainstay_core::fallback::Form;
 use mainstay_core::time::Moment;
 
+use super::caching::{self, Desk};
 use super::connection::Next;
 use super::grpc::Call;
 use super::isolation::{self, Isolation};
@@ -14,7 +15,6 @@ use super::record::Attempt;
 use super::{attempts, identity, quarantine, respond, routing};
 use crate::admission::{self, Refused};
 use crate::explain::trace::Trace;
-use crate::fallback;
 use crate::http1::field::Name;
 use crate::http1::{request, response};
 use crate::mirror::{self, Copied};
@@ -58,6 +58,8 @@ pub(crate) struct Exchange {
     pub(crate) copied: Copied,
     /// What the client gets in place of an error.
     pub(crate) fallback: Option<Form>,
+    /// What is known of the response cache.
+    pub(crate) cache: Desk,
     pub(crate) started: Moment,
     /// After how long a client that is refused may try again; `None` says nothing.
     pub(crate) retry_after: Option<Duration>,
@@ -89,6 +91,7 @@ impl Exchange {
             trace: Trace::default(),
             copied: Copied::No,
             fallback: None,
+            cache: Desk::default(),
             started: Moment::ZERO,
             retry_after: None,
             call: None,
@@ -127,6 +130,8 @@ impl Exchange {
         self.trace.begin();
         self.copied = Copied::No;
         self.fallback = None;
+        self.cache.clear();
+        self.down.shed();
         self.request_id.clear();
         self.client.clear();
         self.client.push_str(&self.peer);
@@ -158,6 +163,7 @@ impl Exchange {
         self.client_address = other.client_address;
         self.admission.class = other.admission.class;
         self.request_id.clone_from(&other.request_id);
+        self.cache.key.clone_from(&other.cache.key);
         self.head.clone_from(&other.head);
         self.input.clear();
         // Buffers are all of one size, so that what was in one fits into the other.
@@ -240,23 +246,31 @@ pub(crate) async fn run(
     if let Some(refusal) = isolation::enter(&run, client, exchange) {
         return respond::own(worker, listener, Some(&route), client, slot, exchange, refusal).await;
     }
-    if let Some(refusal) = quarantine::enter(&run, client, exchange).await {
-        return respond::own(worker, listener, Some(&route), client, slot, exchange, refusal).await;
+    // What is stored costs no endpoint anything, so that no limit applies to it.
+    if let Some(cache) = &route.cache
+        && let Some(next) = Box::pin(caching::serve(&run, cache, client, exchange)).await
+    {
+        return next;
     }
-    let permit = match admission::admit(&run, client, exchange).await {
+    let next = admitted(&run, client, exchange, client_address).await;
+    exchange.cache.leave();
+    next
+}
+
+/// Has the request answered by an endpoint, if the route's limits let it in.
+async fn admitted(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, client_address: IpAddr) -> Next {
+    if let Some(refusal) = quarantine::enter(run, client, exchange).await {
+        return respond::own(run.worker, run.listener, Some(run.route), client, run.slot, exchange, refusal).await;
+    }
+    let permit = match admission::admit(run, client, exchange).await {
         Ok(permit) => permit,
-        Err(Refused::Because(error)) => {
-            if let Some(next) = fallback::instead(&run, client, exchange, error).await {
-                return next;
-            }
-            return respond::own(worker, listener, Some(&route), client, slot, exchange, error).await;
-        }
-        Err(Refused::ClientGone) => return respond::abandoned(&run, exchange),
+        Err(Refused::Because(error)) => return attempts::give_up(run, client, exchange, error).await,
+        Err(Refused::ClientGone) => return respond::abandoned(run, exchange),
     };
-    let key = routing::hash_key(&route, exchange, client_address);
-    mirror::begin(&run, exchange);
-    let next = attempts::run(&run, client, exchange, key).await;
-    mirror::body(&run, exchange, true);
+    let key = routing::hash_key(run.route, exchange, client_address);
+    mirror::begin(run, exchange);
+    let next = attempts::run(run, client, exchange, key).await;
+    mirror::body(run, exchange, true);
     permit.finish(exchange);
     next
 }

@@ -165,6 +165,10 @@ fn write(
         line.extend_from_slice(error.as_bytes());
         line.push(b'"');
     }
+    if let Some(word) = exchange.cache.word {
+        text(line, b",\"cache\":\"", word.as_bytes());
+        line.push(b'"');
+    }
     if let Some(form) = exchange.fallback {
         text(line, b",\"fallback\":\"", form.word().as_bytes());
         line.push(b'"');

@@ -1,5 +1,7 @@
 //! What the client gets: the endpoint's response, or one that the gateway makes itself and marks as its own.
 
+pub(crate) mod held;
+
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -218,10 +220,22 @@ pub(crate) async fn relay(
     client: &mut Stream,
     exchange: &mut Exchange,
 ) -> Next {
+    let keep = begin(run, &answered.connection, client, exchange);
+    go_on(run, index, answered, keep, client, exchange).await
+}
+
+/// Relays a response that has begun.
+async fn go_on(
+    run: &Run<'_>,
+    index: usize,
+    answered: Answered,
+    keep: bool,
+    client: &mut Stream,
+    exchange: &mut Exchange,
+) -> Next {
     let Answered { mut connection, in_flight, request_broke } = answered;
     let is_tunnel = exchange.response.status == 101;
     let keep_upstream = exchange.response.keep_alive && !request_broke;
-    let keep = begin(run, &connection, client, exchange);
     let result = both(run, client, &mut connection, exchange, request_broke).await;
     grpc::read_trailers(run, index, exchange, result.is_ok());
     if matches!(result, Err(Broken::Upstream)) && exchange.response.status < 500 {
@@ -261,8 +275,20 @@ pub(crate) async fn relay(
     }
 }
 
-/// Writes the head for the client and starts on the body. Answers whether the client's connection stays open afterwards.
+/// Starts on the response. Answers whether the client's connection stays open afterwards.
 fn begin(run: &Run<'_>, upstream: &Connection, client: &Stream, exchange: &mut Exchange) -> bool {
+    let (keep, _framing) = write_head(run, upstream, exchange);
+    if let Some(stream) = client.http2() {
+        // A stream that has ended meanwhile says so again when the body is sent.
+        let _ended = stream.respond(&exchange.down.pending);
+        exchange.down.pending.clear();
+    }
+    keep
+}
+
+/// Writes the head for the client and starts on the body. Answers whether the client's connection stays open afterwards, and
+/// how the body is framed.
+fn write_head(run: &Run<'_>, upstream: &Connection, exchange: &mut Exchange) -> (bool, Framing) {
     let response = &exchange.response;
     let is_tunnel = response.status == 101;
     let from = response.framing;
@@ -291,22 +317,17 @@ fn begin(run: &Run<'_>, upstream: &Connection, client: &Stream, exchange: &mut E
         request_id: &exchange.request_id,
         date: (!is_tunnel && response.find(Name::Date).is_none()).then(|| run.worker.http_date()),
         keep_length: from == Framing::None && !is_tunnel,
-        marks: exchange.fallback.map_or(b"", fallback::mark),
+        marks: [exchange.fallback.map_or(b"", fallback::mark), exchange.cache.forward.unwrap_or(b"")],
     };
     exchange.down.pending.clear();
     write::response(&mut exchange.down.pending, response, exchange.output.data(), &respond);
-    if let Some(stream) = client.http2() {
-        // A stream that has ended meanwhile says so again when the body is sent.
-        let _ended = stream.respond(&exchange.down.pending);
-        exchange.down.pending.clear();
-    }
     exchange.down.start(upstream.stream.body_framing(from), to == Framing::Chunked, 0, false);
     exchange.down.is_last = !keep && !is_tunnel;
     if is_tunnel {
         exchange.down.hold_open();
     }
     exchange.output.consume(response.length);
-    keep
+    (keep, to)
 }
 
 /// Why a response broke off after its head was chosen.

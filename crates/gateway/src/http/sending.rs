@@ -197,7 +197,7 @@ impl Sending {
                 request_id: &exchange.request_id,
                 date: None,
                 keep_length: false,
-                marks: b"",
+                marks: [b"", b""],
             };
             write::response(&mut self.interim, &exchange.response, exchange.output.data(), &respond);
         }

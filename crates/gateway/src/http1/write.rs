@@ -66,8 +66,29 @@ pub(crate) struct Forward<'a> {
     pub(crate) attempt: u32,
     /// What the endpoint is told of the request's deadline and criticality.
     pub(crate) passed: Passed<'a>,
+    /// The cache asks for its own sake: whether what it has stored is still good, or for the whole of it.
+    pub(crate) validate: Option<Validate<'a>>,
     /// What is left of a gRPC call's time.
     pub(crate) time_left: Option<Duration>,
+}
+
+/// The conditions under which the cache wants a response, in place of the client's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Validate<'a> {
+    pub(crate) etag: Option<&'a [u8]>,
+    pub(crate) modified: Option<&'a [u8]>,
+}
+
+/// Writes the conditions of the cache, if it asks.
+fn conditions(out: &mut Vec<u8>, validate: Option<Validate<'_>>) {
+    let Some(Validate { etag, modified }) = validate else { return };
+    etag.into_iter().for_each(|etag| field(out, b"if-none-match", etag));
+    modified.into_iter().for_each(|modified| field(out, b"if-modified-since", modified));
+}
+
+/// Whether this is a condition that the cache replaces.
+fn is_condition(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"if-none-match") || name.eq_ignore_ascii_case(b"if-modified-since")
 }
 
 /// Writes `name: value`.
@@ -115,7 +136,8 @@ fn framing(out: &mut Vec<u8>, framing: Framing) {
     }
 }
 
-fn is_nominated(nominated: &[Span], bytes: &[u8], field: &Field) -> bool {
+/// Whether the sender wants the field to go no further than here.
+pub(crate) fn is_nominated(nominated: &[Span], bytes: &[u8], field: &Field) -> bool {
     !nominated.is_empty() && {
         let name = field.name.get(bytes);
         field.known.may_be_nominated(name) && nominated.iter().any(|it| it.get(bytes).eq_ignore_ascii_case(name))
@@ -157,10 +179,12 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
             | Name::ContentType => true,
             Name::Other => !forward.passed.replaces(name),
         };
-        if keep && !is_nominated(&head.nominated, bytes, it) && !forward.ops.removes(name) {
+        let is_replaced = forward.validate.is_some() && is_condition(name);
+        if keep && !is_replaced && !is_nominated(&head.nominated, bytes, it) && !forward.ops.removes(name) {
             field(out, name, it.value.get(bytes));
         }
     }
+    conditions(out, forward.validate);
     // A body whose length is not known, from HTTP/2, goes in chunks.
     framing(out, if head.framing == Framing::UntilClose { Framing::Chunked } else { head.framing });
     identity(out, head, bytes, &forward.identity);
@@ -265,7 +289,7 @@ pub(crate) struct Respond<'a> {
     /// The answer to HEAD and 304 keep the length that a body would have had.
     pub(crate) keep_length: bool,
     /// Lines of the gateway's own.
-    pub(crate) marks: &'a [u8],
+    pub(crate) marks: [&'a [u8]; 2],
 }
 
 /// What the client is told about its connection.
@@ -318,7 +342,7 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &response::Head, bytes: &[u8], r
         }
         field(out, b"x-request-id", respond.request_id);
         out.extend_from_slice(&respond.ops.set);
-        out.extend_from_slice(respond.marks);
+        respond.marks.iter().for_each(|mark| out.extend_from_slice(mark));
     }
     out.extend_from_slice(b"\r\n");
 }

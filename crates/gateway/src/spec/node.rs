@@ -23,6 +23,8 @@ pub struct Node {
     pub shutdown: Shutdown,
     /// How names of endpoints are looked up.
     pub resolver: Resolver,
+    /// Bytes that stored responses may take, over all workers.
+    pub cache_memory: u64,
 }
 
 /// How names of endpoints are looked up.

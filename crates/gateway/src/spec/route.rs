@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_core::{breaker, retry, route};
 
 use super::service::WhenEmpty;
-use super::{Admission, Fallback, Quarantine, Tenant};
+use super::{Admission, Cache, Fallback, Quarantine, Tenant};
 
 /// Which requests go where, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +46,8 @@ pub struct Route {
     pub admission: Admission,
     /// Requests that reset connections are kept from further endpoints; `None` turns that off.
     pub quarantine: Option<Quarantine>,
+    /// Responses are stored and served again.
+    pub cache: Option<Cache>,
 }
 
 impl Route {
@@ -75,6 +77,7 @@ impl Route {
             breaker: None,
             admission: Admission::default(),
             quarantine: None,
+            cache: None,
         }
     }
 }

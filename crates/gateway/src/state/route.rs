@@ -63,6 +63,8 @@ pub struct RouteCounters {
     pub retries: Counter,
     /// Copies of requests.
     pub mirror: MirrorCounters,
+    /// What became of requests in the response cache.
+    pub cache: CacheCounters,
     /// Answers in place of errors.
     pub fallback: FallbackCounters,
     /// Requests that were kept from endpoints.
@@ -71,6 +73,29 @@ pub struct RouteCounters {
     pub admission: admission::Counters,
     /// Durations from the first byte of the request to the last of the response.
     pub duration: Histogram,
+}
+
+/// Counters of a route's cache.
+#[derive(Debug, Default)]
+pub struct CacheCounters {
+    /// Requests that were answered by a stored response, those that waited for it included.
+    pub hits: Counter,
+    /// Requests that were answered by a stored response that was stale.
+    pub stale: Counter,
+    /// Requests that were answered by a stored response after its origin said that it is still good.
+    pub validated: Counter,
+    /// Requests for which nothing that could be served was stored.
+    pub misses: Counter,
+    /// Requests that the cache cannot answer by their nature.
+    pub bypassed: Counter,
+    /// Requests that waited for another one's response.
+    pub coalesced: Counter,
+    /// Responses that were stored.
+    pub stored: Counter,
+    /// Responses that may not be stored, or are too large.
+    pub refused: Counter,
+    /// Validations in the background.
+    pub refreshed: Counter,
 }
 
 /// Counters of a route's fallback: requests that were answered by each form.

@@ -84,6 +84,11 @@ impl Worker {
         self.present.write(out);
     }
 
+    /// The present in seconds since 1970.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.present.time().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |passed| passed.as_secs())
+    }
+
     /// The present as the `Date` header has it.
     pub(crate) fn http_date(&self) -> [u8; 29] {
         self.present.wall.borrow_mut().http_date(self.present.time())

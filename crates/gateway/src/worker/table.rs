@@ -16,9 +16,11 @@ use mainstay_core::time::Moment;
 
 use super::pool::Pool;
 use super::{choose, shard};
+use crate::cache::Store;
 use crate::explain::ring::Scene;
 use crate::explain::view::View;
 use crate::fallback::{Answers, Fallback};
+use crate::http::caching::{self, Cache};
 use crate::http::record;
 use crate::http1::write::Ops;
 use crate::http2::connect::Links;
@@ -51,6 +53,8 @@ pub(crate) struct Listener {
     pub(crate) targets: Vec<Rc<Route>>,
     /// Some endpoint behind it wants to know where clients connected to.
     pub(crate) sends_proxy: bool,
+    /// Where some of its routes store responses.
+    pub(crate) cache: Option<Arc<Store>>,
     /// The service of a TCP listener.
     pub(crate) service: Option<Rc<Service>>,
     /// What records of requests refer to, and the listener's place in it.
@@ -73,6 +77,7 @@ pub(crate) struct Route {
     pub(crate) log_part: Vec<u8>,
     pub(crate) mirror: Option<Mirror>,
     pub(crate) fallback: Option<Fallback>,
+    pub(crate) cache: Option<Rc<Cache>>,
     /// The service of the route itself, where this one leads to the service that it falls back on.
     pub(crate) primary: Option<Rc<Service>>,
 }
@@ -198,6 +203,7 @@ impl Table {
                         .and_then(|mirror| Some(Mirror::new(route, mirror, services.get(&mirror.service)?))),
                     fallback: Fallback::new(route, number, &services, &tls.answers),
                     primary: None,
+                    cache: caching::of(&route.spec, state.cache.as_ref()),
                 }))
             })
             .collect();
@@ -219,6 +225,7 @@ impl Table {
                 let sends_proxy = behind.any(|service| service.state.spec.send_proxy.is_some());
                 let made = Listener {
                     sends_proxy,
+                    cache: targets.iter().find_map(|route| Some(Arc::clone(&route.cache.as_ref()?.store))),
                     state: Arc::clone(listener),
                     tls: tls.listeners.get(name).cloned(),
                     routes: route::Table::new(&matches),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::guard::{self, Origin};
-use crate::admin::{Node, explanation, metrics, upgrade};
+use crate::admin::{Node, explanation, metrics, purge, upgrade};
 
 /// Bytes of a request's body, at most.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -69,9 +69,9 @@ pub struct ErrorAnswer {
 
 /// The endpoints, as seen through `door`.
 pub fn router(node: Arc<Node>, door: Door) -> Router {
-    let (drains, upgrades) = match door {
-        Door::Unix => (post(drain), post(upgrade::upgrade)),
-        Door::Tcp(_) => (post(drain_refused), post(upgrade::upgrade_refused)),
+    let (drains, upgrades, purges) = match door {
+        Door::Unix => (post(drain), post(upgrade::upgrade), post(purge::purge)),
+        Door::Tcp(_) => (post(drain_refused), post(upgrade::upgrade_refused), post(purge::purge_refused)),
     };
     Router::new()
         .route("/", get(index))
@@ -82,6 +82,7 @@ pub fn router(node: Arc<Node>, door: Door) -> Router {
         .route("/api/drain", drains)
         .route("/api/requests/{*id}", get(explain))
         .route("/api/upgrade", upgrades)
+        .route("/api/cache/purge", purges)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(move |request: Request, next: Next| admit(door, request, next)))
@@ -116,6 +117,7 @@ async fn index() -> &'static str {
      GET  /api/status  everything as JSON (`mainstay status` prints it)\n\
      GET  /api/requests/ID  what became of a recent request and why (`mainstay explain ID` prints it)\n\
      POST /api/drain   over the unix socket only (`mainstay drain SERVICE/ENDPOINT`)\n\
+     POST /api/cache/purge over the unix socket only (`mainstay cache purge`)\n\
      POST /api/upgrade over the unix socket only (`mainstay upgrade`)\n"
 }
 

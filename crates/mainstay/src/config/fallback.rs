@@ -1,6 +1,7 @@
 //! `[route] fallback`: what a client gets in place of an error.
 
 use std::path::Path;
+use std::time::Duration;
 
 use mainstay_core::fallback::{Fixed, Policy, STATUSES};
 use mainstay_gateway::spec::{Answer, CONTENT_BYTES_MAX, Content, Fallback};
@@ -9,6 +10,9 @@ use super::problem::Fault;
 use super::reader::{Item, Place, Reader, Section};
 use super::{keys, units, words};
 
+const SECOND: Duration = Duration::from_secs(1);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
 /// A fallback, and where its parts are named.
 pub(super) struct Read {
     pub(super) fallback: Fallback,
@@ -16,7 +20,7 @@ pub(super) struct Read {
     file: Option<Place>,
 }
 
-pub(super) fn read(item: &Item<'_>, own_service: &str) -> Option<Read> {
+pub(super) fn read(item: &Item<'_>, own_service: &str, has_cache: bool) -> Option<Read> {
     let section = item.section(&keys::FALLBACK)?;
     let service = section.item("service");
     let name = service.as_ref().and_then(Item::text);
@@ -29,7 +33,12 @@ pub(super) fn read(item: &Item<'_>, own_service: &str) -> Option<Read> {
     }
     let empty = section.flag("empty", false);
     let (answer, file) = read_answer(&section, empty.value);
-    if name.is_none() && answer.is_none() {
+    let stale = section.field("stale", None, |item| item.duration(&(SECOND..=YEAR)).map(Some));
+    if stale.is_given && !has_cache {
+        let fault = Fault::new("`stale` is a copy from the cache, and the route has none");
+        section.reader.error(&stale.place, fault.hint("write cache = true on the route"));
+    }
+    if name.is_none() && answer.is_none() && stale.value.is_none() {
         let fault = Fault::new("there is nothing to fall back on");
         item.error(fault.hint("name a `service`, a `file`, a `body`, or write empty = true"));
         return None;
@@ -44,7 +53,7 @@ pub(super) fn read(item: &Item<'_>, own_service: &str) -> Option<Read> {
         on: on.value,
         on_limit: section.flag("on_limit", false).value,
         methods: methods.value,
-        stale: None,
+        stale: stale.value,
         service: name.is_some(),
         fixed,
     };

@@ -24,7 +24,9 @@ sections! {
     ROOT = "the top of the file": "node", "listener", "route", "service";
     /// The process.
     NODE = "node": "name", "zone", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
-        "resolver";
+        "resolver", "cache";
+    /// Memory for stored responses.
+    NODE_CACHE = "node.cache": "memory";
     /// How names are looked up.
     RESOLVER = "node.resolver": "servers", "min_ttl", "max_ttl", "timeout";
     /// The phases of a shutdown.
@@ -42,7 +44,7 @@ sections! {
     /// Which requests go where.
     ROUTE = "route": "name", "listener", "match", "service", "when_empty", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
         "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant", "breaker",
-        "deadline", "rate_limit", "criticality", "bulkhead", "adaptive", "quarantine";
+        "deadline", "rate_limit", "criticality", "bulkhead", "adaptive", "quarantine", "cache";
     /// Which requests.
     MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
     /// When to try again.
@@ -50,7 +52,8 @@ sections! {
     /// Copies for another service.
     MIRROR = "route.mirror": "service", "share", "timeout", "max_in_flight";
     /// What is answered in place of an error.
-    FALLBACK = "route.fallback": "status", "content_type", "body", "file", "empty", "service", "on", "on_limit", "methods";
+    FALLBACK = "route.fallback": "status", "content_type", "body", "file", "empty", "service", "on", "on_limit", "methods",
+        "stale";
     /// How requests name their tenants.
     TENANT = "route.tenant and service.tenant": "header", "cookie", "api_key", "segment", "sni", "missing";
     /// When requests that reset connections are held.
@@ -70,6 +73,9 @@ sections! {
     /// How many at once, by their latency.
     ADAPTIVE = "route.adaptive": "min", "max", "initial", "probe", "tolerance", "remeasure", "jitter", "queue",
         "queue_timeout";
+    /// Responses that are stored and served again.
+    CACHE = "route.cache": "default_ttl", "max_ttl", "jitter", "stale_while_revalidate", "stale_if_error", "max_object",
+        "obey_clients";
     /// Changes to headers.
     HEADERS = "route.request_headers and route.response_headers": "set", "remove";
     /// A group of endpoints.

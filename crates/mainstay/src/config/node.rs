@@ -8,7 +8,7 @@ use mainstay_gateway::spec::{AccessLog, Node, Resolver, Shutdown};
 
 use super::problem::Fault;
 use super::reader::{Field, Item, Place, Section};
-use super::{defaults, keys, units, words};
+use super::{cache, defaults, keys, units, words};
 
 /// Worker threads, at most.
 pub(super) const WORKERS_MAX: u64 = 256;
@@ -53,6 +53,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         explain: EXPLAIN,
         shutdown: Shutdown { lead: NO_TIME, deadline: SHUTDOWN_DEADLINE },
         resolver: Resolver::default(),
+        cache_memory: cache::MEMORY,
     };
     let mut admin =
         Field { value: Some(defaults::ADMIN), place: root.place.below("node", 0..0), is_given: false, is_good: true };
@@ -68,6 +69,10 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         node.explain = section.field("explain", EXPLAIN, read_explain).value;
         node.shutdown = read_shutdown(&section);
         node.resolver = read_resolver(&section);
+        if let Some(section) = section.item("cache").and_then(|item| item.section(&keys::NODE_CACHE)) {
+            let bounds = cache::MEMORY_LEAST..=cache::MEMORY_MOST;
+            node.cache_memory = section.field("memory", cache::MEMORY, |item| item.size(&bounds)).value;
+        }
         admin = section.field("admin", Some(defaults::ADMIN), |item| item.parsed(parse_admin));
         let socket = section.field("admin_socket", None, |item| {
             item.parsed(|text| parse_socket(text, |path| item.reader.resolve(path))).map(Some)

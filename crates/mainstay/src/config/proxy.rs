@@ -7,7 +7,7 @@ use mainstay_gateway::spec::{AccessLog, Endpoint, Listener, Node, Protocol, Reso
 
 use super::problem::{self, Fault};
 use super::reader::word_of;
-use super::{Config, Problem, balance, defaults, listener, node, route, words};
+use super::{Config, Problem, balance, cache, defaults, listener, node, route, words};
 
 /// What the command line of `mainstay proxy` says; `None` stands for the default.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,6 +78,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         explain: node::EXPLAIN,
         shutdown: Shutdown { lead: Duration::ZERO, deadline: node::SHUTDOWN_DEADLINE },
         resolver: Resolver::default(),
+        cache_memory: cache::MEMORY,
     };
     let routes = vec![route::default_route(&service.name, vec![listener.name.clone()])];
     let spec = Spec { node, listeners: vec![listener], routes, services: vec![service] };

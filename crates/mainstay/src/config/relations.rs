@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use mainstay_core::route::{Match, shadowed};
+use mainstay_gateway::OBJECT_SHARE;
 use mainstay_gateway::spec::Protocol;
 
 use super::problem::{Fault, listed, near};
 use super::reader::{Field, Place, Reader, clip};
-use super::{isolation, listener, route, service};
+use super::{isolation, listener, route, service, units};
 
 /// Everything that was read.
 pub(super) struct Parts<'p> {
@@ -143,6 +144,20 @@ fn fill_listeners(reader: &Reader<'_>, parts: &mut Parts<'_>) {
                 }
             }
         }
+    }
+}
+
+/// An object has to fit into the part of the memory that one lock covers.
+pub(super) fn check_objects(reader: &Reader<'_>, routes: &[route::Read], memory: u64) {
+    let most = memory / OBJECT_SHARE;
+    for read in routes.iter().filter_map(|read| read.cache.as_ref()).filter(|read| read.cache.max_object > most) {
+        let fault = Fault::new(format!(
+            "an object of {} does not fit into a cache of {}",
+            units::show_size(read.cache.max_object),
+            units::show_size(memory)
+        ));
+        let hint = format!("it may take a {OBJECT_SHARE}th of `node.cache.memory`, {} here", units::show_size(most));
+        reader.error(&read.max_object, fault.hint(hint));
     }
 }
 

@@ -9,7 +9,7 @@ use mainstay_gateway::spec::{HeaderOps, Route};
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
 use super::service::WHEN_EMPTY;
-use super::{WEEK, admission, breaker, fallback, isolation, keys, mirror, quarantine, units, words};
+use super::{WEEK, admission, breaker, cache, fallback, isolation, keys, mirror, quarantine, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -27,6 +27,8 @@ pub(super) struct Read {
     pub(super) service: Option<Place>,
     /// Where its mirror names a service.
     pub(super) mirror: Option<Place>,
+    /// Its cache, and where the bound of an object stands.
+    pub(super) cache: Option<cache::Read>,
     /// What it falls back on, and where that is named.
     pub(super) fallback: Option<fallback::Read>,
     /// Where it says which requests it takes.
@@ -45,6 +47,7 @@ impl Read {
             names_listeners: false,
             service: None,
             mirror: None,
+            cache: None,
             fallback: None,
             matches: nowhere,
         }
@@ -85,7 +88,12 @@ pub(super) fn read(section: &Section<'_>) -> Read {
     let name_of_service = service.as_ref().and_then(Item::word).unwrap_or_default();
     let mirror = section.item("mirror").and_then(|item| mirror::read(&item, name_of_service));
     let (mirror, mirror_place) = mirror.unzip();
-    let fallback = section.item("fallback").and_then(|item| fallback::read(&item, name_of_service));
+    let mut cache = section.item("cache").and_then(|item| cache::read(&item));
+    let has_cache = section.item("cache").is_some_and(|item| item.as_flag() != Some(false));
+    let fallback = section.item("fallback").and_then(|item| fallback::read(&item, name_of_service, has_cache));
+    if let (Some(cache), Some(read)) = (&mut cache, &fallback) {
+        cache.cache.policy.keep = read.fallback.policy.stale.unwrap_or_default();
+    }
     let headers = |key: &str| section.item(key).map(|item| read_header_ops(&item)).unwrap_or_default();
     Read {
         place: section.place.clone(),
@@ -113,7 +121,9 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             breaker: section.item("breaker").and_then(|item| breaker::read(&item)),
             admission: admission::read(section),
             quarantine: section.item("quarantine").and_then(|item| quarantine::read(&item)),
+            cache: cache.as_ref().map(|read| read.cache.clone()),
         },
+        cache,
         fallback,
         listeners,
     }

@@ -4,6 +4,7 @@ mod balance;
 mod breakers;
 mod broken;
 mod checks;
+mod degraded;
 mod isolation;
 mod refused;
 mod repository;

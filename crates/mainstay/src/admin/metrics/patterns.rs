@@ -2,6 +2,7 @@
 
 mod admission;
 mod breakers;
+mod cache;
 mod fallback;
 mod isolation;
 mod mirrors;
@@ -19,6 +20,7 @@ impl Families<'_, '_> {
         self.fallbacks(state)?;
         self.isolation(state)?;
         self.quarantines(state)?;
-        self.admission(state)
+        self.admission(state)?;
+        self.caches(state)
     }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use mainstay_core::route::{Host, Path as RoutePath};
-use mainstay_core::{balance, fallback, health, outlier, retry};
+use mainstay_core::{balance, cache, fallback, health, outlier, retry};
 use mainstay_gateway::spec::{
-    AccessLog, Address, Answer, Content, Fallback, HashKey, Http, ListenerTls, Mirror, Probe, Protocol, ProxyVersion,
-    Source, WhenEmpty,
+    AccessLog, Address, Answer, Cache, Content, Fallback, HashKey, Http, ListenerTls, Mirror, Probe, Protocol,
+    ProxyVersion, Source, WhenEmpty,
 };
 
 use super::super::{Arguments, proxy};
@@ -43,7 +43,8 @@ const EVERYTHING: &str = r#"
         rewrite_prefix = "/v2/"
         request_headers = { set = { X-Z = "1", x-a = "2" }, remove = "Cookie" }
         mirror = { service = "canary", share = "12.5%", timeout = "2s", max_in_flight = 7 }
-        fallback = { service = "canary", file = "top10.json", status = 203, on = [500, "502-599"], on_limit = true, methods = ["GET", "POST"] }
+        fallback = { service = "canary", file = "top10.json", status = 203, on = [500, "502-599"], on_limit = true, methods = ["GET", "POST"], stale = "2h" }
+        cache = { default_ttl = "5s", jitter = "20%", stale_if_error = "1h", max_object = "2MiB", obey_clients = false }
         [[service]]
         name = "canary"
         endpoints = ["127.0.0.1:9"]
@@ -149,7 +150,7 @@ fn every_setting_of_routes_and_services_arrives() {
             on: vec![(500, 500), (502, 599)],
             on_limit: true,
             methods: vec!["GET".into(), "POST".into()],
-            stale: None,
+            stale: Some(Duration::from_secs(7_200)),
             service: true,
             fixed: Some(fallback::Fixed::Static),
         },
@@ -161,6 +162,19 @@ fn every_setting_of_routes_and_services_arrives() {
         }),
     };
     assert_eq!(route.fallback, Some(fallback));
+    let cache = Cache {
+        policy: cache::Policy {
+            default_ttl: Duration::from_secs(5),
+            max_ttl: Duration::from_secs(86_400),
+            jitter: 0.2,
+            while_revalidate: Duration::ZERO,
+            if_error: Duration::from_secs(3_600),
+            keep: Duration::from_secs(7_200),
+        },
+        max_object: 2 << 20,
+        obeys_clients: false,
+    };
+    assert_eq!(route.cache, Some(cache));
     let service = &spec.services[1];
     assert_eq!(service.balance.key, HashKey::Cookie("Sid".into()));
     let check = service.health.as_ref().expect("a check");

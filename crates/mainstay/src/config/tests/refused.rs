@@ -221,39 +221,6 @@ fn messages_about_proxy_protocol() {
 }
 
 #[test]
-fn fallbacks() {
-    for (fallback, expected) in [
-        (
-            "",
-            "12: route[0].fallback: there is nothing to fall back on; name a `service`, a `file`, a `body`, or write empty = true",
-        ),
-        (
-            "service = \"app\"",
-            "24: route[0].fallback.service: the route leads to service `app` already: it has failed when this is used; fall back on another service",
-        ),
-        ("service = \"ap\"", "24: route[0].fallback.service: there is no service `ap`; did you mean `app`?"),
-        (
-            "empty = true, body = \"x\"",
-            "35: route[0].fallback.body: an empty answer has no body; leave this or `empty` out",
-        ),
-        ("file = \"a\", body = \"x\"", "21: route[0].fallback.file: either `body` or `file`, not both"),
-        (
-            "body = \"x\", status = 204",
-            "35: route[0].fallback.status: an answer with status 204 has no body; choose another status, or write empty = true",
-        ),
-        ("body = \"x\", on = 301", "31: route[0].fallback.on: only errors, 400 to 599, are worth a fallback"),
-        (
-            "body = \"x\", status = 199",
-            "35: route[0].fallback.status: 199 is out of bounds; it must be between 200 and 599",
-        ),
-    ] {
-        let route = format!("[[route]]\nname = \"r\"\nservice = \"app\"\nfallback = {{ {fallback} }}\n");
-        let problems = shown(&format!("{SMALL}{route}"));
-        assert!(problems.iter().any(|problem| problem.contains(expected)), "{fallback}: {problems:#?}");
-    }
-}
-
-#[test]
 fn mirrors() {
     for (mirror, expected) in [
         (

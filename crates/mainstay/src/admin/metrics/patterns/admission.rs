@@ -135,6 +135,7 @@ mod tests {
             routes: vec![Arc::new(route)],
             services: Vec::new(),
             resolver: spec::Resolver::default(),
+            cache: None,
         };
         let text = render(Arc::new(state), Facts::default(), Format::OpenMetrics).expect("text");
         for line in [
