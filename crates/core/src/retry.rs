@@ -3,7 +3,10 @@
 //! The rule behind every arm: a second attempt must not be able to do twice what the client asked for once, and must not
 //! add load where retries are the load.
 
+use std::time::Duration;
+
 use crate::backoff;
+use crate::random::Rng;
 
 /// A route's rules.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,11 +19,19 @@ pub struct Policy {
     pub on_5xx: bool,
     /// Also retry idempotent requests whose attempt timed out.
     pub on_timeout: bool,
+    /// The longest `Retry-After` that is waited for; an answer that asks for more goes to the client at once.
+    pub retry_after_max: Duration,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { attempts: 3, backoff: backoff::Policy::default(), on_5xx: false, on_timeout: false }
+        Self {
+            attempts: 3,
+            backoff: backoff::Policy::default(),
+            on_5xx: false,
+            on_timeout: false,
+            retry_after_max: Duration::from_secs(2),
+        }
     }
 }
 
@@ -61,6 +72,10 @@ pub struct Situation {
     pub answered: bool,
     /// The request came from another gateway's retry, so that layer owns retries.
     pub retried_upstream: bool,
+    /// The answer says that no other attempt may follow.
+    pub told_not_to: bool,
+    /// After how long the answer allows another attempt (`Retry-After`), if it says so.
+    pub asked: Option<Duration>,
 }
 
 /// What to do next.
@@ -91,6 +106,10 @@ pub enum Refusal {
     NotReplayable,
     /// The endpoint asked not to be asked again (gRPC).
     Pushback,
+    /// The answer says that no other attempt may follow: who answered is overloaded, or has retried already.
+    Told,
+    /// The answer asks for a longer wait than the policy allows.
+    TooLong,
 }
 
 /// What stands in the way of another attempt, if anything does.
@@ -103,6 +122,12 @@ pub fn refusal(policy: &Policy, situation: &Situation) -> Option<Refusal> {
     }
     if situation.made >= policy.attempts {
         return Some(Refusal::Attempts);
+    }
+    if situation.told_not_to {
+        return Some(Refusal::Told);
+    }
+    if situation.asked.is_some_and(|asked| asked > policy.retry_after_max) {
+        return Some(Refusal::TooLong);
     }
     let is_retried = match situation.failure {
         // Nothing was sent, so neither the method nor the body stands in the way: what was read of it is still here.
@@ -140,10 +165,33 @@ pub fn decide(policy: &Policy, situation: &Situation) -> Verdict {
     }
 }
 
+/// How long to wait before retry number `retry` (0 for the first one), if the backoff is due: by full jitter, after what the
+/// answer asked for. Clients that were told the same time must not come back at the same moment.
+pub fn wait(policy: &Policy, asked: Option<Duration>, retry: u32, rng: &mut Rng) -> Duration {
+    let jitter = backoff::delay(&policy.backoff, retry, rng);
+    match asked.filter(|asked| !asked.is_zero()) {
+        None => jitter,
+        Some(asked) => asked.saturating_add(jitter.max(asked.mul_f64(rng.unit() * 0.1))),
+    }
+}
+
+/// Whether a layer that gives up on a request for this reason has retried for everybody in front of it: if these retried, too,
+/// attempts would multiply from layer to layer.
+pub const fn speaks_for_all(policy: &Policy, refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::Attempts => policy.attempts > 1,
+        Refusal::Told | Refusal::Pushback => true,
+        Refusal::Answered
+        | Refusal::RetriedUpstream
+        | Refusal::Failure
+        | Refusal::NotIdempotent
+        | Refusal::NotReplayable
+        | Refusal::TooLong => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const ALL_ON: Policy = Policy {
@@ -151,6 +199,7 @@ mod tests {
         backoff: backoff::Policy { base: Duration::ZERO, cap: Duration::ZERO },
         on_5xx: true,
         on_timeout: true,
+        retry_after_max: Duration::from_secs(2),
     };
     const FAILURES: [Failure; 8] = [
         Failure::Unavailable,
@@ -164,7 +213,16 @@ mod tests {
     ];
 
     fn first_get(failure: Failure) -> Situation {
-        Situation { failure, made: 1, idempotent: true, replayable: true, answered: false, retried_upstream: false }
+        Situation {
+            failure,
+            made: 1,
+            idempotent: true,
+            replayable: true,
+            answered: false,
+            retried_upstream: false,
+            told_not_to: false,
+            asked: None,
+        }
     }
 
     #[test]
@@ -202,6 +260,8 @@ mod tests {
             let refused = [
                 (ALL_ON, Situation { answered: true, ..get }),
                 (ALL_ON, Situation { retried_upstream: true, ..get }),
+                (ALL_ON, Situation { told_not_to: true, ..get }),
+                (ALL_ON, Situation { asked: Some(Duration::from_millis(2001)), ..get }),
                 (ALL_ON, Situation { made: 3, ..get }),
                 (ALL_ON, Situation { made: u32::MAX, ..get }),
                 (Policy { attempts: 1, ..ALL_ON }, get),
@@ -211,5 +271,32 @@ mod tests {
                 assert_eq!(decide(&policy, &situation), Verdict::GiveUp, "{situation:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_an_answer_asks_for_is_waited_for_and_a_random_time_on_top() {
+        let policy = Policy {
+            backoff: backoff::Policy { base: Duration::from_millis(20), cap: Duration::from_secs(1) },
+            ..ALL_ON
+        };
+        let waits = |asked: Option<Duration>| -> Vec<Duration> {
+            let mut rng = Rng::seeded(5);
+            (0..1000).map(|_draw| wait(&policy, asked, 0, &mut rng)).collect()
+        };
+        let second = Duration::from_secs(1);
+        let asked = waits(Some(second));
+        assert!(asked.iter().all(|wait| *wait >= second && *wait <= second.mul_f64(1.1)));
+        assert!(asked.iter().any(|wait| *wait > second.mul_f64(1.09)), "spread over a tenth");
+        assert!(waits(None).iter().chain(&waits(Some(Duration::ZERO))).all(|wait| *wait <= Duration::from_millis(20)));
+        let get = Situation { asked: Some(second), ..first_get(Failure::Status(503)) };
+        assert_eq!(decide(&policy, &get), Verdict::RetryAfterBackoff);
+    }
+
+    #[test]
+    fn a_layer_that_retried_speaks_for_those_in_front_of_it() {
+        assert!(speaks_for_all(&ALL_ON, Refusal::Attempts) && speaks_for_all(&ALL_ON, Refusal::Told));
+        assert!(!speaks_for_all(&Policy { attempts: 1, ..ALL_ON }, Refusal::Attempts), "it never retries");
+        assert!(!speaks_for_all(&ALL_ON, Refusal::RetriedUpstream), "the layer in front does");
+        assert!(!speaks_for_all(&ALL_ON, Refusal::NotIdempotent));
     }
 }

@@ -62,7 +62,10 @@ pub(crate) fn state(spec: &Spec, workers: usize, previous: Option<&State>, now: 
     });
     let routes = spec.routes.iter().map(|route| {
         let known = previous.and_then(|state| state.routes.iter().find(|it| it.spec.name == route.name));
-        Arc::new(Route::new(route.clone(), workers, known.map(Arc::as_ref), now))
+        let service = spec.services.iter().find(|service| service.name == route.service);
+        let retry_budget = route.retry_budget.or(service.map(|service| service.retry_budget));
+        let route = spec::Route { retry_budget, ..route.clone() };
+        Arc::new(Route::new(route, workers, known.map(Arc::as_ref), now))
     });
     let services = spec.services.iter().map(|service| {
         let known = previous.and_then(|state| state.services.iter().find(|it| it.spec.name == service.name));

@@ -27,6 +27,7 @@ use crate::http1::write::{self, Ops};
 use crate::spec::{self, CONTENT_BYTES_MAX, Content};
 use crate::state::{self, Counter};
 use crate::stream::Stream;
+use crate::worker::account::Purse;
 use crate::worker::table::{Route, Service};
 
 /// Bodies of fixed answers, by the names of their routes.
@@ -95,6 +96,7 @@ impl Fallback {
                 mirror: None,
                 fallback: None,
                 cache: None,
+                purse: Purse::new(&of.retry_budget),
                 state: Arc::clone(of),
             })
         });

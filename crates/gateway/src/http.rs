@@ -13,6 +13,7 @@ pub(crate) mod quarantine;
 pub(crate) mod ready;
 pub(crate) mod record;
 pub(crate) mod respond;
-pub(crate) mod routing;
+pub(crate) mod retrying;
+mod routing;
 pub(crate) mod sending;
 pub(crate) mod tunnel;

@@ -27,6 +27,7 @@ use crate::spec::{self, Protocol};
 use crate::state;
 use crate::stream::Stream;
 use crate::worker::Worker;
+use crate::worker::account::Purse;
 use crate::worker::table::{Listener, Route, Service};
 
 /// Tells a copy from a request.
@@ -84,8 +85,10 @@ impl Mirror {
         };
         let mut headers = spec.request_headers.clone();
         headers.set.push((HEADER.to_owned(), "1".to_owned()));
+        let state = Arc::new(state::Route::new(spec, 1, None, Moment::ZERO));
         let route = Route {
-            state: Arc::new(state::Route::new(spec, 1, None, Moment::ZERO)),
+            purse: Purse::new(&state.retry_budget),
+            state,
             service: Rc::clone(service),
             request_ops: Ops::new(&headers),
             response_ops: Ops::default(),

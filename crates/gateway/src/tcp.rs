@@ -54,9 +54,9 @@ async fn connect(
         std::net::IpAddr::V6(address) => random::hash(&address.octets()),
     };
     let mut tried = Vec::new();
-    worker.deposit(service);
+    worker.deposit(&service.purse);
     while tried.len() < ATTEMPTS {
-        if !tried.is_empty() && !worker.may_retry(service) {
+        if !tried.is_empty() && !worker.may_retry(service, &service.purse) {
             return None;
         }
         let now = worker.clock.now();

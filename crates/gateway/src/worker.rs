@@ -249,8 +249,11 @@ impl Worker {
             if self.index == 0 {
                 table.look_after_breakers(now);
             }
+            for route in table.listeners.values().flat_map(|listener| &listener.targets) {
+                self.flush_deposit(&route.purse);
+            }
             for service in table.services.values() {
-                self.flush_deposit(service);
+                self.flush_deposit(&service.purse);
                 for endpoint in &service.endpoints {
                     if endpoint.state.is_draining() || self.is_draining() {
                         endpoint.pool.clear();

@@ -3,22 +3,19 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use mainstay_core::backoff;
 use mainstay_core::balance::Wanted;
-use mainstay_core::breaker::Phase;
 use mainstay_core::grpc::Status;
-use mainstay_core::retry::{self, Failure, Situation, Verdict};
+use mainstay_core::retry::Failure;
 
-use super::attempt::{self, Failed, Sent};
+use super::attempt::{self, Failed};
 use super::caching;
 use super::connection::Next;
 use super::exchange::{Exchange, Run};
-use super::grpc::{self, Call};
+use super::grpc;
 use super::record::{Attempt, Outcome};
+use super::retrying;
 use super::{quarantine, respond};
-use crate::explain::trace;
 use crate::fallback;
-use crate::http1::field::Name;
 use crate::mirror;
 use crate::state::Permit;
 use crate::stream::Stream;
@@ -57,6 +54,7 @@ async fn attempts(
             if exchange.attempts.is_empty() {
                 last = nobody(run, exchange);
             } else {
+                exchange.no_retry = Some(retrying::RETRIED);
                 settle(run, permit, true);
             }
             return give_up(run, client, exchange, last).await;
@@ -73,7 +71,7 @@ async fn attempts(
                 grpc::read_head(exchange);
                 run.worker.endpoint_answered(&run.route.service, index, exchange);
                 settle(run, leave, says_failure(exchange));
-                if let Some(failure) = retry_answer(run, index, exchange).await {
+                if let Some(failure) = retrying::after_answer(run, index, exchange).await {
                     last = respond::after(failure);
                     continue;
                 }
@@ -140,7 +138,7 @@ async fn after_failure(
             if let Some(held) = quarantine::after_failure(run, exchange, index, failure) {
                 return Then::Refuse(held);
             }
-            if retry(run, exchange, failure, sent).await {
+            if retrying::after_failure(run, exchange, failure, sent).await {
                 Then::Another(failure)
             } else {
                 Then::Tell(respond::after(failure))
@@ -250,79 +248,4 @@ pub(crate) async fn give_up(
 /// Answers with `error`, from which no fallback is wanted.
 async fn refuse(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, error: respond::OwnError) -> Next {
     respond::own(run.worker, run.listener, Some(run.route), client, run.slot, exchange, error).await
-}
-
-/// Why a response that says that the endpoint cannot serve is dropped for another attempt. If it is not, the client gets it.
-async fn retry_answer(run: &Run<'_>, index: usize, exchange: &mut Exchange) -> Option<Failure> {
-    let failure = match (exchange.response.status, exchange.call.and_then(|call| call.status)) {
-        (_, Some(Status::UNAVAILABLE)) => Failure::Unavailable,
-        (status @ 500..=599, _) if run.route.state.spec.retry.on_5xx => Failure::Status(status),
-        _answer => return None,
-    };
-    // The endpoint's own words are worth more than ours if there is nobody else to ask.
-    let eligible = run.route.service.state.eligible();
-    let is_new = |other: usize| other != index && !exchange.tried.contains(&other) && exchange.isolation.reaches(other);
-    let may = |other: usize| run.route.service.breaker(other).is_none_or(|it| it.phase() != Phase::Open);
-    if !eligible.iter().enumerate().any(|(other, is_eligible)| *is_eligible && is_new(other) && may(other)) {
-        exchange.trace.next(trace::Next::End);
-        return None;
-    }
-    if !retry(run, exchange, failure, Sent::Something).await {
-        return None;
-    }
-    exchange.tried.push(index);
-    if let Some(attempt) = exchange.attempts.last_mut() {
-        attempt.outcome = Outcome::Failed(failure);
-    }
-    Some(failure)
-}
-
-/// Decides whether another attempt follows, charges the budget for it and waits for as long as the backoff says.
-async fn retry(run: &Run<'_>, exchange: &mut Exchange, failure: Failure, sent: Sent) -> bool {
-    let policy = &run.route.state.spec.retry;
-    let bytes = exchange.head_bytes();
-    let made = exchange.attempts.len() as u32;
-    let situation = Situation {
-        failure,
-        made,
-        idempotent: exchange.head.is_idempotent(bytes),
-        replayable: sent == Sent::Nothing || exchange.up.retains || !exchange.head.framing.has_body(),
-        answered: false,
-        retried_upstream: run.is_trusted && exchange.head.find(Name::Attempt).is_some(),
-    };
-    let wait = match retry::decide(policy, &situation) {
-        Verdict::GiveUp => {
-            exchange.trace.next(retry::refusal(policy, &situation).map_or(trace::Next::End, trace::Next::Refused));
-            return false;
-        }
-        Verdict::RetryNow => Duration::ZERO,
-        Verdict::RetryAfterBackoff
-            if failure == Failure::Unavailable && exchange.call.is_some_and(Call::is_pushed_back) =>
-        {
-            exchange.trace.next(trace::Next::Refused(retry::Refusal::Pushback));
-            return false;
-        }
-        Verdict::RetryAfterBackoff => match exchange.call.and_then(Call::asked_wait) {
-            Some(wait) => wait,
-            None => run.worker.with_rng(|rng| backoff::delay(&policy.backoff, made.saturating_sub(1), rng)),
-        },
-    };
-    let now = run.worker.now();
-    if now.after(wait) >= run.deadline {
-        exchange.trace.next(trace::Next::Deadline);
-        return false;
-    }
-    if !run.worker.may_retry(&run.route.service) {
-        exchange.trace.next(trace::Next::Budget);
-        return false;
-    }
-    exchange.trace.next(trace::Next::Retry(wait));
-    if !wait.is_zero() {
-        run.slot.set(now.after(wait));
-        let _waited = run.slot.within(std::future::pending::<()>()).await;
-    }
-    run.route.state.shards.of(run.worker.index).retries.add(1);
-    exchange.input.rewind(exchange.head.length);
-    exchange.output.clear();
-    true
 }

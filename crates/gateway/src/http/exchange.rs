@@ -63,6 +63,8 @@ pub(crate) struct Exchange {
     pub(crate) started: Moment,
     /// After how long a client that is refused may try again; `None` says nothing.
     pub(crate) retry_after: Option<Duration>,
+    /// Why layers in front must not retry, if they must not.
+    pub(crate) no_retry: Option<&'static str>,
     /// The gRPC call that the request is, if it is one.
     pub(crate) call: Option<Call>,
     /// Whom the request belongs to, and whom it may reach.
@@ -94,6 +96,7 @@ impl Exchange {
             cache: Desk::default(),
             started: Moment::ZERO,
             retry_after: None,
+            no_retry: None,
             call: None,
             isolation: Isolation::default(),
             admission: admission::Note::default(),
@@ -124,6 +127,7 @@ impl Exchange {
         self.isolation.begin();
         self.retry_after = None;
         self.admission = admission::Note::default();
+        self.no_retry = None;
         self.output.clear();
         self.attempts.clear();
         self.tried.clear();
@@ -228,7 +232,7 @@ pub(crate) async fn run(
     };
     let route = Rc::clone(route);
     route.state.shards.of(worker.index).started.add(1);
-    worker.deposit(&route.service);
+    worker.deposit(&route.purse);
     let peer = exchange.peer_address.map_or(client_address, |peer| peer.ip());
     let asked = admission::asked(&route.state.spec, exchange).unwrap_or(Duration::MAX);
     let timeout = route.state.spec.timeout.min(asked);

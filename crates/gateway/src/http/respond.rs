@@ -16,6 +16,7 @@ use super::exchange::{self, Exchange, Run};
 use super::grpc;
 use super::quarantine;
 use super::record::{self, Ending};
+use super::retrying;
 use super::tunnel;
 use crate::fallback;
 use crate::http1::body::Framing;
@@ -169,12 +170,9 @@ async fn send_own(
     if error.status == 405 {
         out.extend_from_slice(b"allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n");
     }
-    if let Some(wait) = exchange.retry_after {
-        out.extend_from_slice(b"retry-after: ");
-        // Whole seconds, and never too early.
-        write::decimal(out, wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
-        out.extend_from_slice(b"\r\n");
-    }
+    let is_limit = matches!(error.status, 429 | 503) && exchange.attempts.is_empty() && error != NO_ENDPOINT;
+    retrying::write(out, exchange.no_retry, is_limit, exchange.call.is_some());
+    retrying::write_wait(out, exchange.retry_after);
     out.extend_from_slice(extra);
     out.extend_from_slice(b"\r\n");
     let mut sent = 0;
@@ -317,7 +315,11 @@ fn write_head(run: &Run<'_>, upstream: &Connection, exchange: &mut Exchange) -> 
         request_id: &exchange.request_id,
         date: (!is_tunnel && response.find(Name::Date).is_none()).then(|| run.worker.http_date()),
         keep_length: from == Framing::None && !is_tunnel,
-        marks: [exchange.fallback.map_or(b"", fallback::mark), exchange.cache.forward.unwrap_or(b"")],
+        marks: [
+            exchange.fallback.map_or(b"", fallback::mark),
+            exchange.cache.forward.unwrap_or(b""),
+            retrying::mark(exchange),
+        ],
     };
     exchange.down.pending.clear();
     write::response(&mut exchange.down.pending, response, exchange.output.data(), &respond);

@@ -197,7 +197,7 @@ impl Sending {
                 request_id: &exchange.request_id,
                 date: None,
                 keep_length: false,
-                marks: [b"", b""],
+                marks: [b""; 3],
             };
             write::response(&mut self.interim, &exchange.response, exchange.output.data(), &respond);
         }

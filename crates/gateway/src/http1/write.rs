@@ -289,7 +289,7 @@ pub(crate) struct Respond<'a> {
     /// The answer to HEAD and 304 keep the length that a body would have had.
     pub(crate) keep_length: bool,
     /// Lines of the gateway's own.
-    pub(crate) marks: [&'a [u8]; 2],
+    pub(crate) marks: [&'a [u8]; 3],
 }
 
 /// What the client is told about its connection.

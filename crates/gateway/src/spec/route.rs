@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_core::{breaker, retry, route};
+use mainstay_core::{breaker, budget, retry, route};
 
 use super::service::WhenEmpty;
 use super::{Admission, Cache, Fallback, Quarantine, Tenant};
@@ -26,6 +26,8 @@ pub struct Route {
     pub tunnel_timeout: Duration,
     /// When to try again.
     pub retry: retry::Policy,
+    /// How many retries and hedges the route may cause; `None` takes its service's policy.
+    pub retry_budget: Option<budget::Policy>,
     /// Replaces the matched path prefix.
     pub rewrite_prefix: Option<String>,
     /// Changes to request headers.
@@ -67,6 +69,7 @@ impl Route {
             attempt_timeout: None,
             tunnel_timeout: Duration::from_secs(3_600),
             retry: retry::Policy::default(),
+            retry_budget: None,
             rewrite_prefix: None,
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),

@@ -32,7 +32,7 @@ pub struct Service {
     pub zones: Option<Zones>,
     /// What the service must bear, and what its endpoints can.
     pub capacity: Option<Capacity>,
-    /// How many retries the service may cause.
+    /// How many retries TCP connections to it may cause, and each route to it that says nothing else.
     pub retry_budget: budget::Policy,
     /// What is spoken with endpoints, over TCP listeners excepted.
     pub protocol: HttpVersion,

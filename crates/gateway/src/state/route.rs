@@ -1,8 +1,9 @@
 //! A route and its counters.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 
+use mainstay_core::budget::Budget;
 use mainstay_core::time::Moment;
 
 use super::{Breaker, Counter, Guard, Histogram, Shards, Subject};
@@ -18,6 +19,9 @@ pub struct Route {
     pub shards: Arc<Shards<RouteCounters>>,
     /// Copies of requests that are under way, over all workers; kept over reloads by name.
     pub mirrors: Arc<AtomicU32>,
+    /// How many retries and hedges it may cause; kept over reloads that do not change it. Shared between workers; only retries
+    /// and batched deposits lock it.
+    pub retry_budget: Arc<Mutex<Budget>>,
     /// Its circuit breaker; kept over reloads that change neither its settings nor where the route leads.
     pub breaker: Option<Arc<Breaker>>,
     /// What its limits remember, shared by all workers; kept over reloads while the limits are the same.
@@ -34,8 +38,13 @@ impl Route {
             let new = |policy| Arc::new(Breaker::new(Subject::Route(spec.name.clone()), policy, workers));
             spec.breaker.map(new)
         });
+        let retry_budget = match known.filter(|known| known.spec.retry_budget == spec.retry_budget) {
+            Some(known) => Arc::clone(&known.retry_budget),
+            None => Arc::new(Mutex::new(Budget::new(spec.retry_budget.unwrap_or_default(), Moment::ZERO))),
+        };
         Self {
             breaker,
+            retry_budget,
             shards: known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards)),
             mirrors: known.map_or_else(Arc::default, |known| Arc::clone(&known.mirrors)),
             guard: spec.quarantine.as_ref().map(|quarantine| {
@@ -61,6 +70,8 @@ pub struct RouteCounters {
     pub own_errors: Counter,
     /// Retries.
     pub retries: Counter,
+    /// Retries and hedges that the budget refused.
+    pub budget_refusals: Counter,
     /// Copies of requests.
     pub mirror: MirrorCounters,
     /// What became of requests in the response cache.

@@ -1,7 +1,7 @@
 //! A service, where its endpoints come from, and which of them get traffic.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use mainstay_core::budget::Budget;
 use mainstay_core::time::Moment;
@@ -33,8 +33,9 @@ pub struct Service {
     pub budget_refusals: AtomicU64,
     /// Requests answered 503 because no endpoint was eligible.
     pub empty: AtomicU64,
-    /// Shared between workers; only retries and batched deposits lock it.
-    pub retry_budget: Mutex<mainstay_core::budget::Budget>,
+    /// For what TCP listeners bring; routes have budgets of their own. Shared between workers; only retries and batched deposits
+    /// lock it.
+    pub retry_budget: Arc<Mutex<Budget>>,
 }
 
 impl Service {
@@ -52,8 +53,8 @@ impl Service {
         let carried =
             |read: fn(&Self) -> &AtomicU64| AtomicU64::new(known.map_or(0, |it| read(it).load(Ordering::Relaxed)));
         let retry_budget = match known.filter(|known| known.spec.retry_budget == spec.retry_budget) {
-            Some(known) => known.retry_budget.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            None => Budget::new(spec.retry_budget, now),
+            Some(known) => Arc::clone(&known.retry_budget),
+            None => Arc::new(Mutex::new(Budget::new(spec.retry_budget, now))),
         };
         Self {
             endpoints,
@@ -68,7 +69,7 @@ impl Service {
             last_resorts: carried(|it| &it.last_resorts),
             budget_refusals: carried(|it| &it.budget_refusals),
             empty: carried(|it| &it.empty),
-            retry_budget: Mutex::new(retry_budget),
+            retry_budget,
             spec,
         }
     }

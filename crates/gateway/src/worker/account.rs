@@ -1,8 +1,10 @@
 //! What attempts cost and say: the retry budget, the endpoints' counters, and rows of failures.
 
-use std::sync::PoisonError;
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use mainstay_core::budget::Budget;
 use mainstay_core::grpc::Status;
 use mainstay_core::retry::Failure;
 
@@ -13,29 +15,44 @@ use crate::http::exchange::Exchange;
 /// Requests after which a worker tells the shared retry budget, at the latest.
 const DEPOSIT_BATCH: u32 = 64;
 
+/// A retry budget as one worker sees it.
+#[derive(Debug)]
+pub(crate) struct Purse {
+    /// Shared by all workers.
+    budget: Arc<Mutex<Budget>>,
+    /// Requests that it has not been told of yet.
+    undeposited: Cell<u32>,
+}
+
+impl Purse {
+    pub(crate) fn new(budget: &Arc<Mutex<Budget>>) -> Self {
+        Self { budget: Arc::clone(budget), undeposited: Cell::new(0) }
+    }
+}
+
 impl Worker {
-    /// Counts a request towards the service's retry budget.
-    pub(crate) fn deposit(&self, service: &Service) {
-        service.undeposited.set(service.undeposited.get() + 1);
-        if service.undeposited.get() >= DEPOSIT_BATCH {
-            self.flush_deposit(service);
+    /// Counts a request towards the retry budget.
+    pub(crate) fn deposit(&self, purse: &Purse) {
+        purse.undeposited.set(purse.undeposited.get() + 1);
+        if purse.undeposited.get() >= DEPOSIT_BATCH {
+            self.flush_deposit(purse);
         }
     }
 
     /// Tells the shared retry budget what was not yet told.
-    pub(super) fn flush_deposit(&self, service: &Service) {
-        let requests = service.undeposited.take();
+    pub(super) fn flush_deposit(&self, purse: &Purse) {
+        let requests = purse.undeposited.take();
         if requests > 0 {
-            let mut budget = service.state.retry_budget.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut budget = purse.budget.lock().unwrap_or_else(PoisonError::into_inner);
             budget.deposit(self.clock.now(), requests);
         }
     }
 
-    /// Charges the service's retry budget.
-    pub(crate) fn may_retry(&self, service: &Service) -> bool {
-        self.flush_deposit(service);
+    /// Charges the retry budget for an attempt at an endpoint of `service`.
+    pub(crate) fn may_retry(&self, service: &Service, purse: &Purse) -> bool {
+        self.flush_deposit(purse);
         let now = self.clock.now();
-        let granted = service.state.retry_budget.lock().unwrap_or_else(PoisonError::into_inner).withdraw(now);
+        let granted = purse.budget.lock().unwrap_or_else(PoisonError::into_inner).withdraw(now);
         if !granted {
             raise(&service.state.budget_refusals);
         }

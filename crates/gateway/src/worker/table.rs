@@ -14,6 +14,7 @@ use mainstay_core::route;
 use mainstay_core::shard::Shards;
 use mainstay_core::time::Moment;
 
+use super::account::Purse;
 use super::pool::Pool;
 use super::{choose, shard};
 use crate::cache::Store;
@@ -80,6 +81,8 @@ pub(crate) struct Route {
     pub(crate) cache: Option<Rc<Cache>>,
     /// The service of the route itself, where this one leads to the service that it falls back on.
     pub(crate) primary: Option<Rc<Service>>,
+    /// The budget for retries and hedges.
+    pub(crate) purse: Purse,
 }
 
 /// A service as this worker sees it.
@@ -99,8 +102,8 @@ pub(crate) struct Service {
     pub(super) seen_epoch: Cell<u64>,
     /// What the balancer was told of, for records of requests.
     pub(super) view: RefCell<Rc<View>>,
-    /// Requests not yet told to the shared retry budget.
-    pub(crate) undeposited: Cell<u32>,
+    /// The retry budget for what TCP listeners bring.
+    pub(crate) purse: Purse,
 }
 
 /// An endpoint with this worker's connections to it.
@@ -191,6 +194,7 @@ impl Table {
             .filter_map(|(number, route)| {
                 Some(Rc::new(Route {
                     state: Arc::clone(route),
+                    purse: Purse::new(&route.retry_budget),
                     service: Rc::clone(services.get(&route.spec.service)?),
                     request_ops: Ops::new(&route.spec.request_headers),
                     response_ops: Ops::new(&route.spec.response_headers),
@@ -320,7 +324,7 @@ impl Service {
             candidates,
             seen_epoch: Cell::new(u64::MAX),
             view: RefCell::default(),
-            undeposited: Cell::new(0),
+            purse: Purse::new(&state.retry_budget),
             endpoints,
             tls,
             state: Arc::clone(state),

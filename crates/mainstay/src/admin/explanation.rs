@@ -245,7 +245,7 @@ fn attempt(choice: &explain::Choice, it: &explain::Explanation) -> Option<Attemp
             Some("such requests have reset connections at several endpoints (quarantine)".to_owned()),
             None,
         ),
-        Next::Budget => ("no-retry", Some("the service's retry budget is used up".to_owned()), None),
+        Next::Budget => ("no-retry", Some("the retry budget is used up".to_owned()), None),
     };
     Some(Attempt {
         endpoint: attempt.endpoint.clone(),
@@ -270,6 +270,8 @@ fn refusal(refusal: Refusal, it: &explain::Explanation) -> String {
         Refusal::Failure => "the route does not retry such failures".to_owned(),
         Refusal::NotIdempotent => "the request is not idempotent, and the endpoint may have acted on it".to_owned(),
         Refusal::Pushback => "the endpoint asked not to be asked again (grpc-retry-pushback-ms)".to_owned(),
+        Refusal::Told => "the endpoint said that no other attempt may follow (x-mainstay-no-retry)".to_owned(),
+        Refusal::TooLong => "the endpoint asked for a longer wait than the route allows (retry-after)".to_owned(),
         Refusal::NotReplayable => "the body was too large to be kept for another attempt".to_owned(),
     }
 }

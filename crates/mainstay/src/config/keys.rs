@@ -44,11 +44,11 @@ sections! {
     /// Which requests go where.
     ROUTE = "route": "name", "listener", "match", "service", "when_empty", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
         "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant", "breaker",
-        "deadline", "rate_limit", "criticality", "bulkhead", "adaptive", "quarantine", "cache";
+        "deadline", "rate_limit", "criticality", "bulkhead", "adaptive", "quarantine", "cache", "retry_budget";
     /// Which requests.
     MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
     /// When to try again.
-    RETRY = "route.retry": "attempts", "on", "backoff", "backoff_cap";
+    RETRY = "route.retry": "attempts", "on", "backoff", "backoff_cap", "retry_after_max";
     /// Copies for another service.
     MIRROR = "route.mirror": "service", "share", "timeout", "max_in_flight";
     /// What is answered in place of an error.
@@ -110,7 +110,7 @@ sections! {
     BREAKER = "route.breaker and service.breaker": "preset", "window", "window_calls", "min_calls", "failure_rate",
         "consecutive", "slow_rate", "slow_after", "open_for", "open_max", "jitter", "probes", "probe_timeout", "ramp";
     /// How many retries a service may cause.
-    RETRY_BUDGET = "service.retry_budget": "ratio", "floor";
+    RETRY_BUDGET = "route.retry_budget and service.retry_budget": "ratio", "floor";
     /// TLS towards endpoints.
     SERVICE_TLS = "service.tls": "verify", "ca", "server_name", "cert", "key";
     /// One server.

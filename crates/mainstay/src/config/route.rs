@@ -9,7 +9,7 @@ use mainstay_gateway::spec::{HeaderOps, Route};
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
 use super::service::WHEN_EMPTY;
-use super::{WEEK, admission, breaker, cache, fallback, isolation, keys, mirror, quarantine, units, words};
+use super::{WEEK, admission, breaker, cache, fallback, isolation, keys, mirror, quarantine, service, units, words};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -118,6 +118,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             mirror,
             fallback: fallback.as_ref().map(|read| read.fallback.clone()),
             tenant: section.item("tenant").and_then(|item| isolation::tenant(&item)),
+            retry_budget: section.item("retry_budget").map(|item| service::read_budget(&item)),
             breaker: section.item("breaker").and_then(|item| breaker::read(&item)),
             admission: admission::read(section),
             quarantine: section.item("quarantine").and_then(|item| quarantine::read(&item)),
@@ -215,6 +216,7 @@ fn read_retry(item: &Item<'_>) -> retry::Policy {
         );
         section.reader.error(if base.is_given { &base.place } else { &cap.place }, Fault::new(message));
     }
+    let retry_after_max = section.duration("retry_after_max", default.retry_after_max, Duration::ZERO..=WEEK);
     if attempts.value == 1 && (on.is_given || base.is_given || cap.is_given) {
         section.reader.warn(&attempts.place, Fault::new("one attempt means no retry: the other keys have no effect"));
     }
@@ -223,6 +225,7 @@ fn read_retry(item: &Item<'_>) -> retry::Policy {
         backoff: backoff::Policy { base: base.value, cap: cap.value },
         on_5xx: on.value.contains(&On::Status),
         on_timeout: on.value.contains(&On::Timeout),
+        retry_after_max: retry_after_max.value,
     }
 }
 

@@ -106,7 +106,8 @@ fn read_send_proxy(section: &Section<'_>) -> Option<ProxyVersion> {
     Some(version)
 }
 
-fn read_budget(item: &Item<'_>) -> budget::Policy {
+/// How many retries a route or a service may cause.
+pub(super) fn read_budget(item: &Item<'_>) -> budget::Policy {
     let default = budget::Policy::default();
     if !item.is_table() {
         item.wrong_type("a table", "write retry_budget = { ratio = \"20%\", floor = 3 }");

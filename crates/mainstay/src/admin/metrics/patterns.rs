@@ -6,6 +6,7 @@ mod cache;
 mod fallback;
 mod isolation;
 mod mirrors;
+mod retries;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ use super::Families;
 impl Families<'_, '_> {
     pub(super) fn patterns(&mut self, state: &State) -> fmt::Result {
         self.mirrors(state)?;
+        self.retries(state)?;
         self.breakers(state)?;
         self.fallbacks(state)?;
         self.isolation(state)?;
