@@ -47,7 +47,7 @@ fn logins(listen: SocketAddr, patience: Duration) -> (Duration, usize) {
 }
 
 /// Source 001, B: uploads are stuck in a backend whose workers logins need, too.
-fn stuck_uploads(bulkhead: &str) -> (Duration, Duration, usize) {
+fn stuck_uploads(bulkhead: &str, patience: Duration) -> (Duration, Duration, usize) {
     let backend = Backend::start(8, Duration::from_millis(5));
     let listen = free();
     let routes = format!(
@@ -55,7 +55,7 @@ fn stuck_uploads(bulkhead: &str) -> (Duration, Duration, usize) {
          [[route]]\nname = \"login\"\nservice = \"app\"\nmatch = {{ path = \"/login\" }}\n"
     );
     let _gateway = Mainstay::start(&config(listen, backend.address(), &routes));
-    let (quiet, failed) = logins(listen, Duration::from_secs(2));
+    let (quiet, failed) = logins(listen, Duration::from_secs(4));
     assert_eq!(failed, 0, "nothing is wrong yet");
     let uploads = Plan {
         clients: 20,
@@ -68,7 +68,7 @@ fn stuck_uploads(bulkhead: &str) -> (Duration, Duration, usize) {
     };
     let uploads = uploads.start();
     std::thread::sleep(Duration::from_millis(500));
-    let (stuck, failed) = logins(listen, Duration::from_millis(500));
+    let (stuck, failed) = logins(listen, patience);
     backend.end_uploads();
     uploads.stop();
     (quiet, stuck, failed)
@@ -77,14 +77,14 @@ fn stuck_uploads(bulkhead: &str) -> (Duration, Duration, usize) {
 #[test]
 fn a_stuck_upload_does_not_starve_logins() {
     let _alone = alone();
-    let (quiet, stuck, failed) = stuck_uploads("bulkhead = { concurrency = 4 }");
+    let (quiet, stuck, failed) = stuck_uploads("bulkhead = { concurrency = 4 }", Duration::from_secs(4));
     println!("p99 of logins: quiet {quiet:?}, while uploads are stuck {stuck:?}, {failed} failed");
     assert_eq!(failed, 0, "p99 {stuck:?}");
     // The addition is for a machine that is busy with other tests.
-    assert!(stuck <= quiet.mul_f64(1.5) + Duration::from_millis(100), "quiet {quiet:?}, then {stuck:?}");
-    let (quiet, stuck, failed) = stuck_uploads("");
+    assert!(stuck <= quiet.mul_f64(1.5) + Duration::from_millis(400), "quiet {quiet:?}, then {stuck:?}");
+    let (quiet, stuck, failed) = stuck_uploads("", Duration::from_secs(1));
     println!("the control without a bulkhead: quiet {quiet:?}, then {stuck:?}, {failed} failed");
-    assert!(failed > 20 && stuck >= Duration::from_millis(500), "it proves nothing: {stuck:?}, {failed} failed");
+    assert!(failed > 8 && stuck >= Duration::from_secs(1), "it proves nothing: {stuck:?}, {failed} failed");
 }
 
 const WORKERS: usize = 4;
