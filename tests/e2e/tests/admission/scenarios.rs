@@ -34,8 +34,8 @@ fn quantile(durations: &mut [Duration], share: f64) -> Duration {
 fn logins(listen: SocketAddr, patience: Duration) -> (Duration, usize) {
     let plan = Plan {
         clients: 3,
-        requests: 450,
-        time: Duration::from_secs(5),
+        requests: 300,
+        time: Duration::from_secs(4),
         patience,
         pause: Duration::from_millis(10),
         path: "/login".to_owned(),
@@ -84,7 +84,7 @@ fn a_stuck_upload_does_not_starve_logins() {
     assert!(stuck <= quiet.mul_f64(1.5) + Duration::from_millis(400), "quiet {quiet:?}, then {stuck:?}");
     let (quiet, stuck, failed) = stuck_uploads("", Duration::from_secs(1));
     println!("the control without a bulkhead: quiet {quiet:?}, then {stuck:?}, {failed} failed");
-    assert!(failed > 8 && stuck >= Duration::from_secs(1), "it proves nothing: {stuck:?}, {failed} failed");
+    assert!(failed > 5 && stuck >= Duration::from_secs(1), "it proves nothing: {stuck:?}, {failed} failed");
 }
 
 const WORKERS: usize = 4;
@@ -155,7 +155,7 @@ fn offer(listen: SocketAddr, rate: f64, time: Duration) -> Vec<(Duration, usize,
 }
 
 /// Offers three times what the backend can do, and looks at what comes of it once that has lasted for two seconds.
-fn three_times(settings: &str) -> Result3x {
+fn three_times(settings: &str, time: Duration) -> Result3x {
     let backend = Backend::start(WORKERS, SERVICE);
     let listen = free();
     let route = format!("[[route]]\nname = \"work\"\nservice = \"app\"\n{settings}\n");
@@ -177,7 +177,7 @@ fn three_times(settings: &str) -> Result3x {
             slowest
         })
     };
-    let (settled, time) = (Duration::from_secs(2), Duration::from_secs(6));
+    let settled = Duration::from_secs(2);
     let outcomes = offer(listen, nominal * 3.0, time);
     over.store(true, Ordering::Relaxed);
     let admin = watch.join().expect("the admin interface answers");
@@ -205,14 +205,14 @@ fn three_times_the_capacity_is_survived_by_what_matters() {
         "criticality = \"normal\"\nbulkhead = { concurrency = 6, queue = 20, queue_timeout = \"200ms\" }",
         "criticality = \"normal\"\nadaptive = { probe = 3, queue_timeout = \"200ms\" }",
     ] {
-        let result = three_times(settings);
+        let result = three_times(settings, Duration::from_secs(6));
         println!("{settings}\n{result:?}");
         assert!(result.goodput >= 0.9, "{settings}: {result:?}");
         assert!(result.critical >= 0.99, "{settings}: {result:?}");
         assert!(result.sheddable < 0.2, "the least important goes first: {result:?}");
         assert!(result.refused > 0 && result.admin < Duration::from_secs(2), "{result:?}");
     }
-    let result = three_times("");
+    let result = three_times("", Duration::from_secs(4));
     println!("the control without limits\n{result:?}");
     assert!(result.goodput < 0.5 && result.critical < 0.5, "it proves nothing: {result:?}");
 }
