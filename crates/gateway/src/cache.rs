@@ -271,3 +271,6 @@ impl Drop for Refreshing {
         self.0.refreshing.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,6 +121,8 @@ pub struct Target {
     pub copied: Copied,
     /// What the client got in place of an error: `stale`, `service`, `static` or `empty`.
     pub fallback: Option<&'static str>,
+    /// What the response cache had: `hit`, `stale`, `validated`, `miss`, `coalesced` or `bypass`.
+    pub cache: Option<&'static str>,
     /// Whom the request belonged to, if the route asks for tenants.
     pub tenant: Option<Tenant>,
 }

@@ -139,7 +139,7 @@ fn why_a_failed_request_was_not_retried() {
     let mut gateway = Mainstay::start(&simple(listen, &dead, &format!("{UNCHECKED}retry_budget = {{ floor = 0 }}")));
     let told = explained(&gateway, &wire::get(listen, "/ok"));
     assert_eq!((&told["error"], &told["attempts"][0]["then"]), (&"connect-failed".into(), &"no-retry".into()));
-    assert_eq!(told["attempts"][0]["no_retry"], "the service's retry budget is used up", "{told:#}");
+    assert_eq!(told["attempts"][0]["no_retry"], "the retry budget is used up", "{told:#}");
 
     gateway.reload(&simple(listen, &dead, UNCHECKED));
     let told = explained(&gateway, &wire::get(listen, "/ok"));

@@ -62,6 +62,8 @@ pub(crate) struct Record {
     pub(crate) trace: Trace,
     pub(crate) copied: Copied,
     pub(crate) fallback: Option<Form>,
+    /// What the response cache had.
+    pub(crate) cache: Option<&'static str>,
     /// The hash of the tenant's name.
     pub(crate) tenant: Option<u64>,
     pub(crate) admission: Note,
@@ -113,6 +115,7 @@ impl Ring {
         record.trace.copy(&exchange.trace, &exchange.attempts);
         record.copied = exchange.copied;
         record.fallback = exchange.fallback;
+        record.cache = exchange.cache.word;
         record.tenant = exchange.isolation.tenant;
         record.admission = exchange.admission;
         record.id.set(&exchange.request_id);

@@ -59,6 +59,7 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
         mirror: route.spec.mirror.as_ref().map(|mirror| mirror.service.clone()),
         copied: record.copied,
         fallback: record.fallback.map(Form::word),
+        cache: record.cache,
         tenant: record.tenant.map(|hash| tenant(service, hash, &shard)),
     });
     Some(Explanation {

@@ -131,9 +131,6 @@ pub(crate) async fn serve(run: &Run<'_>, cache: &Cache, client: &mut Stream, exc
                 respond::own(run.worker, run.listener, Some(run.route), client, run.slot, exchange, NOT_CACHED).await,
             );
         }
-        if waits == 0 {
-            count(exchange, &counters(run).misses, "miss");
-        }
         let can_be_validated =
             |exchange: &Exchange| exchange.cache.stale.as_ref().is_some_and(|it| it.can_be_validated());
         let validates = can_be_validated(exchange);
@@ -142,7 +139,7 @@ pub(crate) async fn serve(run: &Run<'_>, cache: &Cache, client: &mut Stream, exc
             None => b"cache-status: mainstay; fwd=uri-miss\r\n",
         });
         if question.to_head || (!coalesces && !validates) || waits == WAITS_MAX {
-            return None;
+            return go(run, exchange);
         }
         let seat = if coalesces { cache.store.flights.join(&question.flight(cache, exchange)) } else { Seat::Alone };
         let lead = match seat {
@@ -156,18 +153,24 @@ pub(crate) async fn serve(run: &Run<'_>, cache: &Cache, client: &mut Stream, exc
                 Some(lead)
             }
             Seat::Alone if validates => None,
-            Seat::Alone => return None,
+            Seat::Alone => return go(run, exchange),
             Seat::Wait(waiter) => match wait(run, waiter).await {
                 Waited::Look => continue,
-                Waited::Alone => return None,
+                Waited::Alone => return go(run, exchange),
                 Waited::Lead(lead) => Some(lead),
                 Waited::Failed(error) => return Some(attempts::give_up(run, client, exchange, error).await),
             },
         };
         let (began, validates) = (run.worker.now(), can_be_validated(exchange));
         exchange.cache.plan = Some(Box::new(Plan { question, lead, began, validates }));
-        return None;
+        return go(run, exchange);
     }
+    None
+}
+
+/// Lets the request go to an endpoint.
+fn go(run: &Run<'_>, exchange: &mut Exchange) -> Option<Next> {
+    count(exchange, &counters(run).misses, "miss");
     None
 }
 

@@ -63,6 +63,9 @@ pub struct Explained {
     /// What the client got in place of an error: `stale`, `service`, `static` or `empty`.
     #[serde(default)]
     pub fallback: Option<String>,
+    /// What the response cache had: `hit`, `stale`, `validated`, `miss`, `coalesced` or `bypass`.
+    #[serde(default)]
+    pub cache: Option<String>,
     /// Whom the request belonged to, by the hash of its name, if the route asks for tenants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
@@ -170,6 +173,7 @@ fn explained(it: &explain::Explanation) -> Explained {
         balance: target.map(|target| balance(target.balance).to_owned()),
         mirror: target.and_then(mirror),
         fallback: target.and_then(|target| target.fallback).map(str::to_owned),
+        cache: target.and_then(|target| target.cache).map(str::to_owned),
         tenant: tenant.map(|tenant| format!("{:016x}", tenant.hash)),
         partition: tenant.and_then(|tenant| tenant.partition).map(|(number, of)| format!("{number}/{of}")),
         shard: tenant.and_then(|tenant| tenant.shard.clone()),

@@ -81,6 +81,9 @@ fn facts(request: &Explained, paint: Paint) -> String {
     if let Some(mirror) = &request.mirror {
         rows.push(("mirror", mirror.clone()));
     }
+    if let Some(word) = &request.cache {
+        rows.push(("cache", cache(word).to_owned()));
+    }
     if let Some(form) = &request.fallback {
         rows.push(("fallback", format!("answered by its form `{form}`, in place of an error")));
     }
@@ -89,6 +92,19 @@ fn facts(request: &Explained, paint: Paint) -> String {
     // A table without its heading.
     let text = table(&["", ""], &rows.collect::<Vec<_>>(), paint);
     text.split_once('\n').map_or_else(String::new, |(_heading, rows)| rows.to_owned())
+}
+
+/// What the cache's word means.
+fn cache(word: &str) -> &str {
+    match word {
+        "hit" => "answered by what was stored",
+        "stale" => "answered by what was stored, although it was stale",
+        "validated" => "answered by what was stored, after the endpoint said that it is still good",
+        "coalesced" => "answered by what another request for the same had brought",
+        "miss" => "nothing was stored that could be served",
+        "bypass" => "passed by: the cache cannot answer such a request",
+        other => other,
+    }
 }
 
 fn attempts(request: &Explained, paint: Paint) -> String {
@@ -254,6 +270,7 @@ mod tests {
             balance: some("least-request"),
             mirror: some("copied to canary"),
             fallback: None,
+            cache: None,
             tenant: some("00c0ffee"),
             partition: None,
             shard: Some(vec!["10.0.0.1:80".to_owned(), "10.0.0.2:80".to_owned()]),

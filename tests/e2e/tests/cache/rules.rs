@@ -236,3 +236,21 @@ fn an_operator_can_have_it_forgotten() {
     assert_eq!(run(&["--route", "all"]), "2 stored responses forgotten\n");
     assert!(!is_hit(&get(listen, "/b", &[])));
 }
+
+#[test]
+fn what_was_under_way_when_it_changed_is_not_stored() {
+    let listen = free();
+    let origin = Counting::start(|head| {
+        if head.line.starts_with("GET ") {
+            std::thread::sleep(Duration::from_millis(600));
+        }
+        ("HTTP/1.1 200 OK\r\ncache-control: max-age=60".to_owned(), b"x".to_vec())
+    });
+    let _gateway = Mainstay::start(&config(listen, origin.address(), "true", ""));
+    let reading = std::thread::spawn(move || get(listen, "/a", &[]));
+    eventually("it is being read", Duration::from_secs(5), || origin.count() == 1);
+    assert_eq!(request(listen, "PUT", "/a", &["Content-Length: 0"]).status, 200);
+    assert_eq!(reading.join().expect("an answer").status, 200);
+    assert!(!is_hit(&get(listen, "/a", &[])), "what was read may be what was there before");
+    assert!(is_hit(&get(listen, "/a", &[])));
+}

@@ -35,6 +35,13 @@ fn a_stale_page_is_served_while_a_fresh_one_is_fetched() {
     eventually("the fresh page is there", Duration::from_secs(5), || get(listen, "/a", &[]).text() == "1");
     assert_eq!((origin.count(), results(&gateway, "miss")), (2, 1.0));
     assert_eq!(gateway.metric("mainstay_cache_refreshes_total", &[]), 1.0);
+    let id = stale.header("x-request-id").expect("an id").to_owned();
+    let mut page = String::new();
+    eventually("it is explained", Duration::from_secs(5), || {
+        page = String::from_utf8_lossy(&gateway.command(&["explain", &id]).stdout).into_owned();
+        page.contains("cache")
+    });
+    assert!(page.contains("although it was stale"), "{page}");
     // Refreshes in the background are no requests of clients.
     assert!(gateway.access_log().iter().all(|line| line["cache"] != "refresh"));
 }
