@@ -19,6 +19,7 @@ use crate::gateway::StartError;
 use crate::inherit::InheritedListener;
 use crate::spec::{self, CertificateFiles, Protocol, Spec};
 use crate::state::{Endpoint, Listener, Route, Service, Shards, Source, State};
+use crate::sticky::Keys;
 use crate::worker::table::Tls;
 
 /// Connections that the kernel queues for each worker's socket (bounded further by `net.core.somaxconn`).
@@ -153,6 +154,16 @@ pub(crate) fn tls(spec: &Spec) -> Result<Tls, StartError> {
             message: error.to_string(),
         })?;
         loaded.services.insert(service.name.clone(), client);
+    }
+    for service in &spec.services {
+        let Some(sticky) = &service.sticky else { continue };
+        let keys = match &sticky.key_file {
+            Some(file) => Keys::load(file).map(Arc::new),
+            None => Keys::own(),
+        };
+        let place = format!("service `{}`", service.name);
+        let keys = keys.map_err(|message| StartError::Tls { place, message })?;
+        loaded.sessions.insert(service.name.clone(), keys);
     }
     Ok(loaded)
 }

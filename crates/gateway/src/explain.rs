@@ -17,6 +17,7 @@ use mainstay_core::route::Miss;
 use mainstay_core::time::Moment;
 
 use crate::admission::Reason;
+pub use crate::http::sticky::Session;
 pub use crate::mirror::Copied;
 pub use trace::Next;
 pub use view::Standing;
@@ -125,6 +126,8 @@ pub struct Target {
     pub cache: Option<&'static str>,
     /// Whom the request belonged to, if the route asks for tenants.
     pub tenant: Option<Tenant>,
+    /// What became of the session.
+    pub session: Session,
 }
 
 /// Whom a request belonged to.

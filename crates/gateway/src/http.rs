@@ -16,4 +16,5 @@ pub(crate) mod respond;
 pub(crate) mod retrying;
 mod routing;
 pub(crate) mod sending;
+pub(crate) mod sticky;
 pub(crate) mod tunnel;

@@ -25,6 +25,7 @@ mod relay;
 pub mod spec;
 mod splice;
 pub mod state;
+mod sticky;
 mod stream;
 mod tcp;
 mod worker;

@@ -12,6 +12,7 @@ mod listener;
 mod node;
 mod route;
 mod service;
+mod sticky;
 
 pub use admission::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit};
 pub use cache::Cache;
@@ -27,6 +28,7 @@ pub use service::{
     Balance, Capacity, Connections, Guard, HashKey, HttpVersion, Liveness, ProxyVersion, Service, UpstreamTls,
     WhenEmpty, Zones,
 };
+pub use sticky::{SameSite, Sticky};
 
 /// Everything that one node serves.
 #[derive(Clone, Debug, PartialEq)]

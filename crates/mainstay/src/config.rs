@@ -25,6 +25,7 @@ pub mod report;
 mod route;
 mod service;
 mod source;
+mod sticky;
 mod syntax;
 #[cfg(test)]
 mod tests;

@@ -300,8 +300,10 @@ fn without_a_quarantine_the_same_pill_kills_them_all() {
 
 #[test]
 fn a_quarantine_tells_requests_apart_as_it_is_told_and_ends() {
-    let (gateway, mut origins, listen) =
-        guarded("quarantine = { hold = \"1s\", headers = [\"x-kind\"], body = \"64B\", status = 503 }", 7);
+    let (gateway, mut origins, listen) = guarded(
+        "retry = { attempts = 10 }\nquarantine = { hold = \"3s\", headers = [\"x-kind\"], body = \"64B\", status = 503 }",
+        7,
+    );
     let pill = |path: &str, kind: &str, body: &str| {
         let mut wire = Wire::connect(listen);
         let length = body.len();

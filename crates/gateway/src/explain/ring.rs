@@ -11,6 +11,7 @@ use super::trace::Trace;
 use crate::admission::Note;
 use crate::http::exchange::Exchange;
 use crate::http::record::Ending;
+use crate::http::sticky::Session;
 use crate::mirror::Copied;
 use crate::state::State;
 use crate::worker::table::{Listener, Route};
@@ -66,6 +67,7 @@ pub(crate) struct Record {
     pub(crate) cache: Option<&'static str>,
     /// The hash of the tenant's name.
     pub(crate) tenant: Option<u64>,
+    pub(crate) session: Session,
     pub(crate) admission: Note,
     /// Whether a head was read; the three texts about it say something only then.
     pub(crate) has_head: bool,
@@ -117,6 +119,7 @@ impl Ring {
         record.fallback = exchange.fallback;
         record.cache = exchange.cache.word;
         record.tenant = exchange.isolation.tenant;
+        record.session = exchange.isolation.pin.session;
         record.admission = exchange.admission;
         record.id.set(&exchange.request_id);
         record.client.set(exchange.client.as_bytes());

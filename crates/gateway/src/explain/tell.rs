@@ -60,6 +60,7 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
         copied: record.copied,
         fallback: record.fallback.map(Form::word),
         cache: record.cache,
+        session: record.session,
         tenant: record.tenant.map(|hash| tenant(service, hash, &shard)),
     });
     Some(Explanation {

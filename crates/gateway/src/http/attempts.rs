@@ -14,7 +14,7 @@ use super::exchange::{Exchange, Run};
 use super::grpc;
 use super::record::{Attempt, Outcome};
 use super::retrying;
-use super::{quarantine, respond};
+use super::{quarantine, respond, sticky};
 use crate::fallback;
 use crate::mirror;
 use crate::state::Permit;
@@ -197,7 +197,11 @@ fn choose<'a>(
     // Each turn of the loop adds an endpoint to those that are excluded.
     let chosen = loop {
         let (all, refused) = (&exchange.tried, &exchange.tried[tried..]);
-        let picked = pick(all).or_else(|| if after_stale { pick(refused) } else { None });
+        let bound = sticky::endpoint(exchange, if after_stale { refused } else { all });
+        if bound.is_some() {
+            service.refresh();
+        }
+        let picked = bound.or_else(|| pick(all)).or_else(|| if after_stale { pick(refused) } else { None });
         let Some(index) = picked else { break None };
         match service.breaker(index).map(|breaker| breaker.admit(now)).transpose() {
             Ok(permit) => break Some((index, permit)),

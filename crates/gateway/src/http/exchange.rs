@@ -12,7 +12,7 @@ use super::connection::Next;
 use super::grpc::Call;
 use super::isolation::{self, Isolation};
 use super::record::Attempt;
-use super::{attempts, identity, quarantine, respond, routing};
+use super::{attempts, identity, quarantine, respond, routing, sticky};
 use crate::admission::{self, Refused};
 use crate::explain::trace::Trace;
 use crate::http1::field::Name;
@@ -250,6 +250,7 @@ pub(crate) async fn run(
     if let Some(refusal) = isolation::enter(&run, client, exchange) {
         return respond::own(worker, listener, Some(&route), client, slot, exchange, refusal).await;
     }
+    sticky::enter(&run, exchange);
     // What is stored costs no endpoint anything, so that no limit applies to it.
     if let Some(cache) = &route.cache
         && let Some(next) = Box::pin(caching::serve(&run, cache, client, exchange)).await

@@ -5,6 +5,7 @@ use mainstay_core::random;
 use super::exchange::{Exchange, Run};
 use super::record::{self, Ending};
 use super::respond::{self, OwnError};
+use super::sticky::{Pin, Session};
 use super::{identity, quarantine, routing};
 use crate::http1::write::decimal;
 use crate::spec::{Missing, Tenant, TenantKey};
@@ -30,6 +31,8 @@ pub(crate) struct Isolation {
     is_sharded: bool,
     /// What requests of its kind have in common, if that was worked out.
     pub(super) fingerprint: Option<u64>,
+    /// The session that the request belongs to.
+    pub(crate) pin: Pin,
 }
 
 impl Isolation {
@@ -38,6 +41,7 @@ impl Isolation {
         self.tenant = None;
         self.is_sharded = false;
         self.fingerprint = None;
+        self.pin = Pin::default();
     }
 
     /// The only endpoints that may be chosen, by index; `None` for all.
@@ -57,6 +61,9 @@ impl Isolation {
 
     /// Writes the tenant and its shard into a line of the access log, inside whose last string it begins and ends.
     pub(crate) fn log(&self, line: &mut Vec<u8>, service: &Service) {
+        if self.pin.session != Session::Off {
+            record::text(line, b"\",\"session\":\"", self.pin.session.word().as_bytes());
+        }
         let Some(tenant) = self.tenant else { return };
         record::text(line, b"\",\"tenant\":\"", &self.name);
         if !self.is_sharded {

@@ -6,7 +6,7 @@ use mainstay_core::grpc::Status;
 use mainstay_core::retry::Failure;
 
 use super::exchange::Exchange;
-use super::isolation;
+use super::{isolation, sticky};
 use crate::explain::ring::End;
 use crate::fallback::Fallback;
 use crate::http1::write::decimal;
@@ -102,6 +102,7 @@ fn count(worker: &Worker, route: &Route, exchange: &Exchange, ending: Ending, du
     if let Some(class) = counters.by_class.get(usize::from(status / 100).wrapping_sub(1)) {
         class.add(1);
     }
+    sticky::count(&counters.isolation, exchange);
     if ending.client_gone {
         counters.client_gone.add(1);
     }

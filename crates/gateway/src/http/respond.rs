@@ -17,6 +17,7 @@ use super::grpc;
 use super::quarantine;
 use super::record::{self, Ending};
 use super::retrying;
+use super::sticky;
 use super::tunnel;
 use crate::fallback;
 use crate::http1::body::Framing;
@@ -218,7 +219,7 @@ pub(crate) async fn relay(
     client: &mut Stream,
     exchange: &mut Exchange,
 ) -> Next {
-    let keep = begin(run, &answered.connection, client, exchange);
+    let keep = begin(run, index, &answered.connection, client, exchange);
     go_on(run, index, answered, keep, client, exchange).await
 }
 
@@ -274,8 +275,9 @@ async fn go_on(
 }
 
 /// Starts on the response. Answers whether the client's connection stays open afterwards.
-fn begin(run: &Run<'_>, upstream: &Connection, client: &Stream, exchange: &mut Exchange) -> bool {
+fn begin(run: &Run<'_>, index: usize, upstream: &Connection, client: &Stream, exchange: &mut Exchange) -> bool {
     let (keep, _framing) = write_head(run, upstream, exchange);
+    sticky::write(run, exchange, index);
     if let Some(stream) = client.http2() {
         // A stream that has ended meanwhile says so again when the body is sent.
         let _ended = stream.respond(&exchange.down.pending);

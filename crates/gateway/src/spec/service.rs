@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mainstay_core::{balance, breaker, budget, guard, outlier};
 
-use super::{CertificateFiles, Endpoint, HealthCheck, Sharding, Source, Tenant};
+use super::{CertificateFiles, Endpoint, HealthCheck, Sharding, Source, Sticky, Tenant};
 
 /// A group of endpoints that are interchangeable.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +49,8 @@ pub struct Service {
     pub tenant: Option<Tenant>,
     /// Which endpoints a tenant may use; all if `None`.
     pub shard: Option<Sharding>,
+    /// Sessions stay with an endpoint; `None` turns that off.
+    pub sticky: Option<Sticky>,
 }
 
 impl Service {
@@ -74,6 +76,7 @@ impl Service {
             connections: Connections::default(),
             tenant: None,
             shard: None,
+            sticky: None,
         }
     }
 }

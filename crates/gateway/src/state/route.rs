@@ -146,4 +146,12 @@ pub struct IsolationCounters {
     pub no_shard: Counter,
     /// Refused because requests of their kind are held.
     pub quarantined: Counter,
+    /// Requests without the cookie of a session.
+    pub sessions_new: Counter,
+    /// Requests that went where their cookie says.
+    pub sessions_kept: Counter,
+    /// Requests whose endpoint was lost.
+    pub sessions_moved: Counter,
+    /// Requests whose cookie was forged or too old.
+    pub sessions_ignored: Counter,
 }

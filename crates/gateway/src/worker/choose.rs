@@ -34,11 +34,7 @@ impl Service {
         rng: &mut Rng,
         drawn: &RefCell<Drawn>,
     ) -> Option<usize> {
-        let epoch = self.state.epoch.load(Ordering::Acquire);
-        if epoch != self.seen_epoch.get() {
-            self.renew();
-            self.seen_epoch.set(epoch);
-        }
+        self.refresh();
         if self.last_resort.get() {
             if when_empty == WhenEmpty::Refuse {
                 return None;
@@ -52,6 +48,15 @@ impl Service {
         let elsewhere = |rng: &mut Rng| self.elsewhere.borrow_mut().as_mut()?.pick(wanted, &measured, rng);
         let first = if is_retry { elsewhere(rng) } else { None };
         first.or_else(|| self.balancer.borrow_mut().pick(wanted, &measured, rng)).or_else(|| elsewhere(rng))
+    }
+
+    /// Takes over what is known of the endpoints, if that has changed.
+    pub(crate) fn refresh(&self) {
+        let epoch = self.state.epoch.load(Ordering::Acquire);
+        if epoch != self.seen_epoch.get() {
+            self.renew();
+            self.seen_epoch.set(epoch);
+        }
     }
 
     /// Takes over what is known of the endpoints now.

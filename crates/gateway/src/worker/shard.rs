@@ -18,7 +18,10 @@ pub(crate) fn of(service: &spec::Service) -> Option<Shards> {
     let members: Vec<Member> = service
         .endpoints
         .iter()
-        .map(|endpoint| Member { identity: random::hash(endpoint.address.to_string().as_bytes()), zone: 0 })
+        .map(|endpoint| Member {
+            identity: random::hash(endpoint.address.to_string().as_bytes()),
+            zone: random::hash(endpoint.zone.as_deref().unwrap_or_default().as_bytes()),
+        })
         .collect();
     Some(Shards::new(sharding.policy, &members))
 }

@@ -28,6 +28,7 @@ use crate::http2::connect::Links;
 use crate::mirror::Mirror;
 use crate::spec::Protocol;
 use crate::state::{self, State};
+use crate::sticky::{Keys, Marks};
 
 /// What belongs to a [`State`] and is read from files: TLS settings by the names of listeners and services, fixed answers by
 /// the names of routes.
@@ -36,6 +37,8 @@ pub(crate) struct Tls {
     pub(crate) listeners: HashMap<String, Arc<rustls::ServerConfig>>,
     pub(crate) services: HashMap<String, Arc<rustls::ClientConfig>>,
     pub(crate) answers: Answers,
+    /// The keys of sessions, by the names of services.
+    pub(crate) sessions: HashMap<String, Arc<Keys>>,
 }
 
 /// The table of one worker.
@@ -104,6 +107,8 @@ pub(crate) struct Service {
     pub(super) view: RefCell<Rc<View>>,
     /// The retry budget for what TCP listeners bring.
     pub(crate) purse: Purse,
+    /// Its endpoints as the cookies of sessions name them.
+    pub(crate) marks: Option<Marks>,
 }
 
 /// An endpoint with this worker's connections to it.
@@ -180,10 +185,11 @@ impl Table {
         let mut services = HashMap::new();
         for service in &state.services {
             let before = previous.services.get(&service.spec.name);
+            let keys = tls.sessions.get(&service.spec.name);
             let tls = tls.services.get(&service.spec.name);
-            let made = match before.filter(|before| before.is_of(service, tls)) {
+            let made = match before.filter(|before| before.is_of(service, tls, keys)) {
                 Some(before) => Rc::clone(before),
-                None => Rc::new(Service::new(service, tls.cloned(), before.map(Rc::as_ref))),
+                None => Rc::new(Service::new(service, tls.cloned(), keys, before.map(Rc::as_ref))),
             };
             services.insert(service.spec.name.clone(), made);
         }
@@ -274,17 +280,29 @@ impl Table {
 }
 
 impl Service {
-    /// Whether it is `state` as this worker sees it, reached under `tls`: then it is the same, with its balancer's turn.
-    fn is_of(&self, state: &Arc<state::Service>, tls: Option<&Arc<rustls::ClientConfig>>) -> bool {
+    /// Whether it is `state` as this worker sees it, reached under `tls` and with sessions by `keys`: then it is the same, with
+    /// its balancer's turn.
+    fn is_of(
+        &self,
+        state: &Arc<state::Service>,
+        tls: Option<&Arc<rustls::ClientConfig>>,
+        keys: Option<&Arc<Keys>>,
+    ) -> bool {
         let same_tls = match (&self.tls, tls) {
             (None, None) => true,
             (Some(known), Some(tls)) => Arc::ptr_eq(known, tls),
             (None, Some(_)) | (Some(_), None) => false,
         };
-        Arc::ptr_eq(&self.state, state) && same_tls
+        let same_keys = self.marks.as_ref().map(|marks| &marks.keys) == keys;
+        Arc::ptr_eq(&self.state, state) && same_tls && same_keys
     }
 
-    fn new(state: &Arc<state::Service>, tls: Option<Arc<rustls::ClientConfig>>, previous: Option<&Self>) -> Self {
+    fn new(
+        state: &Arc<state::Service>,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        keys: Option<&Arc<Keys>>,
+        previous: Option<&Self>,
+    ) -> Self {
         let endpoints: Vec<Rc<Endpoint>> = state
             .endpoints
             .iter()
@@ -325,6 +343,10 @@ impl Service {
             seen_epoch: Cell::new(u64::MAX),
             view: RefCell::default(),
             purse: Purse::new(&state.retry_budget),
+            marks: keys.zip(state.spec.sticky.as_ref()).map(|(keys, sticky)| {
+                let names = state.endpoints.iter().map(|endpoint| endpoint.name.as_str());
+                Marks::new(keys, &state.spec.name, names, sticky.max_age)
+            }),
             endpoints,
             tls,
             state: Arc::clone(state),

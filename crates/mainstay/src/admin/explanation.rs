@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_core::balance::Policy;
 use mainstay_core::retry::Refusal;
 use mainstay_core::route::Miss;
-use mainstay_gateway::explain::{self, Copied, Next, RouteVerdict, Standing, Verdict};
+use mainstay_gateway::explain::{self, Copied, Next, RouteVerdict, Session, Standing, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::timestamp::rfc3339;
@@ -66,6 +66,9 @@ pub struct Explained {
     /// What the response cache had: `hit`, `stale`, `validated`, `miss`, `coalesced` or `bypass`.
     #[serde(default)]
     pub cache: Option<String>,
+    /// What became of the session: `new`, `kept`, `moved` or `ignored`; absent if the service has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// Whom the request belonged to, by the hash of its name, if the route asks for tenants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
@@ -174,6 +177,7 @@ fn explained(it: &explain::Explanation) -> Explained {
         mirror: target.and_then(mirror),
         fallback: target.and_then(|target| target.fallback).map(str::to_owned),
         cache: target.and_then(|target| target.cache).map(str::to_owned),
+        session: target.map(|target| target.session).filter(|it| *it != Session::Off).map(|it| it.word().to_owned()),
         tenant: tenant.map(|tenant| format!("{:016x}", tenant.hash)),
         partition: tenant.and_then(|tenant| tenant.partition).map(|(number, of)| format!("{number}/{of}")),
         shard: tenant.and_then(|tenant| tenant.shard.clone()),

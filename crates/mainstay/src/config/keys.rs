@@ -58,6 +58,8 @@ sections! {
     TENANT = "route.tenant and service.tenant": "header", "cookie", "api_key", "segment", "sni", "missing";
     /// When requests that reset connections are held.
     QUARANTINE = "route.quarantine": "endpoints", "window", "hold", "cap", "entries", "status", "query", "headers", "body";
+    /// Sessions that stay with an endpoint.
+    STICKY = "service.sticky": "cookie", "key_file", "max_age", "path", "same_site", "http_only", "secure";
     /// Which endpoints a tenant may use.
     SHARD = "service.shard": "shuffle", "partitions", "max_overlap", "spill";
     /// How a deadline comes in and goes out.
@@ -81,7 +83,7 @@ sections! {
     /// A group of endpoints.
     SERVICE = "service": "name", "protocol", "balance", "hash", "health", "outlier", "breaker", "retry_budget", "when_empty", "tls",
         "connect_timeout", "idle_timeout", "max_idle", "max_age", "endpoint", "endpoints", "srv",
-        "send_proxy", "tenant", "shard", "slow_start", "guard", "zones", "capacity";
+        "send_proxy", "tenant", "shard", "sticky", "slow_start", "guard", "zones", "capacity";
     /// What consistent hashing goes by.
     HASH = "service.hash": "header", "cookie", "source", "bounded_load";
     /// Active checks.

@@ -9,7 +9,7 @@ use mainstay_gateway::spec::Protocol;
 
 use super::problem::{Fault, listed, near};
 use super::reader::{Field, Place, Reader, clip};
-use super::{isolation, listener, route, service, units};
+use super::{isolation, listener, route, service, sticky, units};
 
 /// Everything that was read.
 pub(super) struct Parts<'p> {
@@ -30,6 +30,7 @@ pub(super) fn check(reader: &Reader<'_>, parts: &mut Parts<'_>) {
     check_idle_listeners(reader, parts);
     check_shadows(reader, parts);
     isolation::check_relations(reader, parts);
+    sticky::check_relations(reader, parts);
 }
 
 fn unique<'p>(reader: &Reader<'_>, kind: &str, names: impl Iterator<Item = (&'p str, &'p Place)>) {

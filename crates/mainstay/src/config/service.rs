@@ -10,7 +10,7 @@ use mainstay_gateway::spec::{
 use super::endpoints::Endpoints;
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, balance, breaker, endpoints, guard, health, isolation, keys, outlier, words, zones};
+use super::{WEEK, balance, breaker, endpoints, guard, health, isolation, keys, outlier, sticky, words, zones};
 
 const MILLI: Duration = Duration::from_millis(1);
 /// Shares are renewed four times a second.
@@ -52,7 +52,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         item.error(fault.hint("leave `port` out: checks go through the socket"));
     }
     let guard = guard::read(section, health.as_ref());
-    let service = Service {
+    let mut service = Service {
         name: name.value,
         balance: balance::read(section),
         endpoints,
@@ -72,7 +72,9 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         connections: read_connections(section, default.connections),
         tenant: section.item("tenant").and_then(|item| isolation::tenant(&item)),
         shard: section.item("shard").and_then(|item| isolation::shard(&item)),
+        sticky: None,
     };
+    service.sticky = sticky::read(section, &service.name, service.balance.policy);
     isolation::check_service(section, &service);
     Read { service, place: section.place.clone(), name: name.place, tls: tls_item.map(|item| item.place) }
 }

@@ -72,6 +72,16 @@ fn facts(request: &Explained, paint: Paint) -> String {
     if let (Some(service), Some(balance)) = (&request.service, &request.balance) {
         rows.push(("service", format!("{service}, balanced by {balance}")));
     }
+    if let Some(session) = &request.session {
+        let what = match session.as_str() {
+            "new" => "new: the request brought no cookie",
+            "kept" => "kept: its endpoint was asked first",
+            "moved" => "moved: its endpoint is lost",
+            "ignored" => "new: the cookie was forged or too old",
+            other => other,
+        };
+        rows.push(("session", what.to_owned()));
+    }
     if let Some(tenant) = &request.tenant {
         let shard = request.shard.as_ref().map(|shard| format!(", may use {}", shard.join(" ")));
         let partition = request.partition.as_ref().map(|partition| format!(", partition {partition}"));
@@ -271,6 +281,7 @@ mod tests {
             mirror: some("copied to canary"),
             fallback: None,
             cache: None,
+            session: some("kept"),
             tenant: some("00c0ffee"),
             partition: None,
             shard: Some(vec!["10.0.0.1:80".to_owned(), "10.0.0.2:80".to_owned()]),

@@ -22,6 +22,7 @@ impl Families<'_, '_> {
         self.fallbacks(state)?;
         self.isolation(state)?;
         self.quarantines(state)?;
+        self.sessions(state)?;
         self.admission(state)?;
         self.caches(state)
     }

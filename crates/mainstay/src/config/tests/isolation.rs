@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_core::quarantine;
 use mainstay_core::shard::Policy;
-use mainstay_gateway::spec::{Missing, RequestKind, Sharding, Tenant, TenantKey};
+use mainstay_gateway::spec::{Missing, RequestKind, SameSite, Sharding, Tenant, TenantKey};
 
 use super::{SMALL, good, shown};
 
@@ -131,4 +131,49 @@ fn quarantines() {
     ] {
         assert_eq!(shown(&format!("{SMALL}{route}{written}\n")), [expected], "{written}");
     }
+}
+
+#[test]
+fn sticky_sessions() {
+    let of = |written: &str| good(&format!("{SMALL}sticky = {written}\n")).spec.services[0].sticky.clone();
+    assert_eq!(of("false"), None);
+    let default = of("true").expect("on");
+    assert_eq!((default.cookie.as_str(), default.path.as_str(), default.max_age), ("mainstay_app", "/", None));
+    assert_eq!((default.same_site, default.http_only, default.secure), (SameSite::Lax, true, None));
+    let all = "{ cookie = \"Sid\", key_file = \"k\", max_age = \"2h\", path = \"/shop\", same_site = \"none\", \
+               http_only = false, secure = true }";
+    let all = of(all).expect("on");
+    assert_eq!((all.cookie.as_str(), all.path.as_str()), ("Sid", "/shop"));
+    assert_eq!(all.key_file, Some("/etc/mainstay/k".into()));
+    assert_eq!((all.max_age, all.same_site), (Some(Duration::from_secs(7200)), SameSite::None));
+    assert_eq!((all.http_only, all.secure), (false, Some(true)));
+    let warned = shown(&format!("{SMALL}sticky = true\n"));
+    assert!(warned.len() == 1 && warned[0].contains("without `key_file` the key is drawn at each start"), "{warned:?}");
+    for (written, expected) in [
+        (
+            "{ key_file = \"k\", cookie = \"a b\" }",
+            "m.toml:7:37: service[0].sticky.cookie: `a b` is not the name of a header",
+        ),
+        (
+            "{ key_file = \"k\", path = \"/a;b\" }",
+            "m.toml:7:35: service[0].sticky.path: a cookie's path cannot hold `;` or `,`",
+        ),
+        (
+            "{ key_file = \"k\", same_site = \"none\", secure = false }",
+            "m.toml:7:40: service[0].sticky.same_site: browsers refuse a cookie with same_site = \"none\" that is not secure; leave `secure` out",
+        ),
+        (
+            "5",
+            "m.toml:7:10: service[0].sticky: true or a table is needed here, not a number; write sticky = true or sticky = { key_file = \"sessions.key\" }",
+        ),
+    ] {
+        assert_eq!(shown(&format!("{SMALL}sticky = {written}\n")), [expected], "{written}");
+    }
+    let both = shown(&format!("{SMALL}balance = \"hash\"\nsticky = {{ key_file = \"k\" }}\n"));
+    assert_eq!(
+        both,
+        [
+            "m.toml:8:10: service[0].sticky: `sticky` and balance = \"hash\" both say where a session goes; leave one of them out"
+        ]
+    );
 }

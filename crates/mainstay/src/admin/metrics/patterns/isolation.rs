@@ -8,6 +8,28 @@ use mainstay_gateway::state::{IsolationCounters, State};
 use super::super::Families;
 
 impl Families<'_, '_> {
+    pub(super) fn sessions(&mut self, state: &State) -> fmt::Result {
+        let sticky = |name: &str| state.services.iter().any(|it| it.spec.name == name && it.spec.sticky.is_some());
+        let routes = || state.routes.iter().filter(|route| sticky(&route.spec.service));
+        if routes().next().is_none() {
+            return Ok(());
+        }
+        let name = ("mainstay_session_requests", "Requests to services with sessions, by what became of the session.");
+        let rows = routes().flat_map(|route| {
+            let row = |outcome, read: fn(&IsolationCounters) -> u64| {
+                let labels = [("route", route.spec.name.as_str()), ("session", outcome)];
+                (labels, route.shards.sum(|counters| read(&counters.isolation)))
+            };
+            [
+                row("new", |counters| counters.sessions_new.get()),
+                row("kept", |counters| counters.sessions_kept.get()),
+                row("moved", |counters| counters.sessions_moved.get()),
+                row("ignored", |counters| counters.sessions_ignored.get()),
+            ]
+        });
+        self.counter(name, rows)
+    }
+
     pub(super) fn quarantines(&mut self, state: &State) -> fmt::Result {
         let guarded = || state.routes.iter().filter_map(|route| Some((route, route.guard.as_deref()?)));
         if guarded().next().is_none() {
