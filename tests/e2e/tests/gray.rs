@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_e2e::gateway::simple;
 use mainstay_e2e::load::{Load, Plan};
+use mainstay_e2e::wire::get;
 use mainstay_e2e::{Mainstay, Origin, eventually, free};
 
 const CHECKED: &str =
@@ -58,6 +59,14 @@ fn a_slow_endpoint_loses_its_traffic_within_ten_seconds_and_gets_it_back() {
     assert!(told.contains("endpoint is eased out") && !told.contains("endpoint is down"), "{told}");
     let status = String::from_utf8_lossy(&gateway.command(&["status"]).stdout).into_owned();
     assert!(status.contains("up at 2%") && status.contains("those of the others"), "{status}");
+    let id = get(listen, "/ok").header("x-request-id").unwrap_or_default().to_owned();
+    let mut page = String::new();
+    eventually("the request is remembered", LONG, || {
+        let told = gateway.command(&["explain", &id]);
+        page = String::from_utf8_lossy(&told.stdout).into_owned();
+        told.status.success()
+    });
+    assert!(page.contains("at 2% of its weight") && page.contains("those of the others"), "{page}");
     origins[0].control("delay=5");
     let recovered = Instant::now();
     let load = Plan::new(listen).start();

@@ -95,7 +95,7 @@ impl Meter {
     fn observe(&self, now: Moment, totals: &Totals, base: &Totals, hanging: Duration) -> Option<Observed> {
         let mut buckets: [u64; BUCKETS] =
             std::array::from_fn(|index| totals.buckets[index].saturating_sub(base.buckets[index]));
-        let answered: u64 = buckets.iter().sum();
+        let answered = buckets.iter().fold(0u64, |sum, count| sum.saturating_add(*count));
         let settled = totals.settled.saturating_sub(base.settled).max(answered);
         let sum = Duration::from_nanos(totals.sum_nanos.saturating_sub(base.sum_nanos));
         let mean = sum.as_secs_f64() / answered.max(1) as f64;
@@ -110,10 +110,11 @@ impl Meter {
             let older = awaited.saturating_sub(totals.started.saturating_sub(*started));
             // Those that no earlier reading has counted already.
             let more = older.saturating_sub(stuck);
-            stuck += more;
-            buckets[self.bucket(age.as_secs_f64())] += more;
+            stuck = stuck.saturating_add(more);
+            let bucket = &mut buckets[self.bucket(age.as_secs_f64())];
+            *bucket = bucket.saturating_add(more);
         }
-        let requests = settled + stuck;
+        let requests = settled.saturating_add(stuck);
         if requests == 0 {
             return None;
         }
@@ -129,11 +130,11 @@ impl Meter {
     /// The median in seconds. Where the mean lies in the median's bucket it is the better estimate; else the place in the
     /// bucket is interpolated, and in the open one its lower bound is taken.
     fn median(&self, buckets: &[u64; BUCKETS], mean: f64) -> f64 {
-        let total: u64 = buckets.iter().sum();
-        if total == 0 {
+        let total: f64 = buckets.iter().map(|count| *count as f64).sum();
+        if total == 0.0 {
             return 0.0;
         }
-        let half = total as f64 / 2.0;
+        let half = total / 2.0;
         let mut below = 0.0;
         for (index, count) in buckets.iter().enumerate() {
             let count = *count as f64;

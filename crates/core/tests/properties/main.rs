@@ -12,6 +12,7 @@ mod bulkhead;
 mod cache;
 mod cell;
 mod coalesce;
+mod eligibility;
 mod gray;
 mod health;
 mod limiter;
