@@ -8,10 +8,10 @@ mod limit;
 mod said;
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mainstay_core::adaptive::Sample;
 use mainstay_core::bulkhead::Settled;
 use mainstay_core::criticality::{CLASSES, Criticality, Shares};
 use mainstay_core::random::Rng;
@@ -85,7 +85,7 @@ impl Reason {
 pub struct Admission {
     spec: spec::Admission,
     limits: Vec<Limit>,
-    gate: Option<Gate>,
+    gate: Option<Arc<Gate>>,
 }
 
 /// Counters of a route's admission, one set a worker.
@@ -108,28 +108,29 @@ impl Counters {
 
 impl Admission {
     /// The memory for `spec`; that of `known`, if its settings are the same. `None` if there is nothing to remember.
-    pub(crate) fn new(
-        spec: &spec::Admission,
-        known: Option<&std::sync::Arc<Self>>,
-        now: Moment,
-    ) -> Option<std::sync::Arc<Self>> {
+    pub(crate) fn new(spec: &spec::Admission, known: Option<&Arc<Self>>, now: Moment) -> Option<Arc<Self>> {
         if !spec.has_memory() {
             return None;
         }
         if let Some(known) = known.filter(|known| known.spec == *spec) {
-            return Some(std::sync::Arc::clone(known));
+            return Some(Arc::clone(known));
         }
         // A limit whose settings are the same goes on, also if another one beside it has changed.
         let limits = spec.rate_limits.iter().map(|wanted| {
             let same = known.and_then(|known| known.limits.iter().find(|limit| limit.is_of(wanted)));
             same.map_or_else(|| Limit::new(wanted), Limit::share)
         });
-        Some(std::sync::Arc::new(Self { limits: limits.collect(), gate: Gate::new(spec, now), spec: spec.clone() }))
+        let same_gate = known.filter(|known| {
+            let known = &known.spec;
+            (known.bulkhead, known.adaptive, known.queue) == (spec.bulkhead, spec.adaptive, spec.queue)
+        });
+        let gate = same_gate.map_or_else(|| Gate::new(spec, now).map(Arc::new), |known| known.gate.clone());
+        Some(Arc::new(Self { limits: limits.collect(), gate, spec: spec.clone() }))
     }
 
     /// The places and the queue, if requests at once are limited.
     pub fn gate(&self) -> Option<GateSnapshot> {
-        self.gate.as_ref().map(Gate::snapshot)
+        self.gate.as_deref().map(Gate::snapshot)
     }
 
     /// The rate limits, in order.
@@ -218,7 +219,7 @@ pub(crate) async fn admit<'a>(
     if let Err(limited) = limit::take_all(&state.limits, now, exchange, share) {
         return Err(refuse(run, exchange, Reason::RateLimited, Some(limited.after)));
     }
-    let place = match &state.gate {
+    let place = match state.gate.as_deref() {
         Some(gate) => match enter(run, gate, client, exchange).await {
             Ok(place) => Some(place),
             Err(None) => return Err(Refused::ClientGone),
@@ -312,9 +313,4 @@ fn is_gone(cx: &mut Context<'_>, client: &mut Stream, exchange: &mut Exchange, w
         }
         Poll::Ready(Err(_reset)) => true,
     }
-}
-
-/// What one request tells the adaptive limit.
-fn sample(latency: Duration, entered_with: u32, left_with: u32) -> Sample {
-    Sample { latency, entered_with, left_with }
 }

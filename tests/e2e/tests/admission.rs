@@ -184,8 +184,11 @@ fn a_bulkhead_lets_so_many_in_and_so_many_wait() {
 fn who_waits_is_called_and_who_leaves_gives_its_place_back() {
     let (origin, listen) = (Origin::start(), free());
     let route = "bulkhead = { concurrency = 1, queue = 5, queue_timeout = \"5s\" }";
-    let gateway = Mainstay::start(&config(listen, &[&origin], "", route));
-    let inside = get_beside(listen, "/sleep/600", "");
+    let mut gateway = Mainstay::start(&config(listen, &[&origin], "", route));
+    let inside = get_beside(listen, "/sleep/1000", "");
+    until(&gateway, 1, 0);
+    // Another limit of the route changes nothing for those who are in.
+    gateway.reload(&config(listen, &[&origin], "", &format!("{route}\nrate_limit = {{ rate = \"1000/s\" }}")));
     until(&gateway, 1, 0);
     let leaves = {
         let mut client = Wire::connect(listen);

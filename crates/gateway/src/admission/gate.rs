@@ -5,12 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use mainstay_core::adaptive::Adaptive;
+use mainstay_core::adaptive::{Adaptive, Sample};
 use mainstay_core::bulkhead::{self, Bulkhead, Entry, Settled, Ticket};
 use mainstay_core::criticality::Criticality;
 use mainstay_core::time::Moment;
 
-use super::{Reason, sample};
+use super::Reason;
 use crate::gateway::seed;
 use crate::spec;
 use crate::worker::Worker;
@@ -106,7 +106,7 @@ impl Gate {
         let left_with = inner.bulkhead.in_flight();
         if let Some(adaptive) = &mut inner.adaptive {
             match sample {
-                Some((latency, entered_with)) => adaptive.sample(now, self::sample(latency, entered_with, left_with)),
+                Some((latency, entered_with)) => adaptive.sample(now, Sample { latency, entered_with, left_with }),
                 None => adaptive.turn(now),
             }
             self.follow(&mut inner, now);
