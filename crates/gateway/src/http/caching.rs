@@ -114,48 +114,80 @@ pub(crate) async fn serve(run: &Run<'_>, cache: &Cache, client: &mut Stream, exc
             return None;
         }
     };
-    for waits in 0..=WAITS_MAX {
-        let looked = look(run, cache, exchange, &question, waits > 0);
-        let coalesces = match looked {
-            Looked::Serve(object, how) => {
-                exchange.cache.forward = None;
-                if how == How::Refreshing {
-                    refresh::begin(run, cache, exchange, &object, &question);
-                }
-                return Some(answer::send(run, client, exchange, &object, how).await);
-            }
-            Looked::Ask { coalesces } => coalesces,
-        };
-        if question.control.only_if_cached {
-            return Some(
-                respond::own(run.worker, run.listener, Some(run.route), client, run.slot, exchange, NOT_CACHED).await,
-            );
+    match look(run, cache, exchange, &question, false) {
+        // Boxed because the memory of a connection's task is sized for its largest part. What the cache is of no use to costs
+        // no allocation.
+        Looked::Serve(object, how) => {
+            Some(Box::pin(give(run, cache, client, exchange, &question, (object, how))).await)
         }
-        let can_be_validated =
-            |exchange: &Exchange| exchange.cache.stale.as_ref().is_some_and(|it| it.can_be_validated());
-        let validates = can_be_validated(exchange);
-        exchange.cache.forward = Some(match &exchange.cache.stale {
-            Some(_) => b"cache-status: mainstay; fwd=stale\r\n",
-            None => b"cache-status: mainstay; fwd=uri-miss\r\n",
-        });
-        if question.to_head || (!coalesces && !validates) || waits == WAITS_MAX {
-            return go(run, exchange);
+        Looked::Ask { coalesces } if is_of_use(exchange, &question, coalesces) => {
+            Box::pin(fly(run, cache, client, exchange, question, coalesces)).await
         }
+        Looked::Ask { .. } => go(run, exchange),
+    }
+}
+
+/// Whether the answer of an endpoint is worth a thought: it may be stored, or be the word that what is stored is still good.
+fn is_of_use(exchange: &Exchange, question: &Question, coalesces: bool) -> bool {
+    question.control.only_if_cached || (!question.to_head && (coalesces || can_be_validated(exchange)))
+}
+
+fn can_be_validated(exchange: &Exchange) -> bool {
+    exchange.cache.stale.as_ref().is_some_and(|object| object.can_be_validated())
+}
+
+/// Serves what is stored.
+async fn give(
+    run: &Run<'_>,
+    cache: &Cache,
+    client: &mut Stream,
+    exchange: &mut Exchange,
+    question: &Question,
+    (object, how): (Arc<Object>, How),
+) -> Next {
+    if how == How::Refreshing {
+        refresh::begin(run, cache, exchange, &object, question);
+    }
+    answer::send(run, client, exchange, &object, how).await
+}
+
+/// Goes for all who want the same, or waits for who goes. `None` if this request is to go.
+async fn fly(
+    run: &Run<'_>,
+    cache: &Cache,
+    client: &mut Stream,
+    exchange: &mut Exchange,
+    question: Question,
+    mut coalesces: bool,
+) -> Option<Next> {
+    if question.control.only_if_cached {
+        let answer = respond::own(run.worker, run.listener, Some(run.route), client, run.slot, exchange, NOT_CACHED);
+        return Some(answer.await);
+    }
+    for _wait in 0..WAITS_MAX {
         let seat = if coalesces { cache.store.flights.join(&question.flight(cache, exchange)) } else { Seat::Alone };
         let lead = match seat {
             Seat::Lead(lead) => {
                 // Another one may have ended between the look and the join.
                 if let Looked::Serve(object, how) = look(run, cache, exchange, &question, true) {
                     lead.end(Ended::Shared);
-                    exchange.cache.forward = None;
-                    return Some(answer::send(run, client, exchange, &object, how).await);
+                    return Some(give(run, cache, client, exchange, &question, (object, how)).await);
                 }
                 Some(lead)
             }
-            Seat::Alone if validates => None,
+            Seat::Alone if can_be_validated(exchange) => None,
             Seat::Alone => return go(run, exchange),
             Seat::Wait(waiter) => match wait(run, waiter).await {
-                Waited::Look => continue,
+                Waited::Look => match look(run, cache, exchange, &question, true) {
+                    Looked::Serve(object, how) => {
+                        return Some(give(run, cache, client, exchange, &question, (object, how)).await);
+                    }
+                    Looked::Ask { coalesces: still } if is_of_use(exchange, &question, still) => {
+                        coalesces = still;
+                        continue;
+                    }
+                    Looked::Ask { .. } => return go(run, exchange),
+                },
                 Waited::Alone => return go(run, exchange),
                 Waited::Lead(lead) => Some(lead),
                 Waited::Failed(error) => return Some(attempts::give_up(run, client, exchange, error).await),
@@ -165,12 +197,16 @@ pub(crate) async fn serve(run: &Run<'_>, cache: &Cache, client: &mut Stream, exc
         exchange.cache.plan = Some(Box::new(Plan { question, lead, began, validates }));
         return go(run, exchange);
     }
-    None
+    go(run, exchange)
 }
 
 /// Lets the request go to an endpoint.
 fn go(run: &Run<'_>, exchange: &mut Exchange) -> Option<Next> {
     count(exchange, &counters(run).misses, "miss");
+    exchange.cache.forward = Some(match &exchange.cache.stale {
+        Some(_) => b"cache-status: mainstay; fwd=stale\r\n",
+        None => b"cache-status: mainstay; fwd=uri-miss\r\n",
+    });
     None
 }
 

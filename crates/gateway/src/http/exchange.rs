@@ -253,7 +253,7 @@ pub(crate) async fn run(
     sticky::enter(&run, exchange);
     // What is stored costs no endpoint anything, so that no limit applies to it.
     if let Some(cache) = &route.cache
-        && let Some(next) = Box::pin(caching::serve(&run, cache, client, exchange)).await
+        && let Some(next) = caching::serve(&run, cache, client, exchange).await
     {
         return next;
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use mainstay_e2e::http::Head;
 use mainstay_e2e::http2::{Http2, request as http2_request};
-use mainstay_e2e::{Mainstay, Wire, eventually, free};
+use mainstay_e2e::{Mainstay, Wire, eventually, free, tools};
 
 use super::{Counting, config, get, is_hit, request, results, status_of};
 
@@ -73,14 +74,17 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// What the origin answers.
+fn told(head: &Head) -> (String, Vec<u8>) {
+    let path = head.line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let told = CASES.iter().find(|case| case.path == path).map_or("200 OK", |case| case.told);
+    (format!("HTTP/1.1 {told}"), b"12345".to_vec())
+}
+
 #[test]
 fn the_table_of_cases() {
     let listen = free();
-    let origin = Counting::start(|head| {
-        let path = head.line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let told = CASES.iter().find(|case| case.path == path).map_or("200 OK", |case| case.told);
-        (format!("HTTP/1.1 {told}"), b"12345".to_vec())
-    });
+    let origin = Counting::start(told);
     let gateway = Mainstay::start(&config(listen, origin.address(), "true", ""));
     for case in CASES {
         let first = get(listen, case.path, case.first);
@@ -102,6 +106,52 @@ fn the_table_of_cases() {
     assert_eq!((missing.status, missing.reason()), (504, "not-cached"));
     assert!(gateway.metric("mainstay_cache_bytes", &[]) > 0.0);
     assert!(results(&gateway, "hit") >= 1.0 && results(&gateway, "bypass") >= 1.0);
+}
+
+/// Where nginx, asked the same, serves from its cache what we do not: it reads neither `Age` nor what requests say, stores any
+/// status, and tells nobody apart by `Authorization`.
+const NGINX_ALONE: &[&str] = &[
+    "/aged",
+    "/error",
+    "/partial",
+    "/asked-anew",
+    "/pragma",
+    "/reload",
+    "/min",
+    "/asked-not",
+    "/range",
+    "/auth",
+    "/auth-2",
+];
+
+/// The control: another cache in front of the same origin. Whatever we serve from the cache, it does too, but for a request
+/// that differs in nothing but the space around a comma.
+#[test]
+fn nginx_serves_all_that_we_serve() {
+    let (listen, peer) = (free(), free());
+    let origin = Counting::start(told);
+    let _gateway = Mainstay::start(&config(listen, origin.address(), "true", ""));
+    let blocks = format!(
+        "proxy_cache_path c keys_zone=c:1m;\nserver {{ listen {peer}; location / {{ proxy_pass http://{};\n\
+         proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_cache c; proxy_cache_key $uri; }} }}",
+        origin.address()
+    );
+    let _nginx = tools::nginx(peer, &blocks, &[]);
+    let served = |address, case: &Case| {
+        get(address, case.path, case.first);
+        let before = origin.count();
+        get(address, case.path, case.second);
+        origin.count() == before
+    };
+    let (mut alone, mut ours_alone) = (Vec::new(), Vec::new());
+    for case in CASES {
+        match (served(listen, case), served(peer, case)) {
+            (false, true) => alone.push(case.path),
+            (true, false) => ours_alone.push(case.path),
+            (true, true) | (false, false) => {}
+        }
+    }
+    assert_eq!((alone.as_slice(), ours_alone.as_slice()), (NGINX_ALONE, &["/vary-same"][..]));
 }
 
 /// An origin with validators: it answers 304 to what it knows.
