@@ -26,6 +26,7 @@ pub mod quarantine;
 pub mod ramp;
 pub mod random;
 pub mod resolve;
+pub mod restart;
 pub mod retry;
 pub mod route;
 pub mod shard;

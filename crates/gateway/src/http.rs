@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod exchange;
 pub(crate) mod grpc;
+mod hedge;
 pub(crate) mod identity;
 pub(crate) mod isolation;
 pub(crate) mod quarantine;

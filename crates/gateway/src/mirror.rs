@@ -81,6 +81,7 @@ impl Mirror {
                 ..spec::Admission::default()
             },
             cache: None,
+            hedge: None,
             ..of.spec.clone()
         };
         let mut headers = spec.request_headers.clone();

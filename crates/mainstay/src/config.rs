@@ -10,6 +10,7 @@ mod fallback;
 mod files;
 mod guard;
 mod health;
+mod hedge;
 mod isolation;
 mod keys;
 mod listener;

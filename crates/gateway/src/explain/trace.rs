@@ -20,6 +20,8 @@ pub enum Next {
     End,
     /// Another choice, after this wait.
     Retry(Duration),
+    /// Another endpoint was asked as well, and answered first.
+    Hedge,
     /// No retry: the policy or the request forbids it.
     Refused(Refusal),
     /// No retry: the request's time would be over.

@@ -82,8 +82,28 @@ pub(crate) async fn run(
     client: &mut Stream,
     exchange: &mut Exchange,
 ) -> Result<Answered, Failed> {
+    let mut begun = begin(run, index, fresh, client, exchange).await?;
+    begun.wait(run, client, exchange).await?;
+    Ok(begun.into_answered())
+}
+
+/// An attempt that has a connection, and whose request is on its way.
+pub(crate) struct Begun {
+    sending: Sending,
+    in_flight: InFlight,
+    deadline: Moment,
+}
+
+/// Begins an attempt at endpoint `index`.
+pub(crate) async fn begin(
+    run: &Run<'_>,
+    index: usize,
+    fresh: bool,
+    client: &Stream,
+    exchange: &mut Exchange,
+) -> Result<Begun, Failed> {
     let endpoint = run.route.service.endpoints.get(index).ok_or(Failed::Body(respond::NO_ENDPOINT))?;
-    let mut in_flight = InFlight::new(endpoint, run.worker.index);
+    let in_flight = InFlight::new(endpoint, run.worker.index);
     let now = run.worker.now();
     let deadline =
         run.route.state.spec.attempt_timeout.map_or(run.deadline, |limit| now.after(limit).min(run.deadline));
@@ -101,17 +121,52 @@ pub(crate) async fn run(
         return Err(Failed::Body(respond::NO_UPGRADE));
     }
     prepare(run, exchange, retains, client, &mut connection);
-    let mut sending = Sending::new(connection);
-    match send(run, &mut sending, client, exchange, deadline).await {
-        Ok(result) => result?,
-        Err(Expired) if !exchange.up.has_ended() && exchange.up.waits_for == Side::Source => {
-            return Err(Failed::Body(respond::BODY_TIMEOUT));
+    Ok(Begun { sending: Sending::new(connection), in_flight, deadline })
+}
+
+impl Begun {
+    /// Waits for the answer.
+    pub(crate) async fn wait(
+        &mut self,
+        run: &Run<'_>,
+        client: &mut Stream,
+        exchange: &mut Exchange,
+    ) -> Result<(), Failed> {
+        match send(run, &mut self.sending, client, exchange, self.deadline).await {
+            Ok(result) => result,
+            Err(Expired) if !exchange.up.has_ended() && exchange.up.waits_for == Side::Source => {
+                Err(Failed::Body(respond::BODY_TIMEOUT))
+            }
+            Err(Expired) if run.worker.now() >= run.deadline => Err(Failed::Deadline),
+            Err(Expired) => Err(self.sending.failure(exchange, Failure::Timeout)),
         }
-        Err(Expired) if run.worker.now() >= run.deadline => return Err(Failed::Deadline),
-        Err(Expired) => return Err(sending.failure(exchange, Failure::Timeout)),
     }
-    in_flight.is_answered();
-    Ok(Answered { request_broke: sending.request_broke, connection: sending.upstream, in_flight })
+
+    /// Waits for the answer to a request without a body, until `at` at the latest; `None` if it has not come by then.
+    pub(crate) async fn wait_until(
+        &mut self,
+        run: &Run<'_>,
+        client: &mut Stream,
+        exchange: &mut Exchange,
+        at: Moment,
+    ) -> Option<Result<(), Failed>> {
+        if at >= self.deadline {
+            return Some(self.wait(run, client, exchange).await);
+        }
+        send(run, &mut self.sending, client, exchange, at).await.ok()
+    }
+
+    /// Whether its connection had carried a request before.
+    pub(crate) const fn reused(&self) -> bool {
+        self.sending.upstream.reused
+    }
+
+    /// The attempt once it is answered.
+    pub(crate) fn into_answered(self) -> Answered {
+        let Self { sending, mut in_flight, .. } = self;
+        in_flight.is_answered();
+        Answered { request_broke: sending.request_broke, connection: sending.upstream, in_flight }
+    }
 }
 
 /// Sends until the endpoint answers. While a body moves, each piece gives it `body_timeout` more; `deadline` bounds it all.

@@ -7,14 +7,16 @@ use mainstay_core::balance::Wanted;
 use mainstay_core::grpc::Status;
 use mainstay_core::retry::Failure;
 
-use super::attempt::{self, Failed};
+use super::attempt::Failed;
 use super::caching;
 use super::connection::Next;
 use super::exchange::{Exchange, Run};
 use super::grpc;
+use super::hedge::{self, Made};
 use super::record::{Attempt, Outcome};
 use super::retrying;
 use super::{quarantine, respond, sticky};
+use crate::explain::trace::Drawn;
 use crate::fallback;
 use crate::mirror;
 use crate::state::Permit;
@@ -49,8 +51,7 @@ async fn attempts(
         if run.worker.now() >= run.deadline {
             return give_up(run, client, exchange, respond::TIMEOUT).await;
         }
-        let chosen = choose(run, exchange, key, fresh);
-        let Some((index, leave)) = chosen else {
+        let Some(chosen) = choose(run, exchange, key, fresh) else {
             if exchange.attempts.is_empty() {
                 last = nobody(run, exchange);
             } else {
@@ -59,9 +60,8 @@ async fn attempts(
             }
             return give_up(run, client, exchange, last).await;
         };
-        let started = run.worker.now();
-        exchange.trace.started(started);
-        let result = attempt::run(run, index, fresh, client, exchange).await;
+        exchange.trace.started(run.worker.now());
+        let Made { index, leave, started, result } = hedge::attempt(run, chosen, fresh, client, exchange).await;
         let duration = run.worker.now().since(started);
         mirror::body(run, exchange, false);
         let failed = match result {
@@ -176,48 +176,59 @@ fn says_failure(exchange: &Exchange) -> bool {
     exchange.response.status >= 500 || said.is_some_and(|status| status >= 500)
 }
 
-/// Chooses an endpoint that was not tried yet and whose circuit breaker lets an attempt be made. After a stale connection one
-/// that was tried will do if there is no other: nothing was wrong with the endpoint.
-fn choose<'a>(
+/// An endpoint, and the leave of its circuit breaker if it has one.
+pub(crate) type Chosen<'a> = (usize, Option<Permit<'a>>);
+
+/// Chooses an endpoint for the next attempt, and notes the choice.
+fn choose<'a>(run: &Run<'a>, exchange: &mut Exchange, key: Option<u64>, after_stale: bool) -> Option<Chosen<'a>> {
+    let drawn = RefCell::default();
+    let tried = exchange.tried.len();
+    let (chosen, soonest) = select(run, exchange, key, after_stale, &drawn);
+    exchange.trace.choice(run.route.service.view(), drawn.into_inner(), &exchange.tried[tried..]);
+    exchange.tried.truncate(tried);
+    if chosen.is_none() {
+        exchange.retry_after = soonest;
+    }
+    chosen
+}
+
+/// Selects an endpoint that was not tried yet and whose circuit breaker lets an attempt be made. After a stale connection one
+/// that was tried will do if there is no other: nothing was wrong with the endpoint. Endpoints whose circuit breakers refuse
+/// are added to those that were tried; the soonest time at which one of them lets something through comes with the answer.
+pub(crate) fn select<'a>(
     run: &Run<'a>,
     exchange: &mut Exchange,
     key: Option<u64>,
     after_stale: bool,
-) -> Option<(usize, Option<Permit<'a>>)> {
+    drawn: &RefCell<Drawn>,
+) -> (Option<Chosen<'a>>, Option<Duration>) {
     let service: &'a Service = &run.route.service;
-    let drawn = RefCell::default();
     let now = run.worker.now();
     let when_empty = run.route.state.spec.when_empty.unwrap_or(service.state.spec.when_empty);
     let pick = |excluded: &[usize]| {
         let wanted = Wanted { key, excluded, within: exchange.isolation.within() };
-        run.worker.with_rng(|rng| service.pick_for(when_empty, &wanted, now, rng, &drawn))
+        run.worker.with_rng(|rng| service.pick_for(when_empty, &wanted, now, rng, drawn))
     };
     let tried = exchange.tried.len();
     let mut soonest: Option<Duration> = None;
     // Each turn of the loop adds an endpoint to those that are excluded.
-    let chosen = loop {
+    loop {
         let (all, refused) = (&exchange.tried, &exchange.tried[tried..]);
         let bound = sticky::endpoint(exchange, if after_stale { refused } else { all });
         if bound.is_some() {
             service.refresh();
         }
         let picked = bound.or_else(|| pick(all)).or_else(|| if after_stale { pick(refused) } else { None });
-        let Some(index) = picked else { break None };
+        let Some(index) = picked else { return (None, soonest) };
         match service.breaker(index).map(|breaker| breaker.admit(now)).transpose() {
-            Ok(permit) => break Some((index, permit)),
+            Ok(permit) => return (Some((index, permit)), soonest),
             Err(wait) => {
                 soonest = Some(soonest.map_or(wait, |other| other.min(wait)));
                 exchange.tried.push(index);
                 drawn.take();
             }
         }
-    };
-    exchange.trace.choice(service.view(), drawn.into_inner(), &exchange.tried[tried..]);
-    exchange.tried.truncate(tried);
-    if chosen.is_none() {
-        exchange.retry_after = soonest;
     }
-    chosen
 }
 
 /// What a client is told when no endpoint could be asked.

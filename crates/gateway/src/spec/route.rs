@@ -42,6 +42,8 @@ pub struct Route {
     pub fallback: Option<Fallback>,
     /// How requests name their tenants, if not as the service says.
     pub tenant: Option<Tenant>,
+    /// When another endpoint is asked beside a slow one; `None` turns it off.
+    pub hedge: Option<Hedge>,
     /// When its requests are answered at once instead of being sent on; `None` turns it off.
     pub breaker: Option<breaker::Policy>,
     /// Which requests are let in, and when.
@@ -77,11 +79,27 @@ impl Route {
             mirror: None,
             fallback: None,
             tenant: None,
+            hedge: None,
             breaker: None,
             admission: Admission::default(),
             quarantine: None,
             cache: None,
         }
+    }
+}
+
+/// When another endpoint is asked beside one that takes long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hedge {
+    /// The quantile of recent durations after which that is done, 0 to 1.
+    pub quantile: f64,
+    /// Never before this long.
+    pub min_delay: Duration,
+}
+
+impl Default for Hedge {
+    fn default() -> Self {
+        Self { quantile: 0.95, min_delay: Duration::from_millis(5) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use mainstay_core::budget::Budget;
 use mainstay_core::time::Moment;
 
-use super::{Breaker, Counter, Guard, Histogram, Shards, Subject};
+use super::{Breaker, Counter, Guard, Hedging, Histogram, Shards, Subject};
 use crate::admission::{self, Admission};
 use crate::spec;
 
@@ -22,6 +22,8 @@ pub struct Route {
     /// How many retries and hedges it may cause; kept over reloads that do not change it. Shared between workers; only retries
     /// and batched deposits lock it.
     pub retry_budget: Arc<Mutex<Budget>>,
+    /// What it knows for hedging, if that is on; kept over reloads that do not change its settings.
+    pub hedging: Option<Arc<Hedging>>,
     /// Its circuit breaker; kept over reloads that change neither its settings nor where the route leads.
     pub breaker: Option<Arc<Breaker>>,
     /// What its limits remember, shared by all workers; kept over reloads while the limits are the same.
@@ -42,7 +44,12 @@ impl Route {
             Some(known) => Arc::clone(&known.retry_budget),
             None => Arc::new(Mutex::new(Budget::new(spec.retry_budget.unwrap_or_default(), Moment::ZERO))),
         };
+        let hedging = match known.filter(|known| known.spec.hedge == spec.hedge) {
+            Some(known) => known.hedging.clone(),
+            None => spec.hedge.map(|policy| Arc::new(Hedging::new(policy, workers))),
+        };
         Self {
+            hedging,
             breaker,
             retry_budget,
             shards: known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards)),

@@ -253,6 +253,7 @@ fn attempt(choice: &explain::Choice, it: &explain::Explanation) -> Option<Attemp
             Some("such requests have reset connections at several endpoints (quarantine)".to_owned()),
             None,
         ),
+        Next::Hedge => ("hedge", None, None),
         Next::Budget => ("no-retry", Some("the retry budget is used up".to_owned()), None),
     };
     Some(Attempt {

@@ -44,11 +44,13 @@ sections! {
     /// Which requests go where.
     ROUTE = "route": "name", "listener", "match", "service", "when_empty", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
         "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant", "breaker",
-        "deadline", "rate_limit", "criticality", "bulkhead", "adaptive", "quarantine", "cache", "retry_budget";
+        "deadline", "rate_limit", "criticality", "bulkhead", "adaptive", "quarantine", "cache", "retry_budget", "hedge";
     /// Which requests.
     MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
     /// When to try again.
     RETRY = "route.retry": "attempts", "on", "backoff", "backoff_cap", "retry_after_max";
+    /// When another endpoint is asked beside a slow one.
+    HEDGE = "route.hedge": "quantile", "min_delay";
     /// Copies for another service.
     MIRROR = "route.mirror": "service", "share", "timeout", "max_in_flight";
     /// What is answered in place of an error.

@@ -9,7 +9,9 @@ use mainstay_gateway::spec::{HeaderOps, Route};
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
 use super::service::WHEN_EMPTY;
-use super::{WEEK, admission, breaker, cache, fallback, isolation, keys, mirror, quarantine, service, units, words};
+use super::{
+    WEEK, admission, breaker, cache, fallback, hedge, isolation, keys, mirror, quarantine, service, units, words,
+};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -86,8 +88,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         section.reader.error(&rewrite.place, fault.hint("match by `path`"));
     }
     let name_of_service = service.as_ref().and_then(Item::word).unwrap_or_default();
-    let mirror = section.item("mirror").and_then(|item| mirror::read(&item, name_of_service));
-    let (mirror, mirror_place) = mirror.unzip();
+    let (mirror, mirror_place) = section.item("mirror").and_then(|item| mirror::read(&item, name_of_service)).unzip();
     let mut cache = section.item("cache").and_then(|item| cache::read(&item));
     let has_cache = section.item("cache").is_some_and(|item| item.as_flag() != Some(false));
     let fallback = section.item("fallback").and_then(|item| fallback::read(&item, name_of_service, has_cache));
@@ -118,6 +119,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             mirror,
             fallback: fallback.as_ref().map(|read| read.fallback.clone()),
             tenant: section.item("tenant").and_then(|item| isolation::tenant(&item)),
+            hedge: section.item("hedge").and_then(|item| hedge::read(&item)),
             retry_budget: section.item("retry_budget").map(|item| service::read_budget(&item)),
             breaker: section.item("breaker").and_then(|item| breaker::read(&item)),
             admission: admission::read(section),

@@ -8,6 +8,7 @@ mod degraded;
 mod isolation;
 mod refused;
 mod repository;
+mod retries;
 
 use std::path::Path;
 

@@ -149,6 +149,7 @@ fn then(attempt: &Attempt, is_last: bool, request: &Explained) -> String {
                 if wait > 0.0 { format!("retried after {}", millis(wait)) } else { "retried at once".to_owned() };
             if is_last { format!("{when}: nobody was left to try") } else { when }
         }
+        ("hedge", _, _) => "another endpoint was asked as well and answered first".to_owned(),
         ("no-retry", Some(why), _) => format!("not retried: {why}"),
         _end if request.error.is_none() && attempt.outcome == "ok" => "sent to the client".to_owned(),
         _end => "the end".to_owned(),

@@ -1,0 +1,45 @@
+//! Retries and hedges: what is read, and what is said of those that are refused.
+
+use std::time::Duration;
+
+use mainstay_gateway::spec::{Hedge, Route};
+
+use super::{SMALL, good, shown};
+
+fn with(text: &str) -> String {
+    format!("{SMALL}[[route]]\nname = \"all\"\nservice = \"app\"\n{text}\n")
+}
+
+fn route(text: &str) -> Route {
+    good(&with(text)).spec.routes[0].clone()
+}
+
+#[test]
+fn accepted() {
+    assert_eq!(route("").hedge, None);
+    assert_eq!(route("hedge = \"off\"").hedge, None);
+    assert_eq!(route("hedge = \"on\"").hedge, Some(Hedge::default()));
+    let hedge = Hedge { quantile: 0.99, min_delay: Duration::from_millis(20) };
+    assert_eq!(route("hedge = { quantile = \"99%\", min_delay = \"20ms\" }").hedge, Some(hedge));
+    assert_eq!(route("").retry_budget, None, "its service's");
+    let budget = route("retry_budget = { ratio = \"10%\", floor = 0 }").retry_budget.expect("its own");
+    assert!((budget.ratio - 0.1).abs() < 1e-9 && budget.floor_per_second < 1e-9);
+    assert_eq!(route("retry = { retry_after_max = \"9s\" }").retry.retry_after_max, Duration::from_secs(9));
+}
+
+#[test]
+fn refused() {
+    for (text, expected) in [
+        ("hedge = \"of\"", "m.toml:10:9: route[0].hedge: `of` is not known here; did you mean \"off\"?"),
+        (
+            "hedge = { quantile = \"20%\" }",
+            "m.toml:10:22: route[0].hedge.quantile: 20% is out of bounds; it must be between 50% and 99.9%",
+        ),
+        (
+            "hedge = 5",
+            "m.toml:10:9: route[0].hedge: a table, \"on\" or \"off\" is needed here, not a number; write hedge = { quantile = \"95%\" }",
+        ),
+    ] {
+        assert_eq!(shown(&with(text)), [expected], "{text}");
+    }
+}
