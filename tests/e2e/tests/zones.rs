@@ -84,6 +84,20 @@ fn the_loss_of_the_own_zone_fails_no_request() {
 }
 
 #[test]
+fn a_request_that_fails_in_its_zone_is_tried_in_another_one() {
+    let listen = free();
+    // Nobody notices the loss: retries alone must find the other zone.
+    let blind = "outlier = \"off\"\nretry_budget = { ratio = \"100%\", floor = 1000 }";
+    let (mut origins, all, config) = two_zones(listen, blind);
+    let gateway = Mainstay::start_with("zone = \"a\"", &config.replace(CHECKED, "health = \"off\"\n"));
+    assert_eq!(share(&gateway, all[4]), 0.0);
+    origins[..3].iter_mut().for_each(Origin::kill);
+    let report = Plan { requests: 200, clients: 2, ..Plan::new(listen) }.run();
+    report.assert_clean(200);
+    assert_eq!(part_of(&report, &all[3..]), 1.0);
+}
+
+#[test]
 fn without_zones_traffic_goes_everywhere() {
     let listen = free();
     let (_origins, all, config) = two_zones(listen, "zones = \"off\"");
