@@ -13,6 +13,7 @@ use mainstay_runtime::socket;
 use mainstay_runtime::tls::{ClientAuth, ClientSettings, ClientTls, ServerTls};
 
 use crate::cache::Store;
+use crate::cells::Cells;
 use crate::discovery;
 use crate::fallback;
 use crate::gateway::StartError;
@@ -31,6 +32,11 @@ pub(crate) fn check(spec: &Spec) -> Result<(), StartError> {
     for route in &spec.routes {
         if !service(&route.service) {
             return Err(StartError::Spec(format!("route `{}`: there is no service `{}`", route.name, route.service)));
+        }
+        let of_cells = route.cells.iter().flat_map(|cells| &cells.choices);
+        if let Some((cell, name)) = of_cells.into_iter().find(|(_cell, name)| !service(name)) {
+            let message = format!("route `{}`: there is no service `{name}`, which cell `{cell}` names", route.name);
+            return Err(StartError::Spec(message));
         }
         if let Some(mirror) = route.mirror.as_ref().filter(|mirror| !service(&mirror.service)) {
             return Err(StartError::Spec(format!("route `{}`: there is no service `{}`", route.name, mirror.service)));
@@ -55,7 +61,13 @@ pub(crate) fn check(spec: &Spec) -> Result<(), StartError> {
 }
 
 /// The state for `spec`. Endpoints, counters and budgets of `previous` go on where they concern the same thing.
-pub(crate) fn state(spec: &Spec, workers: usize, previous: Option<&State>, now: Moment) -> State {
+pub(crate) fn state(
+    spec: &Spec,
+    workers: usize,
+    previous: Option<&State>,
+    cells: Option<Arc<Cells>>,
+    now: Moment,
+) -> State {
     let listeners = spec.listeners.iter().map(|listener| {
         let known = previous.and_then(|state| state.listeners.iter().find(|it| it.spec.name == listener.name));
         let shards = known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards));
@@ -81,6 +93,7 @@ pub(crate) fn state(spec: &Spec, workers: usize, previous: Option<&State>, now: 
         services: services.collect(),
         resolver: spec.node.resolver.clone(),
         cache: cache(spec, previous),
+        cells,
     }
 }
 

@@ -128,6 +128,8 @@ pub struct Target {
     pub tenant: Option<Tenant>,
     /// What became of the session.
     pub session: Session,
+    /// The cell of the account.
+    pub cell: Option<String>,
 }
 
 /// Whom a request belonged to.

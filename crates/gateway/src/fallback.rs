@@ -88,6 +88,7 @@ impl Fallback {
         let elsewhere = other.zip(services.get(&of.spec.service)).map(|(other, primary)| {
             Rc::new(Route {
                 service: Rc::clone(other),
+                cells: Vec::new(),
                 primary: Some(Rc::clone(primary)),
                 request_ops: Ops::new(&of.spec.request_headers),
                 response_ops: Ops::new(&of.spec.response_headers),

@@ -1,5 +1,6 @@
 //! The handle on a running gateway: start, apply, drain, shut down.
 
+mod accounts;
 mod discovered;
 mod drain;
 mod purge;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::access_log::Writer;
 use crate::assemble::{self, Sockets};
+use crate::cells::Cells;
 use crate::discovery::Discovery;
 use crate::explain::{ExplainError, Explanation};
 use crate::health::Driver;
@@ -26,6 +28,7 @@ use crate::state::State;
 use crate::worker::table::Tls;
 use crate::worker::{Command, Parts, Worker};
 
+pub use accounts::AccountError;
 pub use drain::DrainError;
 pub use purge::PurgeError;
 
@@ -123,7 +126,8 @@ impl Gateway {
         let (clock, records) = (Clock::new(), spec.node.explain);
         let tls = assemble::tls(&spec)?;
         let sockets = assemble::sockets(&spec, count, None, inheritance.listeners)?;
-        let state = Arc::new(assemble::state(&spec, count, None, clock.now()));
+        let cells = Cells::new(&spec, None)?;
+        let state = Arc::new(assemble::state(&spec, count, None, cells, clock.now()));
         inherit::recall(&state, &inheritance.endpoints, clock.now());
         let log = Writer::start(&spec.node.access_log).map_err(StartError::Worker)?;
         let (health, runner) = Driver::start(clock, &spec.node.resolver);
@@ -199,7 +203,8 @@ impl Gateway {
         let _one_at_a_time = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         let previous = self.state();
         let sockets = assemble::sockets(&spec, self.workers.len(), Some(&previous), Vec::new())?;
-        let state = Arc::new(assemble::state(&spec, self.workers.len(), Some(&previous), self.clock.now()));
+        let cells = Cells::new(&spec, previous.cells.as_ref())?;
+        let state = Arc::new(assemble::state(&spec, self.workers.len(), Some(&previous), cells, self.clock.now()));
         if spec.node.access_log != self.current().spec.node.access_log {
             self.log.open(spec.node.access_log.clone());
         }

@@ -3,6 +3,7 @@
 pub(crate) mod attempt;
 mod attempts;
 pub(crate) mod caching;
+pub(crate) mod cells;
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod exchange;

@@ -7,6 +7,7 @@ mod access_log;
 pub mod admission;
 mod assemble;
 mod cache;
+pub mod cells;
 mod discovery;
 pub mod explain;
 mod fallback;
@@ -31,5 +32,5 @@ mod tcp;
 mod worker;
 
 pub use cache::OBJECT_SHARE;
-pub use gateway::{DrainError, Gateway, PurgeError, StartError};
+pub use gateway::{AccountError, DrainError, Gateway, PurgeError, StartError};
 pub use inherit::{Inheritance, InheritedListener, Remembered};

@@ -98,6 +98,7 @@ impl Mirror {
             mirror: None,
             fallback: None,
             cache: None,
+            cells: Vec::new(),
             primary: None,
         };
         Self { route: Rc::new(route), of: Arc::clone(of), share: mirror.share, max_in_flight: mirror.max_in_flight }

@@ -4,6 +4,7 @@
 
 mod admission;
 mod cache;
+mod cell;
 mod endpoint;
 mod fallback;
 mod health;
@@ -16,6 +17,7 @@ mod sticky;
 
 pub use admission::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit};
 pub use cache::Cache;
+pub use cell::{Cell, Cells};
 pub use endpoint::{Address, Endpoint, LOCAL_NAME, Source};
 pub use fallback::{Answer, CONTENT_BYTES_MAX, Content, Fallback};
 pub use health::{HealthCheck, Probe};
@@ -41,4 +43,6 @@ pub struct Spec {
     pub routes: Vec<Route>,
     /// Groups of endpoints.
     pub services: Vec<Service>,
+    /// Copies of sets of services.
+    pub cells: Vec<Cell>,
 }

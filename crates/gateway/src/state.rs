@@ -29,6 +29,7 @@ pub use route::{CacheCounters, FallbackCounters, IsolationCounters, MirrorCounte
 pub use service::{Service, Source};
 
 pub use crate::cache::Store;
+use crate::cells::Cells;
 use crate::spec;
 
 /// The whole state behind the spec that is served now. A reload makes a new one that shares the parts that did not change.
@@ -48,4 +49,6 @@ pub struct State {
     pub resolver: spec::Resolver,
     /// Stored responses; there is a store exactly if a route has a cache.
     pub cache: Option<Arc<Store>>,
+    /// Which cell each account is in, if there are cells.
+    pub cells: Option<Arc<Cells>>,
 }

@@ -2,6 +2,7 @@
 //! request's way but the endpoints' state.
 
 pub(crate) mod account;
+mod cells;
 mod choose;
 mod connect;
 pub(crate) mod deadline;

@@ -94,6 +94,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog, admission: Admis
             shutdown: Shutdown { lead: Duration::ZERO, deadline: 5 * second },
             resolver: Resolver::default(),
             cache_memory: 1 << 20,
+            data_dir: None,
         },
         listeners: vec![Listener {
             name: "web".to_owned(),
@@ -118,6 +119,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog, admission: Admis
             connections: Connections { max_idle: 16, ..Connections::default() },
             ..Service::new("origin")
         }],
+        cells: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! Over TCP it only answers questions; whoever can open the unix socket (its owner and root) may also change something.
 
 pub mod api;
+pub mod cells;
 pub mod document;
 pub mod explanation;
 pub mod guard;
@@ -151,6 +152,7 @@ impl Node {
             listeners: snapshot::listeners(&state),
             routes: snapshot::routes(&state, &sampler, now),
             services,
+            cells: cells::status(self),
         }
     }
 

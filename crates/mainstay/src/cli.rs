@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::run::Predecessor;
-use crate::{cache, demo, drain, explain, logging, run, status, upgrade};
+use crate::{cache, cell, demo, drain, explain, logging, run, status, upgrade};
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
 #[derive(Debug, Parser)]
@@ -56,6 +56,9 @@ enum Command {
     Drain(drain::DrainArgs),
     /// Forget what the response cache of a running node has stored
     Cache(cache::CacheArgs),
+    /// Show how full cells are, or move an account to another cell
+    #[command(after_help = CELL_HELP)]
+    Cell(cell::CellArgs),
     /// Let a new process take over from a running node, without losing a connection
     #[command(after_help = UPGRADE_HELP)]
     Upgrade(upgrade::UpgradeArgs),
@@ -121,6 +124,15 @@ Examples:
   mainstay drain checkout/10.0.1.10:8080
   mainstay drain checkout/10.0.1.10:8080 --undo";
 
+const CELL_HELP: &str = "\\
+New requests of an account that is moved are answered 503 until those under way in the old cell are over; then they go
+to the new one. Works only over the node's admin socket.
+
+Examples:
+  mainstay cell list
+  mainstay cell move acme cell-2
+  mainstay cell move acme cell-2 --drain 60 --json";
+
 const UPGRADE_HELP: &str = "\
 Install the new binary over the old one first, or name it with --binary. It must accept the configuration; then it is
 started with the same arguments, gets the listening sockets and what is known of endpoints, and once it serves the old
@@ -184,6 +196,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Explain(args) => explain::explain(&args),
         Command::Drain(args) => drain::drain(&args),
         Command::Cache(args) => cache::cache(&args),
+        Command::Cell(args) => cell::cell(&args),
         Command::Upgrade(args) => upgrade::upgrade(&args),
         Command::Demo(args) => demo::run(args.into()),
         Command::DemoService(args) => demo::serve(&args).map(|()| ExitCode::SUCCESS),
@@ -212,6 +225,7 @@ mod tests {
             STATUS_HELP,
             EXPLAIN_HELP,
             DRAIN_HELP,
+            CELL_HELP,
             UPGRADE_HELP,
             DEMO_HELP,
         ];

@@ -4,6 +4,7 @@ mod admission;
 mod balance;
 mod breaker;
 mod cache;
+mod cell;
 pub mod defaults;
 mod endpoints;
 mod fallback;
@@ -159,6 +160,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
     for read in &mut services {
         zones::settle(reader, settings.node.zone.as_deref(), &mut read.service, &read.place);
     }
+    let cells: Vec<_> = root.sections("cell", &keys::CELL).iter().map(cell::read).collect();
     if root.item("listener").is_none_or(|item| item.is_list() && item.list().is_empty()) {
         let fault = Fault::new("there is no [[listener]]: nothing would be served");
         reader.error_if_whole(&root.place, fault.hint("write [[listener]] with a `name` and a `bind` below it"));
@@ -169,6 +171,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
         listeners: &listeners,
         routes: &mut routes,
         services: &services,
+        cells: &cells,
+        keeps: settings.node.data_dir.is_some(),
         admin: &settings.admin,
     };
     relations::check(reader, parts);
@@ -182,6 +186,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
             listeners: listeners.into_iter().map(|read| read.listener).collect(),
             routes: routes.into_iter().map(|read| read.route).collect(),
             services: services.into_iter().map(|read| read.service).collect(),
+            cells: cells.into_iter().map(|read| read.cell).collect(),
         },
         admin: settings.admin.value,
         admin_socket: settings.admin_socket,

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod cache;
+pub mod cell;
 pub mod cli;
 pub mod client;
 pub mod config;

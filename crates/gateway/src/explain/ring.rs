@@ -68,6 +68,8 @@ pub(crate) struct Record {
     /// The hash of the tenant's name.
     pub(crate) tenant: Option<u64>,
     pub(crate) session: Session,
+    /// The cell of the account, by its place in the route.
+    pub(crate) cell: Option<u16>,
     pub(crate) admission: Note,
     /// Whether a head was read; the three texts about it say something only then.
     pub(crate) has_head: bool,
@@ -120,6 +122,7 @@ impl Ring {
         record.cache = exchange.cache.word;
         record.tenant = exchange.isolation.tenant;
         record.session = exchange.isolation.pin.session;
+        record.cell = exchange.isolation.cell.and_then(|cell| u16::try_from(cell).ok());
         record.admission = exchange.admission;
         record.id.set(&exchange.request_id);
         record.client.set(exchange.client.as_bytes());

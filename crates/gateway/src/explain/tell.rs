@@ -33,7 +33,10 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
     let Scene(state) = &**record.scene.as_ref()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let route = record.route.and_then(|number| state.routes.get(number));
-    let service = route.and_then(|route| state.services.iter().find(|it| it.spec.name == route.spec.service));
+    let cells = route.and_then(|route| route.spec.cells.as_ref());
+    let cell = cells.and_then(|cells| cells.choices.get(usize::from(record.cell?)));
+    let service = route.map(|route| cell.map_or(&route.spec.service, |(_cell, service)| service));
+    let service = service.and_then(|name| state.services.iter().find(|it| it.spec.name == *name));
     let fallback = route.and_then(|route| route.spec.fallback.as_ref()?.service.as_ref());
     let other = fallback.and_then(|name| state.services.iter().find(|it| it.spec.name == *name)).map(AsRef::as_ref);
     let asked = record.has_head.then(|| Asked {
@@ -61,6 +64,7 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
         fallback: record.fallback.map(Form::word),
         cache: record.cache,
         session: record.session,
+        cell: cell.map(|(cell, _service)| cell.clone()),
         tenant: record.tenant.map(|hash| tenant(service, hash, &shard)),
     });
     Some(Explanation {

@@ -34,7 +34,8 @@ impl Gateway {
             let current = self.current();
             (current.spec.clone(), Arc::clone(&current.state), current.tls.clone())
         };
-        let state = assemble::state(&spec, self.workers.len(), Some(&previous), self.clock.now());
+        let state =
+            assemble::state(&spec, self.workers.len(), Some(&previous), previous.cells.clone(), self.clock.now());
         let (generation, applied_at) = (previous.generation, previous.applied_at);
         let state = Arc::new(State { generation, applied_at, ..state });
         self.health.apply(Arc::clone(&state), tls.services.clone());

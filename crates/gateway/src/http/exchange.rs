@@ -12,7 +12,7 @@ use super::connection::Next;
 use super::grpc::Call;
 use super::isolation::{self, Isolation};
 use super::record::Attempt;
-use super::{attempts, identity, quarantine, respond, routing, sticky};
+use super::{attempts, cells, identity, quarantine, respond, routing, sticky};
 use crate::admission::{self, Refused};
 use crate::explain::trace::Trace;
 use crate::http1::field::Name;
@@ -230,7 +230,18 @@ pub(crate) async fn run(
     let Some(route) = routing::route(listener, exchange) else {
         return respond::own(worker, listener, None, client, slot, exchange, respond::NO_ROUTE).await;
     };
-    let route = Rc::clone(route);
+    let mut route = Rc::clone(route);
+    // Held to the end of the request.
+    let mut _stay = None;
+    if !route.cells.is_empty() {
+        match cells::enter(worker, &route, client, exchange) {
+            Ok((to, stay)) => (route, _stay) = (to, Some(stay)),
+            Err(refusal) => {
+                route.state.shards.of(worker.index).started.add(1);
+                return respond::own(worker, listener, Some(&route), client, slot, exchange, refusal).await;
+            }
+        }
+    }
     route.state.shards.of(worker.index).started.add(1);
     worker.deposit(&route.purse);
     let peer = exchange.peer_address.map_or(client_address, |peer| peer.ip());

@@ -6,7 +6,7 @@ use super::exchange::{Exchange, Run};
 use super::record::{self, Ending};
 use super::respond::{self, OwnError};
 use super::sticky::{Pin, Session};
-use super::{identity, quarantine, routing};
+use super::{cells, identity, quarantine, routing};
 use crate::http1::write::decimal;
 use crate::spec::{Missing, Tenant, TenantKey};
 use crate::state::IsolationCounters;
@@ -33,6 +33,8 @@ pub(crate) struct Isolation {
     pub(super) fingerprint: Option<u64>,
     /// The session that the request belongs to.
     pub(crate) pin: Pin,
+    /// The cell of the account, by its place in the route.
+    pub(crate) cell: Option<usize>,
 }
 
 impl Isolation {
@@ -42,6 +44,7 @@ impl Isolation {
         self.is_sharded = false;
         self.fingerprint = None;
         self.pin = Pin::default();
+        self.cell = None;
     }
 
     /// The only endpoints that may be chosen, by index; `None` for all.
@@ -105,6 +108,8 @@ pub(crate) fn count(counters: &IsolationCounters, ending: Ending) {
         Some(reason) if reason == respond::NO_TENANT.reason => counters.no_tenant.add(1),
         Some(reason) if reason == respond::NO_SHARD.reason => counters.no_shard.add(1),
         Some(quarantine::REASON) => counters.quarantined.add(1),
+        Some(reason) if reason == cells::FULL.reason => counters.cells_full.add(1),
+        Some(reason) if reason == cells::MOVING.reason => counters.account_moving.add(1),
         Some(_other) => {}
         None => {}
     }
@@ -139,7 +144,7 @@ impl Isolation {
 }
 
 /// The name as the request gives it.
-fn named<'a>(key: &TenantKey, client: &'a Stream, exchange: &'a Exchange) -> Option<&'a [u8]> {
+pub(super) fn named<'a>(key: &TenantKey, client: &'a Stream, exchange: &'a Exchange) -> Option<&'a [u8]> {
     let bytes = exchange.head_bytes();
     match key {
         TenantKey::Header(name) | TenantKey::ApiKey(name) => identity::header(&exchange.head, bytes, name),

@@ -25,6 +25,8 @@ pub struct Node {
     pub resolver: Resolver,
     /// Bytes that stored responses may take, over all workers.
     pub cache_memory: u64,
+    /// A folder for what outlives the process; `None`: nothing does.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// How names of endpoints are looked up.

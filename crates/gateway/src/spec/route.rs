@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_core::{breaker, budget, retry, route};
 
 use super::service::WhenEmpty;
-use super::{Admission, Cache, Fallback, Quarantine, Tenant};
+use super::{Admission, Cache, Cells, Fallback, Quarantine, Tenant};
 
 /// Which requests go where, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,8 @@ pub struct Route {
     pub breaker: Option<breaker::Policy>,
     /// Which requests are let in, and when.
     pub admission: Admission,
+    /// The cells that it leads to, by account; `service` is that of the first one.
+    pub cells: Option<Cells>,
     /// Requests that reset connections are kept from further endpoints; `None` turns that off.
     pub quarantine: Option<Quarantine>,
     /// Responses are stored and served again.
@@ -83,6 +85,7 @@ impl Route {
             breaker: None,
             admission: Admission::default(),
             quarantine: None,
+            cells: None,
             cache: None,
         }
     }

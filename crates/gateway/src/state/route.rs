@@ -153,6 +153,10 @@ pub struct IsolationCounters {
     pub no_shard: Counter,
     /// Refused because requests of their kind are held.
     pub quarantined: Counter,
+    /// Refused because the account is new and every cell is full.
+    pub cells_full: Counter,
+    /// Refused because the account is being moved.
+    pub account_moving: Counter,
     /// Requests without the cookie of a session.
     pub sessions_new: Counter,
     /// Requests that went where their cookie says.

@@ -15,9 +15,11 @@ use mainstay_core::shard::Shards;
 use mainstay_core::time::Moment;
 
 use super::account::Purse;
+use super::cells::by_cell;
 use super::pool::Pool;
 use super::{choose, shard};
 use crate::cache::Store;
+use crate::cells::Cells;
 use crate::explain::ring::Scene;
 use crate::explain::view::View;
 use crate::fallback::{Answers, Fallback};
@@ -44,6 +46,8 @@ pub(crate) struct Tls {
 /// The table of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
+    /// Which cell each account is in.
+    pub(crate) cells: Option<Arc<Cells>>,
     pub(crate) listeners: HashMap<String, Rc<Listener>>,
     pub(crate) services: HashMap<String, Rc<Service>>,
 }
@@ -75,6 +79,8 @@ pub(crate) struct Route {
     pub(crate) service: Rc<Service>,
     pub(crate) request_ops: Ops,
     pub(crate) response_ops: Ops,
+    /// The same route to each of its cells, by their names.
+    pub(crate) cells: Vec<(String, Rc<Route>)>,
     /// Its place in the state.
     pub(crate) number: usize,
     /// Its part of every line in the access log.
@@ -206,14 +212,11 @@ impl Table {
                     response_ops: Ops::new(&route.spec.response_headers),
                     log_part: record::part(&[("route", &route.spec.name), ("service", &route.spec.service)]),
                     number,
-                    mirror: route
-                        .spec
-                        .mirror
-                        .as_ref()
-                        .and_then(|mirror| Some(Mirror::new(route, mirror, services.get(&mirror.service)?))),
+                    mirror: mirror(route, &services),
                     fallback: Fallback::new(route, number, &services, &tls.answers),
                     primary: None,
                     cache: caching::of(&route.spec, state.cache.as_ref()),
+                    cells: by_cell(route, number, &services),
                 }))
             })
             .collect();
@@ -248,7 +251,7 @@ impl Table {
                 (name.clone(), Rc::new(made))
             })
             .collect();
-        Self { listeners, services }
+        Self { listeners, services, cells: state.cells.clone() }
     }
 
     /// Tells circuit breakers of the time, and of what they have not heard of.
@@ -277,6 +280,11 @@ impl Table {
             }
         }
     }
+}
+
+fn mirror(route: &Arc<state::Route>, services: &HashMap<String, Rc<Service>>) -> Option<Mirror> {
+    let mirror = route.spec.mirror.as_ref()?;
+    Some(Mirror::new(route, mirror, services.get(&mirror.service)?))
 }
 
 impl Service {

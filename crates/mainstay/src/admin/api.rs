@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::guard::{self, Origin};
-use crate::admin::{Node, explanation, metrics, purge, upgrade};
+use crate::admin::{Node, cells, explanation, metrics, purge, upgrade};
 
 /// Bytes of a request's body, at most.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -69,6 +69,10 @@ pub struct ErrorAnswer {
 
 /// The endpoints, as seen through `door`.
 pub fn router(node: Arc<Node>, door: Door) -> Router {
+    let moves = match door {
+        Door::Unix => post(cells::transfer).get(cells::list),
+        Door::Tcp(_) => post(cells::transfer_refused).get(cells::list),
+    };
     let (drains, upgrades, purges) = match door {
         Door::Unix => (post(drain), post(upgrade::upgrade), post(purge::purge)),
         Door::Tcp(_) => (post(drain_refused), post(upgrade::upgrade_refused), post(purge::purge_refused)),
@@ -80,6 +84,7 @@ pub fn router(node: Arc<Node>, door: Door) -> Router {
         .route("/metrics", get(scrape))
         .route("/api/status", get(status))
         .route("/api/drain", drains)
+        .route("/api/cells", moves)
         .route("/api/requests/{*id}", get(explain))
         .route("/api/upgrade", upgrades)
         .route("/api/cache/purge", purges)
@@ -116,6 +121,8 @@ async fn index() -> &'static str {
      GET  /metrics     OpenMetrics\n\
      GET  /api/status  everything as JSON (`mainstay status` prints it)\n\
      GET  /api/requests/ID  what became of a recent request and why (`mainstay explain ID` prints it)\n\
+     GET  /api/cells   how full each cell is (`mainstay cell list` prints it)\n\
+     POST /api/cells   over the unix socket only (`mainstay cell move ACCOUNT CELL`)\n\
      POST /api/drain   over the unix socket only (`mainstay drain SERVICE/ENDPOINT`)\n\
      POST /api/cache/purge over the unix socket only (`mainstay cache purge`)\n\
      POST /api/upgrade over the unix socket only (`mainstay upgrade`)\n"

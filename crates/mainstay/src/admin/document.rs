@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cells::CellStatus;
+
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -17,6 +19,9 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     /// Groups of endpoints.
     pub services: Vec<ServiceStatus>,
+    /// Copies of sets of services, with their accounts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<CellStatus>,
 }
 
 /// The process.

@@ -66,6 +66,9 @@ pub struct Explained {
     /// What the response cache had: `hit`, `stale`, `validated`, `miss`, `coalesced` or `bypass`.
     #[serde(default)]
     pub cache: Option<String>,
+    /// The cell of the account, if the route leads to cells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
     /// What became of the session: `new`, `kept`, `moved` or `ignored`; absent if the service has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
@@ -177,6 +180,7 @@ fn explained(it: &explain::Explanation) -> Explained {
         mirror: target.and_then(mirror),
         fallback: target.and_then(|target| target.fallback).map(str::to_owned),
         cache: target.and_then(|target| target.cache).map(str::to_owned),
+        cell: target.and_then(|target| target.cell.clone()),
         session: target.map(|target| target.session).filter(|it| *it != Session::Off).map(|it| it.word().to_owned()),
         tenant: tenant.map(|tenant| format!("{:016x}", tenant.hash)),
         partition: tenant.and_then(|tenant| tenant.partition).map(|(number, of)| format!("{number}/{of}")),

@@ -19,6 +19,7 @@ pub(crate) fn sample() -> Arc<State> {
         routes: vec![Arc::new(Route::new(route(), WORKERS, None, Moment::ZERO))],
         services: vec![Arc::new(service())],
         resolver: spec::Resolver::default(),
+        cells: None,
         cache: None,
     })
 }

@@ -21,10 +21,10 @@ macro_rules! sections {
 
 sections! {
     /// The document.
-    ROOT = "the top of the file": "node", "listener", "route", "service";
+    ROOT = "the top of the file": "node", "listener", "route", "service", "cell";
     /// The process.
     NODE = "node": "name", "zone", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
-        "resolver", "cache";
+        "resolver", "cache", "data_dir";
     /// Memory for stored responses.
     NODE_CACHE = "node.cache": "memory";
     /// How names are looked up.
@@ -44,7 +44,8 @@ sections! {
     /// Which requests go where.
     ROUTE = "route": "name", "listener", "match", "service", "when_empty", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
         "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant", "breaker",
-        "deadline", "rate_limit", "criticality", "bulkhead", "adaptive", "quarantine", "cache", "retry_budget", "hedge";
+        "deadline", "rate_limit", "criticality", "bulkhead", "adaptive", "quarantine", "cache", "retry_budget", "hedge",
+        "cells", "account";
     /// Which requests.
     MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
     /// When to try again.
@@ -57,11 +58,13 @@ sections! {
     FALLBACK = "route.fallback": "status", "content_type", "body", "file", "empty", "service", "on", "on_limit", "methods",
         "stale";
     /// How requests name their tenants.
-    TENANT = "route.tenant and service.tenant": "header", "cookie", "api_key", "segment", "sni", "missing";
+    TENANT = "route.tenant, service.tenant and route.account": "header", "cookie", "api_key", "segment", "sni", "missing";
     /// When requests that reset connections are held.
     QUARANTINE = "route.quarantine": "endpoints", "window", "hold", "cap", "entries", "status", "query", "headers", "body";
     /// Sessions that stay with an endpoint.
     STICKY = "service.sticky": "cookie", "key_file", "max_age", "path", "same_site", "http_only", "secure";
+    /// A copy of a set of services.
+    CELL = "cell": "name", "capacity", "services", "pinned", "closed";
     /// Which endpoints a tenant may use.
     SHARD = "service.shard": "shuffle", "partitions", "max_overlap", "spill";
     /// How a deadline comes in and goes out.

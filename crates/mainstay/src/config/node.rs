@@ -54,6 +54,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         shutdown: Shutdown { lead: NO_TIME, deadline: SHUTDOWN_DEADLINE },
         resolver: Resolver::default(),
         cache_memory: cache::MEMORY,
+        data_dir: None,
     };
     let mut admin =
         Field { value: Some(defaults::ADMIN), place: root.place.below("node", 0..0), is_given: false, is_good: true };
@@ -69,6 +70,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         node.explain = section.field("explain", EXPLAIN, read_explain).value;
         node.shutdown = read_shutdown(&section);
         node.resolver = read_resolver(&section);
+        node.data_dir = section.field("data_dir", None, |item| item.path().map(Some)).value;
         if let Some(section) = section.item("cache").and_then(|item| item.section(&keys::NODE_CACHE)) {
             let bounds = cache::MEMORY_LEAST..=cache::MEMORY_MOST;
             node.cache_memory = section.field("memory", cache::MEMORY, |item| item.size(&bounds)).value;

@@ -79,9 +79,10 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         shutdown: Shutdown { lead: Duration::ZERO, deadline: node::SHUTDOWN_DEADLINE },
         resolver: Resolver::default(),
         cache_memory: cache::MEMORY,
+        data_dir: None,
     };
     let routes = vec![route::default_route(&service.name, vec![listener.name.clone()])];
-    let spec = Spec { node, listeners: vec![listener], routes, services: vec![service] };
+    let spec = Spec { node, listeners: vec![listener], routes, services: vec![service], cells: Vec::new() };
     Ok(Config { spec, admin, admin_socket, warnings: Vec::new() })
 }
 

@@ -9,13 +9,16 @@ use mainstay_gateway::spec::Protocol;
 
 use super::problem::{Fault, listed, near};
 use super::reader::{Field, Place, Reader, clip};
-use super::{isolation, listener, route, service, sticky, units};
+use super::{cell, isolation, listener, route, service, sticky, units};
 
 /// Everything that was read.
 pub(super) struct Parts<'p> {
     pub(super) listeners: &'p [listener::Read],
     pub(super) routes: &'p mut Vec<route::Read>,
     pub(super) services: &'p [service::Read],
+    pub(super) cells: &'p [cell::Read],
+    /// Whether there is a folder for what outlives the process.
+    pub(super) keeps: bool,
     pub(super) admin: &'p Field<Option<SocketAddr>>,
 }
 
@@ -23,6 +26,8 @@ pub(super) struct Parts<'p> {
 pub(super) fn check(reader: &Reader<'_>, parts: &mut Parts<'_>) {
     unique(reader, "listener", parts.listeners.iter().map(|read| (read.listener.name.as_str(), &read.name)));
     unique(reader, "route", parts.routes.iter().map(|read| (read.route.name.as_str(), &read.name)));
+    unique(reader, "cell", parts.cells.iter().map(|read| (read.cell.name.as_str(), &read.name)));
+    cell::resolve(reader, parts, parts.cells);
     unique(reader, "service", parts.services.iter().map(|read| (read.service.name.as_str(), &read.name)));
     check_binds(reader, parts);
     check_services(reader, parts);
@@ -96,6 +101,8 @@ fn check_services(reader: &Reader<'_>, parts: &Parts<'_>) {
             reader.error_if_whole(place, no_such("service", name, &names));
         }
     }
+    let of_cells = cell::check(reader, parts, parts.cells, parts.keeps);
+    used.extend(of_cells.iter().map(String::as_str));
     // With a misspelt reference, what looks unused is probably what was meant.
     for read in parts.services.iter().filter(|_service| all_known) {
         if !read.service.name.is_empty() && !used.contains(read.service.name.as_str()) {

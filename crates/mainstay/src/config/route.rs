@@ -7,10 +7,10 @@ use mainstay_core::{backoff, retry};
 use mainstay_gateway::spec::{HeaderOps, Route};
 
 use super::problem::Fault;
-use super::reader::{Item, Place, Section};
+use super::reader::{Field, Item, Place, Section};
 use super::service::WHEN_EMPTY;
 use super::{
-    WEEK, admission, breaker, cache, fallback, hedge, isolation, keys, mirror, quarantine, service, units, words,
+    WEEK, admission, breaker, cache, cell, fallback, hedge, isolation, keys, mirror, quarantine, service, units, words,
 };
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -35,6 +35,8 @@ pub(super) struct Read {
     pub(super) fallback: Option<fallback::Read>,
     /// Where it says which requests it takes.
     pub(super) matches: Place,
+    /// The cells that it leads to, until they are resolved.
+    pub(super) cells: Option<cell::Wanted>,
 }
 
 impl Read {
@@ -52,6 +54,7 @@ impl Read {
             cache: None,
             fallback: None,
             matches: nowhere,
+            cells: None,
         }
     }
 }
@@ -83,10 +86,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
     }
     let matches = matching.as_ref().and_then(read_match).unwrap_or(default.matches);
     let rewrite = section.field("rewrite_prefix", None, |item| item.parsed(words::prefix).map(Some));
-    if rewrite.is_given && matches!(matches.path, Path::Exact(_)) {
-        let fault = Fault::new("`rewrite_prefix` replaces a matched prefix, but this route matches by `path_exact`");
-        section.reader.error(&rewrite.place, fault.hint("match by `path`"));
-    }
+    check_rewrite(section, &rewrite, &matches);
     let name_of_service = service.as_ref().and_then(Item::word).unwrap_or_default();
     let (mirror, mirror_place) = section.item("mirror").and_then(|item| mirror::read(&item, name_of_service)).unzip();
     let mut cache = section.item("cache").and_then(|item| cache::read(&item));
@@ -102,6 +102,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         names_listeners: section.has("listener"),
         service: service.as_ref().map(|item| item.place.clone()),
         mirror: mirror_place,
+        cells: cell::of_route(section),
         matches: matching.as_ref().map_or_else(|| section.place.clone(), |item| item.place.clone()),
         route: Route {
             name: name.value,
@@ -123,12 +124,21 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             retry_budget: section.item("retry_budget").map(|item| service::read_budget(&item)),
             breaker: section.item("breaker").and_then(|item| breaker::read(&item)),
             admission: admission::read(section),
+            cells: None,
             quarantine: section.item("quarantine").and_then(|item| quarantine::read(&item)),
             cache: cache.as_ref().map(|read| read.cache.clone()),
         },
         cache,
         fallback,
         listeners,
+    }
+}
+
+/// Only a prefix can be replaced.
+fn check_rewrite(section: &Section<'_>, rewrite: &Field<Option<String>>, matches: &Match) {
+    if rewrite.is_given && matches!(matches.path, Path::Exact(_)) {
+        let fault = Fault::new("`rewrite_prefix` replaces a matched prefix, but this route matches by `path_exact`");
+        section.reader.error(&rewrite.place, fault.hint("match by `path`"));
     }
 }
 

@@ -3,6 +3,7 @@ mod admission;
 mod balance;
 mod breakers;
 mod broken;
+mod cells;
 mod checks;
 mod degraded;
 mod isolation;

@@ -72,6 +72,9 @@ fn facts(request: &Explained, paint: Paint) -> String {
     if let (Some(service), Some(balance)) = (&request.service, &request.balance) {
         rows.push(("service", format!("{service}, balanced by {balance}")));
     }
+    if let Some(cell) = &request.cell {
+        rows.push(("cell", cell.clone()));
+    }
     if let Some(session) = &request.session {
         let what = match session.as_str() {
             "new" => "new: the request brought no cookie",
@@ -282,6 +285,7 @@ mod tests {
             mirror: some("copied to canary"),
             fallback: None,
             cache: None,
+            cell: None,
             session: some("kept"),
             tenant: some("00c0ffee"),
             partition: None,

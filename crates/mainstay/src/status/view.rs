@@ -367,6 +367,7 @@ mod tests {
             listeners: snapshot::listeners(&state),
             routes: snapshot::routes(&state, &sampler, Instant::now()),
             services,
+            cells: Vec::new(),
         }
     }
 

@@ -117,6 +117,7 @@ impl Bench {
             routes: Vec::new(),
             services: services.iter().map(|service| Arc::clone(service)).collect(),
             resolver: spec::Resolver::default(),
+            cells: None,
             cache: None,
         };
         self.driver.apply(Arc::new(state), tls);

@@ -3,6 +3,7 @@
 mod admission;
 mod breakers;
 mod cache;
+mod cells;
 mod fallback;
 mod isolation;
 mod mirrors;
@@ -23,6 +24,7 @@ impl Families<'_, '_> {
         self.isolation(state)?;
         self.quarantines(state)?;
         self.sessions(state)?;
+        self.cells(state)?;
         self.admission(state)?;
         self.caches(state)
     }

@@ -135,6 +135,7 @@ mod tests {
             routes: vec![Arc::new(route)],
             services: Vec::new(),
             resolver: spec::Resolver::default(),
+            cells: None,
             cache: None,
         };
         let text = render(Arc::new(state), Facts::default(), Format::OpenMetrics).expect("text");
