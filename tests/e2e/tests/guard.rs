@@ -95,4 +95,10 @@ fn routes_decide_what_happens_when_nobody_is_eligible() {
     assert_eq!(get(listen, "/ok").status, 200);
     assert_eq!(get(listen, "/other").status, 503);
     assert!(gateway.metric("mainstay_service_last_resort_total", &[]) >= 1.0);
+    assert_eq!(gateway.stderr().matches("no endpoint is eligible").count(), 1, "{}", gateway.stderr());
+    origins.iter().for_each(|origin| origin.control("health=200"));
+    eventually("the log says that it is over", LONG, || {
+        get(listen, "/ok");
+        gateway.stderr().contains("endpoints are eligible again")
+    });
 }

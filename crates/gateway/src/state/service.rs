@@ -27,6 +27,8 @@ pub struct Service {
     pub guarded_since: AtomicU64,
     /// How often the cascade guard rose.
     pub guard_trips: AtomicU64,
+    /// What balancers were told last: no endpoint is eligible. So that it is logged once.
+    pub(crate) is_empty: AtomicBool,
     /// Requests that were sent although no endpoint was eligible.
     pub last_resorts: AtomicU64,
     /// Retries that the budget refused.
@@ -66,6 +68,7 @@ impl Service {
                 None => AtomicU64::new(0),
             },
             guard_trips: carried(|it| &it.guard_trips),
+            is_empty: AtomicBool::new(known.is_some_and(|known| known.is_empty.load(Ordering::Relaxed))),
             last_resorts: carried(|it| &it.last_resorts),
             budget_refusals: carried(|it| &it.budget_refusals),
             empty: carried(|it| &it.empty),

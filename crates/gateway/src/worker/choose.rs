@@ -59,6 +59,20 @@ impl Service {
         }
     }
 
+    /// Logs, once for all workers, that nobody is eligible, and that somebody is again.
+    fn tell(&self, is_empty: bool) {
+        if self.state.is_empty.swap(is_empty, Ordering::AcqRel) == is_empty {
+            return;
+        }
+        let service = &self.state.spec.name;
+        if is_empty {
+            let when_empty = self.state.spec.when_empty;
+            tracing::warn!(service, ?when_empty, "no endpoint is eligible; routes may say otherwise than the service");
+        } else {
+            tracing::info!(service, "endpoints are eligible again");
+        }
+    }
+
     /// Takes over what is known of the endpoints now.
     fn renew(&self) {
         let choices = self.state.choices();
@@ -69,6 +83,7 @@ impl Service {
             balancer
         }));
         self.last_resort.set(choices.last_resort);
+        self.tell(choices.last_resort);
         self.view.replace(Rc::new(View::new(&self.state, &choices)));
     }
 }
