@@ -89,16 +89,6 @@ pub enum Failed {
 }
 
 impl Failed {
-    /// Whether the endpoint lives all the same: it answered the check, but not as it should have.
-    pub fn is_answer(&self) -> bool {
-        match self {
-            Self::Status { .. } | Self::Grpc(_) | Self::Body(_) => true,
-            Self::Step { failed, .. } => failed.is_answer(),
-            Self::Command(_) => false,
-            Self::Connect(_) | Self::Timeout { .. } | Self::Tls(_) | Self::Closed(_) | Self::Malformed(_) => false,
-        }
-    }
-
     pub(crate) fn handshake(error: &io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         Self::Tls(match inner {

@@ -1,7 +1,7 @@
 //! A hyper client that retries what may be made twice, hedges what is slow, and stops asking a server that is down. The server
 //! answers every fifth request 503 and every seventh after half a second.
 //!
-//! `cargo run -p mainstay-resilience --example hyper_client --features http`
+//! `cargo run -p mainstay-resilience --example hyper_client`
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 

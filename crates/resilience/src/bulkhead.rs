@@ -1,5 +1,7 @@
 //! The bulkhead: so many calls at once, so many more that wait, and no more. Its size may be fixed, or find itself.
 
+mod policy;
+
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -7,12 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-pub use mainstay_core::adaptive::Policy as Adaptive;
 use mainstay_core::adaptive::{Adaptive as Gradient, Sample};
 use mainstay_core::bulkhead::{Bulkhead as Machine, Entry, Settled, Ticket};
 use mainstay_core::criticality::Criticality;
 use mainstay_core::time::Moment;
 use pin_project_lite::pin_project;
+pub use policy::{Adaptive, Concurrency, Policy};
 use tokio::time::Sleep;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -27,34 +29,6 @@ const WAITED: usize = 1;
 const FULL: usize = 2;
 const QUEUE_TIMEOUT: usize = 3;
 const CANCELLED: usize = 4;
-
-/// The size of a bulkhead.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Policy {
-    /// Calls at once.
-    pub concurrency: Concurrency,
-    /// Calls that wait, at most 65,536; 0 for none. Once the queue has not been empty for 100 ms, the newest goes first: those
-    /// that came first have waited for so long that their callers are about to give up.
-    pub queue: u32,
-    /// How long a call waits.
-    pub queue_timeout: Duration,
-}
-
-impl Policy {
-    /// So many calls at once, without a queue.
-    pub const fn fixed(concurrency: u32) -> Self {
-        Self { concurrency: Concurrency::Fixed(concurrency), queue: 0, queue_timeout: Duration::from_secs(1) }
-    }
-}
-
-/// How many calls there may be at once.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Concurrency {
-    /// So many, at least 1.
-    Fixed(u32),
-    /// As many as the service takes without becoming slow, found by the gradient of its latency.
-    Adaptive(Adaptive),
-}
 
 /// Lets only so many calls through at once. All services that one layer makes share its room.
 #[derive(Clone, Debug)]
@@ -133,8 +107,9 @@ impl Shared {
     }
 
     /// A call comes. Beside what becomes of it, how many are inside.
-    fn enter(&self, now: Moment) -> (Entry, u32) {
+    fn enter(&self) -> (Entry, u32) {
         let mut room = lock(&self.room);
+        let now = self.now(&room);
         let entry = room.machine.enter(now, Criticality::Normal);
         // While nobody ends, it is refusals that tell a limit of the time.
         if entry == Entry::Full {
@@ -147,10 +122,25 @@ impl Shared {
         (entry, in_flight)
     }
 
+    /// The time, if the machines will look at it: reading it costs more than all the rest. A queue that is empty does not.
+    fn now(&self, room: &Room) -> Moment {
+        let has_place = room.machine.in_flight() < room.machine.limit();
+        if room.machine.waiting() == 0 && has_place && room.gradient.is_none() {
+            return Moment::ZERO;
+        }
+        self.clock.now()
+    }
+
+    /// When a call begins, if that is of interest.
+    fn began(&self) -> Option<Moment> {
+        matches!(self.policy.concurrency, Concurrency::Adaptive(_)).then(|| self.clock.now())
+    }
+
     /// A call is over, after `latency` if that says something of the service.
     fn release(&self, entered_with: u32, latency: Option<Duration>) {
-        let now = self.clock.now();
         let mut room = lock(&self.room);
+        let is_looked_at = room.machine.waiting() > 0 || room.gradient.is_some();
+        let now = if is_looked_at { self.clock.now() } else { Moment::ZERO };
         if let Some(latency) = latency {
             let left_with = room.machine.in_flight();
             room.follow(now, |gradient| gradient.sample(now, Sample { latency, entered_with, left_with }));
@@ -205,21 +195,22 @@ impl Room {
 /// A place inside; given back when dropped.
 struct Permit {
     shared: Arc<Shared>,
-    began: Moment,
+    began: Option<Moment>,
     entered_with: u32,
     ended: bool,
 }
 
 impl Permit {
-    fn new(shared: &Arc<Shared>, began: Moment, entered_with: u32) -> Self {
-        Self { shared: Arc::clone(shared), began, entered_with, ended: false }
+    fn new(shared: &Arc<Shared>, entered_with: u32) -> Self {
+        Self { shared: Arc::clone(shared), began: shared.began(), entered_with, ended: false }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         // How long a call took that was cancelled says nothing of how long calls take.
-        let latency = self.ended.then(|| self.shared.clock.now().since(self.began));
+        let began = self.began.filter(|_began| self.ended);
+        let latency = began.map(|began| self.shared.clock.now().since(began));
         if !self.ended {
             self.shared.counts.add(CANCELLED);
         }
@@ -281,14 +272,13 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let shared = &self.layer.shared;
-        let now = shared.clock.now();
-        let (entry, in_flight) = shared.enter(now);
+        let (entry, in_flight) = shared.enter();
         let clone = self.inner.clone();
         let mut service = mem::replace(&mut self.inner, clone);
         let state = match entry {
             Entry::Admitted => {
                 shared.counts.add(ADMITTED);
-                let permit = Permit::new(shared, now, in_flight);
+                let permit = Permit::new(shared, in_flight);
                 State::Calling { call: service.call(request), permit }
             }
             Entry::Waiting(ticket) => State::Waiting {
@@ -364,7 +354,7 @@ where
                         (Ok(()), Some(request)) => {
                             place.shared.counts.add(WAITED);
                             let in_flight = lock(&place.shared.room).machine.in_flight();
-                            let permit = Permit::new(&place.shared, place.shared.clock.now(), in_flight);
+                            let permit = Permit::new(&place.shared, in_flight);
                             State::Calling { call: this.service.call(request), permit }
                         }
                         (Ok(()), None) => State::Refused { rejected: Rejected::Full },

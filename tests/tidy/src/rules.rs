@@ -17,7 +17,7 @@ pub const LAYERS: &[&[&str]] = &[
     ],
     &["mainstay-admin"],
     &["mainstay"],
-    &["mainstay-e2e", "mainstay-tidy", "mainstay-bench", "mainstay-sim", "mainstay-fuzz"],
+    &["mainstay-e2e", "mainstay-tidy", "mainstay-bench", "mainstay-resilience-bench", "mainstay-sim", "mainstay-fuzz"],
     &["mainstay-conformance"],
 ];
 

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::driver::Gate;
 use super::names::Names;
-use super::plan::{Plan, Unwell};
+use super::plan::Plan;
 use super::{guard, ramp};
 use crate::spec::Address;
 use crate::state::{Endpoint, Factor};
@@ -184,7 +184,7 @@ impl Member {
             match result {
                 Ok(None) => return Found::default(),
                 Ok(reason) => return Found { verdict: Verdict::Degraded, reason },
-                Err(unwell) => failure = failure.or(Some(unwell.reason)),
+                Err(reason) => failure = failure.or(Some(reason)),
             }
             if let Some(live) = check.ask_life(&place, check.policy.timeout).await
                 && self.endpoint.live.swap(live, Ordering::AcqRel) != live
@@ -198,9 +198,7 @@ impl Member {
         Found { verdict: Verdict::Failed, reason: failure }
     }
 
-    fn count(&self, result: &Result<Option<String>, Unwell>) {
-        self.endpoint.alive.store(result.as_ref().err().is_none_or(|unwell| unwell.answered), Ordering::Release);
-
+    fn count(&self, result: &Result<Option<String>, String>) {
         let counter = if result.is_ok() { &self.endpoint.probes_passed } else { &self.endpoint.probes_failed };
         counter.fetch_add(1, Ordering::Relaxed);
         if let Ok(Some(_amiss)) = result {

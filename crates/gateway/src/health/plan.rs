@@ -33,25 +33,6 @@ pub(super) struct Check {
     liveness: Option<Result<Target, String>>,
 }
 
-/// Why a check failed.
-pub(super) struct Unwell {
-    pub(super) reason: String,
-    /// Whether the endpoint answered all the same.
-    pub(super) answered: bool,
-}
-
-impl From<String> for Unwell {
-    fn from(reason: String) -> Self {
-        Self { reason, answered: false }
-    }
-}
-
-impl From<Failed> for Unwell {
-    fn from(failed: Failed) -> Self {
-        Self { reason: failed.to_string(), answered: failed.is_answer() }
-    }
-}
-
 impl Plan {
     pub(super) fn new(service: &Arc<Service>, endpoint: &Endpoint, tls: Option<&Arc<ClientConfig>>) -> Self {
         let check = service.spec.health.as_ref().map(|check| Check {
@@ -79,7 +60,7 @@ impl Plan {
 
 impl Check {
     /// Asks once. If it passes, what is amiss all the same; the reason if it fails.
-    pub(super) async fn ask(&self, place: &Place, timeout: Duration) -> Result<Option<String>, Unwell> {
+    pub(super) async fn ask(&self, place: &Place, timeout: Duration) -> Result<Option<String>, String> {
         self.ask_for(self.target.as_ref().map_err(Clone::clone)?, place, timeout).await
     }
 
@@ -91,7 +72,7 @@ impl Check {
         })
     }
 
-    async fn ask_for(&self, target: &Target, place: &Place, timeout: Duration) -> Result<Option<String>, Unwell> {
+    async fn ask_for(&self, target: &Target, place: &Place, timeout: Duration) -> Result<Option<String>, String> {
         let result = match (place, self.port) {
             (Place::Tcp(address), Some(port)) => {
                 mainstay_probe::probe(target, &Place::Tcp(SocketAddr::new(address.ip(), port)), &[], timeout).await
@@ -100,7 +81,7 @@ impl Check {
                 mainstay_probe::probe(target, place, &self.header, timeout).await
             }
         };
-        Ok(result.map(|passed: Passed| passed.degraded)?)
+        result.map(|passed: Passed| passed.degraded).map_err(|failed: Failed| failed.to_string())
     }
 }
 

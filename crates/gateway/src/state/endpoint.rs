@@ -29,8 +29,6 @@ pub struct Endpoint {
     factors: Factors,
     /// Up, but degraded by its own word: to get less traffic than its peers.
     pub degraded: AtomicBool,
-    /// The latest check was answered, whether it passed or not; true before the first one.
-    pub alive: AtomicBool,
     /// Whether it takes connections although its check fails; only kept up to date where a cascade guard asks.
     pub live: AtomicBool,
     /// Since when its check fails after having passed, in nanoseconds of the process's clock; 0 if it passes or never did.
@@ -82,7 +80,6 @@ impl Endpoint {
             health: AtomicU8::new(health as u8),
             factors: Factors::default(),
             degraded: AtomicBool::new(false),
-            alive: AtomicBool::new(true),
             live: AtomicBool::new(false),
             failing_since: AtomicU64::new(0),
             recovered_at: AtomicU64::new(0),
