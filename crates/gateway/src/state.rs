@@ -10,6 +10,7 @@ mod factors;
 mod guard;
 mod hedging;
 mod listener;
+mod restart;
 mod route;
 mod service;
 
@@ -25,6 +26,7 @@ pub use factors::Factor;
 pub use guard::Guard;
 pub use hedging::{HedgeCounters, Hedging};
 pub use listener::{Listener, ListenerCounters, ProxyProtocolFailures};
+pub use restart::Restart;
 pub use route::{CacheCounters, FallbackCounters, IsolationCounters, MirrorCounters, Route, RouteCounters};
 pub use service::{Service, Source};
 

@@ -24,6 +24,7 @@ mod quarantine;
 mod reader;
 mod relations;
 pub mod report;
+mod restart;
 mod route;
 mod service;
 mod source;

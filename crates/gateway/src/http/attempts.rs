@@ -23,8 +23,15 @@ use crate::state::Permit;
 use crate::stream::Stream;
 use crate::worker::table::{Service, raise};
 
+/// What a client is told that is sent away while the service comes back.
+const RESTARTING: respond::OwnError = respond::OwnError { status: 503, reason: "restart-ramp" };
+
 /// Attempts until one is answered or none is left, if the route's circuit breaker lets any be made.
 pub(crate) async fn run(run: &Run<'_>, client: &mut Stream, exchange: &mut Exchange, key: Option<u64>) -> Next {
+    if let Some(wait) = restarting(run) {
+        exchange.retry_after = Some(wait);
+        return give_up(run, client, exchange, RESTARTING).await;
+    }
     let entered = run.route.state.breaker.as_ref().map(|breaker| breaker.admit(run.worker.now())).transpose();
     match entered {
         Ok(permit) => attempts(run, client, exchange, key, permit).await,
@@ -231,6 +238,18 @@ pub(crate) fn select<'a>(
     }
 }
 
+/// Whether the request is one of those that are sent away while the service comes back from an outage; and after how long its
+/// client may try again.
+fn restarting(run: &Run<'_>) -> Option<Duration> {
+    let service = &run.route.service.state;
+    let restart = service.restart.as_ref().filter(|restart| restart.is_at_work())?;
+    // As long as nobody can be asked, the outage goes on.
+    if !service.eligible().contains(&true) {
+        return None;
+    }
+    restart.let_through(run.worker.now()).err()
+}
+
 /// What a client is told when no endpoint could be asked.
 fn nobody(run: &Run<'_>, exchange: &mut Exchange) -> respond::OwnError {
     // Circuit breakers say when they let something through again.
@@ -238,6 +257,9 @@ fn nobody(run: &Run<'_>, exchange: &mut Exchange) -> respond::OwnError {
         return respond::BREAKER_OPEN;
     }
     raise(&run.route.service.state.empty);
+    if let Some(restart) = &run.route.service.state.restart {
+        restart.empty(run.worker.now());
+    }
     exchange.retry_after = Some(respond::RETRY_NO_ENDPOINT);
     exchange.isolation.nobody()
 }

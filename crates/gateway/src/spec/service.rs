@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_core::{balance, breaker, budget, guard, outlier};
+use mainstay_core::{balance, breaker, budget, guard, outlier, restart};
 
 use super::{CertificateFiles, Endpoint, HealthCheck, Sharding, Source, Sticky, Tenant};
 
@@ -22,6 +22,8 @@ pub struct Service {
     pub health: Option<HealthCheck>,
     /// Passive ejection; `None` turns it off.
     pub outlier: Option<outlier::Policy>,
+    /// How traffic comes back after an outage; `None` brings it back at once.
+    pub restart: Option<restart::Policy>,
     /// When an endpoint is not asked, each by its own attempts; `None` turns it off.
     pub breaker: Option<breaker::Policy>,
     /// How long an endpoint that comes back takes to its full weight; `None` if it has that at once.
@@ -64,6 +66,7 @@ impl Service {
             health: Some(HealthCheck::default()),
             outlier: Some(outlier::Policy::default()),
             breaker: None,
+            restart: None,
             slow_start: None,
             guard: None,
             zones: None,

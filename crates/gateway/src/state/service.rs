@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use mainstay_core::budget::Budget;
 use mainstay_core::time::Moment;
 
-use super::{Breaker, Endpoint, Subject};
+use super::{Breaker, Endpoint, Restart, Subject};
 use crate::spec;
 
 /// A service, its endpoints and counters.
@@ -19,6 +19,8 @@ pub struct Service {
     /// Their circuit breakers, in the same order; none at all if they are turned off. One is kept over reloads that change
     /// neither its settings nor its endpoint.
     pub breakers: Vec<Arc<Breaker>>,
+    /// How its traffic comes back after an outage; kept over reloads that do not change its settings.
+    pub restart: Option<Arc<Restart>>,
     /// Where further endpoints come from.
     pub sources: Vec<Arc<Source>>,
     /// One more at each change of any endpoint's eligibility; workers compare it to renew their balancers.
@@ -51,6 +53,10 @@ impl Service {
         known: Option<&Self>,
         now: Moment,
     ) -> Self {
+        let restart = match known.filter(|known| known.spec.restart == spec.restart) {
+            Some(known) => known.restart.clone(),
+            None => spec.restart.map(|policy| Arc::new(Restart::new(&spec.name, policy))),
+        };
         let breakers = breakers(&spec, &endpoints, workers, known);
         let carried =
             |read: fn(&Self) -> &AtomicU64| AtomicU64::new(known.map_or(0, |it| read(it).load(Ordering::Relaxed)));
@@ -61,6 +67,7 @@ impl Service {
         Self {
             endpoints,
             breakers,
+            restart,
             sources,
             epoch: AtomicU64::new(0),
             guarded_since: match known.filter(|known| spec.guard.is_some() && known.spec.guard == spec.guard) {

@@ -50,6 +50,8 @@ sections! {
     MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
     /// When to try again.
     RETRY = "route.retry": "attempts", "on", "backoff", "backoff_cap", "retry_after_max";
+    /// How traffic comes back after an outage.
+    RESTART = "service.restart": "after", "ramp", "from";
     /// When another endpoint is asked beside a slow one.
     HEDGE = "route.hedge": "quantile", "min_delay";
     /// Copies for another service.
@@ -86,7 +88,7 @@ sections! {
     /// Changes to headers.
     HEADERS = "route.request_headers and route.response_headers": "set", "remove";
     /// A group of endpoints.
-    SERVICE = "service": "name", "protocol", "balance", "hash", "health", "outlier", "breaker", "retry_budget", "when_empty", "tls",
+    SERVICE = "service": "name", "protocol", "balance", "hash", "health", "outlier", "breaker", "restart", "retry_budget", "when_empty", "tls",
         "connect_timeout", "idle_timeout", "max_idle", "max_age", "endpoint", "endpoints", "srv",
         "send_proxy", "tenant", "shard", "sticky", "slow_start", "guard", "zones", "capacity";
     /// What consistent hashing goes by.

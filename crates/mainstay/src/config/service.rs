@@ -10,7 +10,9 @@ use mainstay_gateway::spec::{
 use super::endpoints::Endpoints;
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
-use super::{WEEK, balance, breaker, endpoints, guard, health, isolation, keys, outlier, sticky, words, zones};
+use super::{
+    WEEK, balance, breaker, endpoints, guard, health, isolation, keys, outlier, restart, sticky, words, zones,
+};
 
 const MILLI: Duration = Duration::from_millis(1);
 /// Shares are renewed four times a second.
@@ -63,6 +65,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
         guard,
         zones: zones::read(section),
         capacity: zones::read_capacity(section),
+        restart: section.item("restart").and_then(|item| restart::read(&item)),
         breaker: section.item("breaker").and_then(|item| breaker::read(&item)),
         retry_budget: section.item("retry_budget").map(|item| read_budget(&item)).unwrap_or_default(),
         protocol: section.field("protocol", HttpVersion::Http1, |item| item.one_of(PROTOCOLS)).value,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mainstay_core::restart;
 use mainstay_gateway::spec::{Hedge, Route};
 
 use super::{SMALL, good, shown};
@@ -28,9 +29,21 @@ fn accepted() {
 }
 
 #[test]
+fn restart_ramps() {
+    let read = |text: &str| good(&format!("{SMALL}\nrestart = {text}")).spec.services[0].restart;
+    assert_eq!((read("\"off\""), read("\"on\"")), (None, Some(restart::Policy::default())));
+    let policy = restart::Policy { after: Duration::ZERO, ramp: Duration::from_secs(60), from: 0.25 };
+    assert_eq!(read("{ after = \"0s\", ramp = \"1m\", from = \"25%\" }"), Some(policy));
+    assert_eq!(
+        shown(&format!("{SMALL}restart = {{ from = \"0%\" }}\n")),
+        ["m.toml:7:20: service[0].restart.from: 0% is out of bounds; it must be between 1% and 100%"]
+    );
+}
+
+#[test]
 fn refused() {
     for (text, expected) in [
-        ("hedge = \"of\"", "m.toml:10:9: route[0].hedge: `of` is not known here; did you mean \"off\"?"),
+        ("hedge = \"of\"", "m.toml:10:9: route[0].hedge: `of` is not known here; did you mean \"on\"?"),
         (
             "hedge = { quantile = \"20%\" }",
             "m.toml:10:22: route[0].hedge.quantile: 20% is out of bounds; it must be between 50% and 99.9%",

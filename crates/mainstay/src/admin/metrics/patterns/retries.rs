@@ -1,6 +1,7 @@
-//! The families about retries beyond their number, by route.
+//! The families about retries beyond their number, hedges, and ramps after outages.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use mainstay_gateway::state::State;
 use prometheus_client::registry::Unit;
@@ -14,7 +15,22 @@ impl Families<'_, '_> {
             ([("route", route.spec.name.as_str())], count)
         });
         self.counter(("mainstay_route_budget_refusals", "Retries and hedges that the budget refused."), refusals)?;
-        self.hedges(state)
+        self.hedges(state)?;
+        self.restarts(state)
+    }
+
+    fn restarts(&mut self, state: &State) -> fmt::Result {
+        let each = || {
+            let named = state.services.iter().map(|it| ([("service", it.spec.name.as_str())], &it.restart));
+            named.filter_map(|(labels, restart)| Some((labels, restart.as_deref()?)))
+        };
+        if each().next().is_none() {
+            return Ok(());
+        }
+        let ramps = each().map(|(labels, restart)| (labels, restart.ramps.load(Ordering::Relaxed)));
+        self.counter(("mainstay_service_restart_ramps", "Ramps that followed an outage."), ramps)?;
+        let refused = each().map(|(labels, restart)| (labels, restart.refused.load(Ordering::Relaxed)));
+        self.counter(("mainstay_service_restart_refused", "Requests that were sent away during a ramp."), refused)
     }
 
     fn hedges(&mut self, state: &State) -> fmt::Result {
