@@ -16,6 +16,7 @@ use crate::cache::Refreshing;
 use crate::cache::object::Object;
 use crate::http::attempt::{self, Failed};
 use crate::http::exchange::{Exchange, Run};
+use crate::http::isolation;
 use crate::spec::Protocol;
 use crate::stream::Stream;
 use crate::worker::Worker;
@@ -88,8 +89,13 @@ impl Task {
 /// The one attempt that a validation gets. It counts for its endpoint as any other does. Answers whether the origin answered.
 async fn attempt(run: &Run<'_>, cache: &Cache, copy: &mut Exchange) -> bool {
     let service = &run.route.service;
-    let picked =
-        run.worker.with_rng(|rng| service.pick(&Wanted::default(), run.worker.now(), rng, &RefCell::default()));
+    // A validation stays with the endpoints of the tenant that it is made for.
+    if isolation::enter(run, &Stream::Nobody, copy).is_some() {
+        return false;
+    }
+    let wanted = Wanted { within: copy.isolation.within(), ..Wanted::default() };
+    let (when_empty, now) = (service.state.spec.when_empty, run.worker.now());
+    let picked = run.worker.with_rng(|rng| service.pick_for(when_empty, &wanted, now, rng, &RefCell::default()));
     let Some(index) = picked else { return false };
     match attempt::run(run, index, false, &mut Stream::Nobody, copy).await {
         Ok(answered) => {
