@@ -79,6 +79,7 @@ need-build:
 	@command -v cc >/dev/null || { \
 	  echo "error: cc (a C compiler, for the TLS library) is not installed" >&2; \
 	  echo "  hint: apt-get install -y build-essential" >&2; exit 1; }
+	@command -v protoc >/dev/null || tests/install-packages.sh crates/packages.txt
 
 need-lint:
 	@$(CARGO) fmt --version >/dev/null 2>&1 || { \
