@@ -1,0 +1,68 @@
+//! Ends the connections that a removed address leaves behind. Without it clients would wait for a machine that does not
+//! answer any more, up to their own time limits; with it the socket on this side is gone and its client is told when the
+//! next packet comes to the new holder, which knows no such connection and resets it.
+//!
+//! This is what `ss -K` does: it needs a kernel with `CONFIG_INET_DIAG_DESTROY` and the capability CAP_NET_ADMIN. Where
+//! either is missing, connections end by their own time limits. That is why a failure here is told and nothing more.
+
+use std::io;
+use std::net::IpAddr;
+
+use rtnetlink::packet_core::NLM_F_DUMP;
+use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
+
+use super::netlink::Netlink;
+
+const BY_FAMILY: u16 = 20;
+const DESTROY: u16 = 21;
+const TCP: u8 = 6;
+const FAMILY_V4: u8 = 2;
+const FAMILY_V6: u8 = 10;
+/// Connections of every state but TIME_WAIT, CLOSE and LISTEN, a bit for each of the kernel's numbers.
+const STATES: u32 = 0xfff & !(1 << 6) & !(1 << 7) & !(1 << 10);
+/// Bytes of the part that names a socket: ports, addresses, interface, cookie.
+const ID_BYTES: usize = 48;
+/// Connections ended by one call, at most; what is left ends by its time limits.
+const CONNECTIONS_MAX: usize = 100_000;
+
+/// Ends the TCP connections whose own address is `ip`, in the calling thread's network namespace, and answers how many.
+/// Sockets that listen stay.
+///
+/// # Errors
+/// If the kernel cannot be asked, or does not end connections (`ErrorKind::Unsupported`).
+pub fn reset(ip: IpAddr) -> io::Result<usize> {
+    let mut netlink = Netlink::open(NETLINK_SOCK_DIAG)?;
+    let mut ended = 0;
+    // A socket that listens for both families has IPv6 sockets for IPv4 connections.
+    for family in [FAMILY_V4, FAMILY_V6] {
+        let replies = netlink.ask(BY_FAMILY, NLM_F_DUMP, &request(family, &[0; ID_BYTES]))?;
+        // An answer is family, state, timer and retransmissions in a byte each, then the part that names the socket.
+        let ids = replies.iter().filter_map(|reply| reply.body.get(4..4 + ID_BYTES));
+        for id in ids.filter(|id| own_address(family, id) == Some(ip)).take(CONNECTIONS_MAX) {
+            match netlink.ask(DESTROY, 0, &request(family, id)) {
+                Ok(_) => ended += 1,
+                // It ended by itself in between.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(ended)
+}
+
+/// A request: family, protocol, what to tell beyond the basics, padding, states, and the socket.
+fn request(family: u8, id: &[u8]) -> Vec<u8> {
+    let mut body = vec![family, TCP, 0, 0];
+    body.extend(STATES.to_ne_bytes());
+    body.extend(id);
+    body
+}
+
+/// The own address in the part that names a socket: two ports, then 16 bytes of which IPv4 uses the first four.
+fn own_address(family: u8, id: &[u8]) -> Option<IpAddr> {
+    let bytes: [u8; 16] = id.get(4..20)?.try_into().ok()?;
+    if family == FAMILY_V4 {
+        return Some(IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    }
+    Some(IpAddr::from(bytes).to_canonical())
+}
