@@ -25,6 +25,7 @@ pub mod quantile;
 pub mod quarantine;
 pub mod ramp;
 pub mod random;
+pub mod release;
 pub mod resolve;
 pub mod restart;
 pub mod retry;

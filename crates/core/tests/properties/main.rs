@@ -19,6 +19,7 @@ mod limiter;
 mod maglev;
 mod outlier;
 mod quarantine;
+mod release;
 mod route;
 mod shard;
 
