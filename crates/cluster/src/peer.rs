@@ -1,7 +1,12 @@
 //! Messages between nodes: who is asked, what about, and how it can fail. The bytes of a message are those of the service
 //! that it is for; this module does not look into them.
 
+pub mod client;
+pub mod directory;
+pub mod server;
 pub mod switchboard;
+pub mod tls;
+pub mod wire;
 
 use std::fmt;
 use std::time::Duration;
@@ -81,6 +86,15 @@ pub trait Transport: Send + Sync + fmt::Debug {
     async fn call(&self, to: NodeId, service: Service, message: Bytes, limit: Duration) -> Result<Bytes, CallError>;
 }
 
+impl Service {
+    /// The service with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Raft, Self::Store, Self::Membership, Self::Sessions, Self::Opinions, Self::Release]
+            .into_iter()
+            .find(|service| *service as u8 == number)
+    }
+}
+
 /// Answers messages of one service.
 #[async_trait]
 pub trait Handler: Send + Sync {
@@ -90,3 +104,6 @@ pub trait Handler: Send + Sync {
     /// Why it does not, for whoever reads the sender's log.
     async fn handle(&self, from: NodeId, message: Bytes) -> Result<Bytes, String>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,7 +174,9 @@ mod tests {
 
     #[test]
     fn hostile_texts_are_refused() {
-        for text in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----"] {
+        for text in
+            ["", "-----BEGIN CERTIFICATE-----\nAAAA\n", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----"]
+        {
             assert!(certificates("x", text).is_err(), "{text}");
         }
         assert_eq!(PeerIdentity::of(&CertificateDer::from(vec![0x30, 0x82, 0xff, 0xff])), None);

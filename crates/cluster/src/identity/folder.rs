@@ -77,10 +77,8 @@ impl Folder {
         }
         self.put(KEY, credentials.key.as_bytes())?;
         self.renew(&credentials.certificate)?;
-        let text = serde_json::to_vec_pretty(identity).map_err(|error| IdentityError::Malformed {
-            what: IDENTITY.to_owned(),
-            why: error.to_string(),
-        })?;
+        let text = serde_json::to_vec_pretty(identity)
+            .map_err(|error| IdentityError::Malformed { what: IDENTITY.to_owned(), why: error.to_string() })?;
         self.put(IDENTITY, &text)
     }
 
@@ -183,8 +181,12 @@ mod tests {
         let (name, address) = ("lb1".to_owned(), "10.0.1.1:7946".to_owned());
         let identity = Identity { cluster, node: NodeId(1), name, address, voter: true };
         let text = |text: &str| text.to_owned();
-        let credentials =
-            Credentials { certificate: text("c"), key: text("k"), authority: text("a"), authority_key: Some(text("s")) };
+        let credentials = Credentials {
+            certificate: text("c"),
+            key: text("k"),
+            authority: text("a"),
+            authority_key: Some(text("s")),
+        };
         folder.write(&identity, &credentials).unwrap();
         assert!(folder.has_identity());
         assert_eq!(folder.identity().unwrap(), identity);
