@@ -2,9 +2,11 @@
 //!
 //! An address is only ever put on an interface with a lifetime that ends before the lease does ([`kernel`]), so that a node
 //! which is frozen, or whose process is gone, loses it without anybody's help. Neighbours are told where it is by
-//! [`announce`], and [`sessions`] ends the connections that it leaves behind.
+//! [`announce`], and [`sessions`] ends the connections that it leaves behind. The [`guard`] is a process of its own that does
+//! sooner what the kernel would do later.
 
 pub mod announce;
+pub mod guard;
 pub mod kernel;
 mod link_layer;
 mod netlink;

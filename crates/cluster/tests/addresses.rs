@@ -1,78 +1,18 @@
 //! Floating addresses on real interfaces, in network namespaces that the test makes: two of them, joined by a cable.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mainstay_cluster::address::kernel::{Error, Kernel};
 use mainstay_cluster::address::{Prefixed, announce, sessions};
 
-static COUNT: AtomicU32 = AtomicU32::new(0);
+#[path = "addresses/cable.rs"]
+mod cable;
+#[path = "addresses/guarded.rs"]
+mod guarded;
 
-/// Two namespaces with an interface `port` each. Dropping it deletes them.
-struct Cable {
-    near: String,
-    far: String,
-}
-
-impl Cable {
-    fn new() -> Self {
-        let name = format!("ma{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let cable = Self { near: format!("{name}n"), far: format!("{name}f") };
-        for namespace in [&cable.near, &cable.far] {
-            ip(&["netns", "add", namespace]);
-            ip(&["-n", namespace, "link", "set", "lo", "up"]);
-        }
-        ip(&["-n", &cable.near, "link", "add", "port", "type", "veth", "peer", "port", "netns", &cable.far]);
-        for (namespace, host) in [(&cable.near, 1), (&cable.far, 2)] {
-            ip(&["-n", namespace, "link", "set", "port", "up"]);
-            ip(&["-n", namespace, "addr", "add", &format!("10.0.1.{host}/24"), "dev", "port"]);
-            ip(&["-n", namespace, "addr", "add", &format!("2001:db8::{host}/64"), "dev", "port", "nodad"]);
-        }
-        cable
-    }
-
-    /// Runs `work` on a thread that is in one of the namespaces.
-    fn within<T: Send>(&self, namespace: &str, work: impl FnOnce() -> T + Send) -> T {
-        let handle = File::open(format!("/run/netns/{namespace}")).expect("the namespace");
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-                move_into_link_name_space(handle.as_fd(), Some(LinkNameSpaceType::Network))
-                    .expect("root may change namespaces");
-                work()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-
-    fn near<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.within(&self.near, work)
-    }
-
-    fn far<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.within(&self.far, work)
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        for namespace in [&self.near, &self.far] {
-            let _gone = Command::new("ip").args(["netns", "del", namespace]).status();
-        }
-    }
-}
-
-fn ip(arguments: &[&str]) -> String {
-    let output = Command::new("ip").args(arguments).output().expect("`ip` is missing: apt-get install iproute2");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {arguments:?} (the test needs root): {told}");
-    String::from_utf8(output.stdout).expect("`ip` speaks UTF-8")
-}
+use cable::{Cable, ip};
 
 fn prefixed(text: &str) -> Prefixed {
     text.parse().expect("an address")
@@ -198,7 +138,7 @@ fn connections_of_an_address_are_reset_and_no_others() {
         let (mut moved, mut stays) = cable.far(|| (connect(floating), connect(own)));
         let _moved_server = listener.accept().unwrap().0;
         let mut stays_server = listener.accept().unwrap().0;
-        assert_eq!(cable.near(|| sessions::reset(floating)).unwrap(), 1);
+        assert_eq!(cable.near(|| sessions::reset(floating, sessions::AT_ONCE_MAX)).unwrap(), 1);
         assert_eq!(moved.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
         stays_server.write_all(b"x").unwrap();
         stays.read_exact(&mut [0; 1]).unwrap();

@@ -22,15 +22,15 @@ const FAMILY_V6: u8 = 10;
 const STATES: u32 = 0xfff & !(1 << 6) & !(1 << 7) & !(1 << 10);
 /// Bytes of the part that names a socket: ports, addresses, interface, cookie.
 const ID_BYTES: usize = 48;
-/// Connections ended by one call, at most; what is left ends by its time limits.
-const CONNECTIONS_MAX: usize = 100_000;
+/// Connections that can be ended while a deadline is near: some hundredths of a second of work.
+pub const AT_ONCE_MAX: usize = 2_000;
 
-/// Ends the TCP connections whose own address is `ip`, in the calling thread's network namespace, and answers how many.
-/// Sockets that listen stay.
+/// Ends up to `most` TCP connections whose own address is `ip`, in the calling thread's network namespace, and answers how
+/// many. Sockets that listen stay. While the address is on an interface the clients are told at once, by a reset.
 ///
 /// # Errors
 /// If the kernel cannot be asked, or does not end connections (`ErrorKind::Unsupported`).
-pub fn reset(ip: IpAddr) -> io::Result<usize> {
+pub fn reset(ip: IpAddr, most: usize) -> io::Result<usize> {
     let mut netlink = Netlink::open(NETLINK_SOCK_DIAG)?;
     let mut ended = 0;
     // A socket that listens for both families has IPv6 sockets for IPv4 connections.
@@ -38,7 +38,10 @@ pub fn reset(ip: IpAddr) -> io::Result<usize> {
         let replies = netlink.ask(BY_FAMILY, NLM_F_DUMP, &request(family, &[0; ID_BYTES]))?;
         // An answer is family, state, timer and retransmissions in a byte each, then the part that names the socket.
         let ids = replies.iter().filter_map(|reply| reply.body.get(4..4 + ID_BYTES));
-        for id in ids.filter(|id| own_address(family, id) == Some(ip)).take(CONNECTIONS_MAX) {
+        for id in ids.filter(|id| own_address(family, id) == Some(ip)) {
+            if ended >= most {
+                return Ok(ended);
+            }
             match netlink.ask(DESTROY, 0, &request(family, id)) {
                 Ok(_) => ended += 1,
                 // It ended by itself in between.
