@@ -19,6 +19,7 @@ pub mod grpc;
 pub mod guard;
 pub mod health;
 pub mod http_date;
+pub mod lease;
 pub mod limiter;
 pub mod outlier;
 pub mod quantile;

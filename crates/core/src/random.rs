@@ -1,7 +1,7 @@
 //! Randomness as an argument: a small seeded generator.
 
 /// A seeded pseudo-random generator (SplitMix64, Steele, Lea and Flood 2014). Fast and replayable; not for secrets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rng(u64);
 
 impl Rng {

@@ -1,6 +1,7 @@
 //! The monotonic clock behind every [`Moment`], and wall-clock time for people.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mainstay_core::time::Moment;
@@ -50,6 +51,58 @@ impl Clock {
 impl Default for Clock {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The clock that leases are counted with: CLOCK_BOOTTIME, which goes on while the machine is suspended, is the same for all
+/// processes of a machine, and cannot be set. Its moments do not compare with those of [`Clock`].
+///
+/// A clock for tests leaps when it is told to; all copies are the same clock.
+#[derive(Clone, Debug, Default)]
+pub struct Boottime {
+    leapt: Option<Arc<AtomicI64>>,
+}
+
+impl Boottime {
+    /// The system's.
+    pub const fn system() -> Self {
+        Self { leapt: None }
+    }
+
+    /// One that runs as the system's does, and that [`Self::leap`] moves.
+    pub fn leaping() -> Self {
+        Self { leapt: Some(Arc::default()) }
+    }
+
+    /// The present moment, counted from the start of the machine.
+    pub fn now(&self) -> Moment {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let nanos = seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0));
+        let leapt = self.leapt.as_ref().map_or(0, |leapt| leapt.load(Ordering::SeqCst));
+        Moment::from_nanos(nanos.saturating_add_signed(leapt))
+    }
+
+    /// Moves a clock for tests by so many milliseconds; the system's stays as it is.
+    pub fn leap(&self, millis: i64) {
+        if let Some(leapt) = &self.leapt {
+            leapt.fetch_add(millis.saturating_mul(1_000_000), Ordering::SeqCst);
+        }
+    }
+
+    /// Waits until `moment`; for ever if it is [`Moment::NEVER`]. What the machine sleeps counts, and is noticed within a
+    /// tenth of a second of running.
+    pub async fn sleep_until(&self, moment: Moment) {
+        if moment == Moment::NEVER {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            let left = moment.since(self.now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(Duration::from_millis(100))).await;
+        }
     }
 }
 
@@ -196,5 +249,24 @@ mod tests {
         assert_eq!(clock.instant(clock.at(now)), Some(now.max(clock.origin)));
         assert_eq!(clock.instant(Moment::NEVER), None);
         assert!(Clock::new().now() >= clock.at(now));
+    }
+
+    #[test]
+    fn boottime_runs_leaps_for_tests_and_is_waited_for() {
+        let system = Boottime::system();
+        let before = system.now();
+        crate::thread::run_here(async {
+            system.sleep_until(before.after(Duration::from_millis(120))).await;
+            assert!(system.now().since(before) >= Duration::from_millis(120));
+        })
+        .unwrap();
+        system.leap(1_000_000_000);
+        assert!(system.now().since(before) < Duration::from_secs(100_000), "the system's cannot be moved");
+        let (leaping, before) = (Boottime::leaping(), system.now());
+        let same = leaping.clone();
+        same.leap(3_600_000);
+        assert!(leaping.now().since(before) >= Duration::from_secs(3600));
+        same.leap(-7_200_000);
+        assert!(leaping.now() < before);
     }
 }

@@ -15,6 +15,7 @@ mod coalesce;
 mod eligibility;
 mod gray;
 mod health;
+mod lease;
 mod limiter;
 mod maglev;
 mod outlier;
