@@ -11,6 +11,7 @@ pub mod grpc;
 pub mod h2;
 pub mod http;
 pub mod http2;
+pub mod lab;
 pub mod load;
 pub mod origin;
 pub mod process;

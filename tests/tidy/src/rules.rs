@@ -71,6 +71,7 @@ pub const UNSAFE: &[(&str, &str)] = &[
     ("crates/cluster/src/address/link_layer.rs", "an address of AF_PACKET, which std, rustix and socket2 cannot make"),
     ("crates/core/tests/allocations.rs", "an allocator that counts, to show that there is nothing to count"),
     ("crates/gateway/tests/allocations.rs", "an allocator that counts what a worker's thread allocates"),
+    ("tests/e2e/src/lab/arp.rs", "an address of AF_PACKET, and bytes that the system wrote"),
     ("tests/e2e/src/process.rs", "processes that end with the test, and signals"),
     ("tests/e2e/src/tools.rs", "asks who the user is"),
 ];
