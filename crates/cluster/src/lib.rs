@@ -2,13 +2,14 @@
 //!
 //! The [`coordinator`] is a small consistent store with leases and watches. Everything that must be true of exactly one
 //! node at a time, or the same on all of them, rests on it. [`store`] is the state machine behind our own engines, of which
-//! [`memory`] is the one without disk and network. [`address`] puts addresses on interfaces and takes them off again;
-//! [`config`] is the configuration that they share; [`peer`] carries messages between nodes, each of which has an
-//! [`identity`].
+//! [`memory`] is the one without disk and network; [`etcd`] keeps everything in an etcd cluster instead. [`address`] puts
+//! addresses on interfaces and takes them off again; [`config`] is the configuration that nodes share; [`peer`] carries
+//! messages between nodes, each of which has an [`identity`].
 
 pub mod address;
 pub mod config;
 pub mod coordinator;
+pub mod etcd;
 pub mod identity;
 pub mod memory;
 pub mod peer;

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::coordinator::{Batch, Error, Range, Revision, Watch};
-use crate::store::{Command, Reply, Store};
+use crate::store::{Command, Reply, Store, check_range};
 
 /// Watches on one node at a time, at most.
 pub const WATCHES_MAX: usize = 4096;
@@ -74,6 +74,7 @@ impl Replica {
     /// # Errors
     /// If there are too many watches already.
     pub fn follow(self: &Arc<Self>, range: Range, from: Revision) -> Result<Follow, Error> {
+        check_range(&range)?;
         // The count is taken by what gives it back when it is dropped, also if it is one too many.
         let before = self.watches.fetch_add(1, Ordering::Relaxed);
         let told = self.changed.subscribe();

@@ -25,6 +25,7 @@ pub use command::{Command, Reply, Request};
 pub use leases::Granted;
 pub use limits::Limits;
 pub use snapshot::Damaged;
+pub(crate) use transact::{check, check_range};
 
 /// The state machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -99,7 +99,7 @@ impl Store {
 }
 
 /// Refuses a transaction that breaks a limit, or would change a key twice.
-fn check(transaction: &Transaction, limits: &Limits) -> Result<(), Error> {
+pub(crate) fn check(transaction: &Transaction, limits: &Limits) -> Result<(), Error> {
     let parts = transaction.compare.len().max(transaction.then.len()).max(transaction.otherwise.len());
     if parts > TRANSACTION_PARTS_MAX {
         return Err(Error::Invalid(format!("a transaction has {parts} parts; {TRANSACTION_PARTS_MAX} are the most")));
@@ -155,7 +155,7 @@ fn twice(key: &str) -> Error {
 }
 
 /// Refuses a range that no key can be in.
-pub(super) fn check_range(range: &Range) -> Result<(), Error> {
+pub(crate) fn check_range(range: &Range) -> Result<(), Error> {
     match range {
         Range::Key(key) => check_key(key),
         Range::Prefix(prefix) if prefix.len() > KEY_BYTES_MAX => Err(too_long(prefix)),
