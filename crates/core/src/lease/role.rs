@@ -199,6 +199,11 @@ impl Role {
         }
     }
 
+    /// Whether it was told to act, and not to stop since.
+    pub const fn is_holding(&self) -> bool {
+        matches!(self.state, State::Holding { .. })
+    }
+
     /// Whether the node has nothing to do with the role: no key, nothing under way, nothing that acts.
     pub const fn is_idle(&self) -> bool {
         matches!(self.state, State::Outside { .. }) && !self.wanted

@@ -1,0 +1,32 @@
+//! Where what is in the coordinator's store. Keys are words of a user's: names of nodes and roles, addresses.
+
+/// Registrations of nodes: leased, by name.
+pub const NODES: &str = "nodes/";
+/// Holders of roles, by role.
+pub const ROLES: &str = "roles/";
+/// Holders of floating addresses, by address.
+pub const HOLDERS: &str = "addresses/holder/";
+/// The plan that says which node shall hold which address.
+pub const ADDRESS_PLAN: &str = "addresses/plan";
+/// What operators ask of the planner, by address.
+pub const MOVES: &str = "addresses/move/";
+
+/// The registration of a node.
+pub fn node(name: &str) -> String {
+    format!("{NODES}{name}")
+}
+
+/// The holder of a role.
+pub fn role(name: &str) -> String {
+    format!("{ROLES}{name}")
+}
+
+/// The holder of a floating address.
+pub fn holder(ip: &std::net::IpAddr) -> String {
+    format!("{HOLDERS}{ip}")
+}
+
+/// What is asked of the planner about a floating address.
+pub fn requested_move(ip: &std::net::IpAddr) -> String {
+    format!("{MOVES}{ip}")
+}
