@@ -22,7 +22,7 @@ pub mod upgrade;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mainstay_gateway::Gateway;
@@ -33,6 +33,7 @@ use crate::admin::document::{Configuration, Reload, ReloadOutcome, Status};
 use crate::admin::sampler::Sampler;
 use crate::admin::socket::OwnedSocket;
 use crate::admin::upgrade::Asked;
+use crate::cluster;
 use crate::failure::Failure;
 use crate::run::InheritedAdmin;
 use crate::timestamp::rfc3339;
@@ -52,6 +53,8 @@ pub struct Node {
     upgrades: Mutex<Option<UnboundedSender<Asked>>>,
     /// Whether another process answers in this one's place.
     succeeded: watch::Sender<bool>,
+    /// The node's part in a cluster, once it has one.
+    cluster: OnceLock<Arc<cluster::Handle>>,
 }
 
 impl Node {
@@ -68,12 +71,23 @@ impl Node {
             sampler: Mutex::default(),
             upgrades: Mutex::new(Some(upgrades)),
             succeeded: watch::Sender::new(false),
+            cluster: OnceLock::new(),
         }
     }
 
     /// The gateway that it runs.
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
+    }
+
+    /// Notes that the node takes part in a cluster, once.
+    pub fn take_part(&self, cluster: Arc<cluster::Handle>) {
+        let _only_one_thread_does = self.cluster.set(cluster);
+    }
+
+    /// The node's part in a cluster, if it has one and has opened it.
+    pub fn cluster(&self) -> Option<&Arc<cluster::Handle>> {
+        self.cluster.get()
     }
 
     /// From here on the node is not ready.

@@ -5,6 +5,7 @@ mod balance;
 mod breaker;
 mod cache;
 mod cell;
+pub mod cluster;
 pub mod defaults;
 mod endpoints;
 mod fallback;
@@ -65,6 +66,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// The admin interface's unix socket.
     pub admin_socket: Option<PathBuf>,
+    /// The node's part in a cluster, if it has one.
+    pub cluster: Option<cluster::Cluster>,
     /// What is allowed, but probably not meant.
     pub warnings: Vec<Problem>,
 }
@@ -155,6 +158,7 @@ fn find_secrets(table: &DeTable<'_>, is_secret: bool, found: &mut Vec<Range<usiz
 fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
     let root = Section::root(reader, document);
     let settings = node::read(&root);
+    let cluster = cluster::read(&root, &settings);
     let listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
     let mut routes: Vec<_> = root.sections("route", &keys::ROUTE).iter().map(route::read).collect();
     let mut services: Vec<_> = root.sections("service", &keys::SERVICE).iter().map(service::read).collect();
@@ -191,6 +195,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
         },
         admin: settings.admin.value,
         admin_socket: settings.admin_socket,
+        cluster,
         warnings: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod cell;
 pub mod cli;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod drain;

@@ -34,7 +34,7 @@ use crate::run::reload::Reloader;
 use crate::run::successor::Successor;
 use crate::run::upgrading::{Ended, Upgrader};
 use crate::upgrade::event::{Done, Event};
-use crate::{limits, output};
+use crate::{cluster, limits, output};
 
 pub use self::predecessor::{InheritedAdmin, Predecessor};
 
@@ -135,6 +135,7 @@ struct Life {
     files: Files,
     reloader: Reloader,
     upgrader: Upgrader,
+    cluster: Option<cluster::Running>,
 }
 
 /// The life of a node, on the main thread.
@@ -154,6 +155,7 @@ async fn live(
     }
     let admin = predecessor.as_mut().map(|it| it.admin(&config)).unwrap_or_default();
     let inheritance = predecessor.as_mut().map(Predecessor::inheritance).unwrap_or_default();
+    let plan = cluster::prepare(&config)?;
     let ready = predecessor::ready(&inheritance, &admin, &config);
     let mut bound = admin::bind(config.admin, config.admin_socket.clone(), admin)?;
     let files = Files::watch(watched::files(file.as_deref(), &config.spec));
@@ -169,13 +171,15 @@ async fn live(
     let node = Arc::new(Node::new(config.spec.node.name.clone(), file.clone(), gateway, ask));
     serve::start(&node, &bound).map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
     announce(&node, &config, &bound);
+    let cluster = plan.map(|plan| cluster::start(plan, &node)).transpose();
+    let cluster = cluster.map_err(|error| Failure::new(format!("cannot start the cluster's thread: {error}")))?;
     match predecessor {
         Some(predecessor) => predecessor.serving(),
         None => notify::ready(),
     }
     let upgrader = Upgrader::new(node.clone(), file.clone(), asked);
     let reloader = Reloader::new(node.clone(), file, config);
-    Ok(Life { node, bound, signals, files, reloader, upgrader }.run().await)
+    Ok(Life { node, bound, signals, files, reloader, upgrader, cluster }.run().await)
 }
 
 impl Life {
@@ -192,7 +196,7 @@ impl Life {
                         drop(self.upgrader);
                         tracing::info!(signal = signal.name(), "leaving; a second signal ends the process at once");
                         notify::stopping();
-                        return leave(&self.node, None, &mut self.signals).await;
+                        return leave(&self.node, self.cluster, None, &mut self.signals).await;
                     }
                 },
                 ended = self.upgrader.next(&self.bound) => match ended {
@@ -223,6 +227,10 @@ impl Life {
         if let (Some(socket), true) = (self.bound.unix.take(), successor.admin_socket) {
             socket.disown();
         }
+        if let Some(cluster) = &self.cluster {
+            // The new process cannot open what this one holds, and waits for it.
+            cluster.leave();
+        }
         notify::handed_over(successor.pid);
         if let (true, Some(pid)) = (hung_up, i32::try_from(successor.pid).ok().and_then(Pid::from_raw)) {
             // It has just said that it serves; if it is gone all the same, there is nothing to reload.
@@ -240,7 +248,7 @@ impl Life {
         // Who asked may have gone away. If not, the answer is on its way before this process may be.
         let _told = steps.send(Event::Done(done));
         let _read = tokio::time::timeout(LAST_STEP, steps.closed()).await;
-        leave(&self.node, Some(successor.taken), &mut self.signals).await
+        leave(&self.node, self.cluster, Some(successor.taken), &mut self.signals).await
     }
 }
 
@@ -280,16 +288,29 @@ fn announce(node: &Node, config: &Config, bound: &Bound) {
 
 /// Leaves in phases; faster if another process has taken sockets over. A further signal means that somebody has lost
 /// patience.
-async fn leave(node: &Arc<Node>, handed_over: Option<Vec<SocketAddr>>, signals: &mut Signals) -> ExitCode {
+async fn leave(
+    node: &Arc<Node>,
+    cluster: Option<cluster::Running>,
+    handed_over: Option<Vec<SocketAddr>>,
+    signals: &mut Signals,
+) -> ExitCode {
     node.leave();
+    if let Some(cluster) = &cluster {
+        // What the node holds goes to others while it still serves.
+        cluster.leave();
+    }
     let (done, mut finished) = oneshot::channel();
     let gateway = node.gateway().clone();
     let worker = thread::spawn_blocking_thread("shutdown", move || {
-        // The receiver is gone only if the process is on its way out already.
-        let _receiver = done.send(match handed_over {
+        let cut = match handed_over {
             Some(addresses) => gateway.shutdown_after_hand_over(addresses),
             None => gateway.shutdown(),
-        });
+        };
+        if let Some(cluster) = cluster {
+            cluster.join();
+        }
+        // The receiver is gone only if the process is on its way out already.
+        let _receiver = done.send(cut);
     });
     if let Err(error) = worker {
         tracing::error!(%error, "cannot drain");

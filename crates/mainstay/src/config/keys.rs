@@ -21,10 +21,12 @@ macro_rules! sections {
 
 sections! {
     /// The document.
-    ROOT = "the top of the file": "node", "listener", "route", "service", "cell";
+    ROOT = "the top of the file": "node", "cluster", "listener", "route", "service", "cell";
     /// The process.
     NODE = "node": "name", "zone", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
         "resolver", "cache", "data_dir";
+    /// What several nodes agree by.
+    CLUSTER = "cluster": "peers", "etcd", "listen", "timings", "voter";
     /// Memory for stored responses.
     NODE_CACHE = "node.cache": "memory";
     /// How names are looked up.

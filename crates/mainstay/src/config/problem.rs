@@ -70,6 +70,11 @@ impl Fault {
         self.hint = Some(hint.into());
         self
     }
+
+    /// With a hint if it has none.
+    pub(super) fn or_hint(self, hint: &str) -> Self {
+        if self.hint.is_some() { self } else { self.hint(hint) }
+    }
 }
 
 /// A problem with a file as a whole.

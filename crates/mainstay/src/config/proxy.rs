@@ -83,7 +83,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
     };
     let routes = vec![route::default_route(&service.name, vec![listener.name.clone()])];
     let spec = Spec { node, listeners: vec![listener], routes, services: vec![service], cells: Vec::new() };
-    Ok(Config { spec, admin, admin_socket, warnings: Vec::new() })
+    Ok(Config { spec, admin, admin_socket, cluster: None, warnings: Vec::new() })
 }
 
 fn read_service(arguments: &Arguments<'_>, problems: &mut Vec<Problem>) -> mainstay_gateway::spec::Service {

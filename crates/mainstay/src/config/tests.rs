@@ -5,6 +5,7 @@ mod breakers;
 mod broken;
 mod cells;
 mod checks;
+mod cluster;
 mod degraded;
 mod isolation;
 mod refused;

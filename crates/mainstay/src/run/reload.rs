@@ -99,6 +99,7 @@ impl Reloader {
             ("node.workers", old.spec.node.workers != new.spec.node.workers),
             ("node.admin", old.admin != new.admin),
             ("node.admin_socket", old.admin_socket != new.admin_socket),
+            ("cluster", old.cluster != new.cluster),
         ];
         for (key, _changed) in changes.iter().filter(|(_key, changed)| *changed) {
             tracing::warn!(key, "this change takes effect at the next restart");

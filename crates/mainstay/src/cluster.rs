@@ -1,0 +1,99 @@
+//! The node's part in its cluster: one thread, on which the engine and everything that rests on it run. It has nothing to do
+//! with the workers: they serve on whatever happens here, and this goes on whatever happens to them.
+//!
+//! [`drivers`] lists what runs on the thread. Each driver gets a [`Context`] and ends when the node leaves.
+
+mod context;
+mod drivers;
+mod engine;
+mod handle;
+mod quorum;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mainstay_runtime::thread;
+use tokio::sync::watch;
+
+pub use context::Context;
+pub use handle::{Handle, Quorum};
+
+use crate::admin::Node;
+use crate::config::Config;
+use crate::failure::Failure;
+
+/// Drivers hand over what they hold within this time when the node leaves; then they are dropped.
+const LEAVE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the node needs to take part, read before anything else starts, so that what is wrong is said at once.
+#[derive(Debug)]
+pub struct Plan {
+    config: Arc<Config>,
+    engine: engine::Plan,
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Running {
+    leave: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Reads what a configuration with `[cluster]` needs; `None` without.
+///
+/// # Errors
+/// If the node belongs to no cluster yet, or its files are damaged.
+pub fn prepare(config: &Config) -> Result<Option<Plan>, Failure> {
+    let Some(cluster) = &config.cluster else { return Ok(None) };
+    let engine = engine::prepare(cluster, &config.spec.node)?;
+    Ok(Some(Plan { config: Arc::new(config.clone()), engine }))
+}
+
+/// Starts the thread. What the cluster knows and does is at the node's [`Handle`] from then on.
+///
+/// # Errors
+/// If the system refuses the thread.
+pub fn start(plan: Plan, node: &Arc<Node>) -> io::Result<Running> {
+    let (leave, leaving) = watch::channel(false);
+    let node = Arc::clone(node);
+    let thread = thread::spawn_local_runtime("cluster", move || live(plan, node, leaving))?;
+    Ok(Running { leave, thread: Some(thread) })
+}
+
+async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
+    let mut gone = leaving.clone();
+    let opened = tokio::select! {
+        biased;
+        _leaving = gone.wait_for(|leaves| *leaves) => return,
+        opened = engine::open(&plan.engine) => opened,
+    };
+    let handle = Arc::new(Handle::new(&opened));
+    node.take_part(Arc::clone(&handle));
+    let context = Context::new(&plan.config, opened, node, handle, leaving);
+    tracing::info!(node = context.name, id = %context.id, engine = plan.engine.name(), "cluster: taking part");
+    let mut drivers = drivers::start(&context);
+    let _leaving = gone.wait_for(|leaves| *leaves).await;
+    if tokio::time::timeout(LEAVE_LIMIT, drivers.ended()).await.is_err() {
+        tracing::warn!(left = drivers.names().join(" "), "cluster: not everything was handed over in time");
+    }
+    tracing::info!("cluster: left");
+}
+
+impl Running {
+    /// Lets drivers hand over what they hold. The thread ends once they have.
+    pub fn leave(&self) {
+        self.leave.send_replace(true);
+    }
+
+    /// Leaves, and waits for the end of the thread.
+    pub fn join(mut self) {
+        self.leave();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the cluster ended by a defect");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What runs on the cluster's thread.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use mainstay_runtime::task::{self, Ended, Kind, Task};
+
+use super::{Context, quorum};
+
+/// After a driver ended by a defect, it is started again, but not at once.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Starts all drivers. A further one is a line here: its name for the log, and an `async fn run(context: Context)`, which
+/// returns once the node leaves and whatever it held is handed over.
+pub(super) fn start(context: &Context) -> Drivers {
+    let mut drivers = Drivers::default();
+    drivers.add("quorum", context, quorum::run);
+    drivers
+}
+
+/// The running drivers.
+#[derive(Default)]
+pub(super) struct Drivers(BTreeMap<&'static str, Task>);
+
+impl Drivers {
+    fn add<F>(&mut self, name: &'static str, context: &Context, run: impl Fn(Context) -> F + 'static)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let context = context.clone();
+        let keep = async move {
+            while task::spawn_local(Kind::Control, run(context.clone())).await == Ended::Panicked {
+                tracing::error!(driver = name, "cluster: a driver ended by a defect and is started again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        self.0.insert(name, task::spawn_local(Kind::Control, keep));
+    }
+
+    /// Waits until all have ended.
+    pub(super) async fn ended(&mut self) {
+        for task in self.0.values_mut() {
+            if !task.is_finished() {
+                task.await;
+            }
+        }
+    }
+
+    /// Those that run.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.0.iter().filter(|(_name, task)| !task.is_finished()).map(|(name, _task)| *name).collect()
+    }
+}
