@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use mainstay_cluster::coordinator::Coordinator;
+use mainstay_cluster::etcd::{self, Etcd};
 use mainstay_cluster::memory::Memory;
 use mainstay_cluster::peer::directory::Directory;
 use mainstay_cluster::peer::server::Handlers;
@@ -16,9 +17,15 @@ use mainstay_gateway::spec::Node;
 use crate::config::cluster::{Cluster, Engine};
 use crate::failure::Failure;
 
+/// What all keys in etcd begin with.
+const ETCD_PREFIX: &str = "mainstay/";
+/// After the engine could not be opened. It may be that the process before this one has not let go yet.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// What is opened, and with what.
 #[derive(Debug)]
 pub(super) struct Plan {
+    engine: Engine,
     timings: Timings,
 }
 
@@ -35,30 +42,65 @@ pub(super) struct Opened {
 
 impl Plan {
     pub(super) fn name(&self) -> &'static str {
-        "memory"
-    }
-}
-
-pub(super) fn prepare(cluster: &Cluster, _node: &Node) -> Result<Plan, Failure> {
-    let timings = cluster.timings;
-    match &cluster.engine {
-        Engine::Memory => Ok(Plan { timings }),
-        Engine::Embedded | Engine::Etcd { .. } => {
-            Err(Failure::usage("this version runs a cluster of one without `data_dir` only")
-                .hint("leave `data_dir` and `etcd` out, or leave [cluster] out"))
+        match self.engine {
+            Engine::Memory => "memory",
+            Engine::Embedded => "embedded",
+            Engine::Etcd { .. } => "etcd",
         }
     }
 }
 
+pub(super) fn prepare(cluster: &Cluster, _node: &Node) -> Result<Plan, Failure> {
+    match &cluster.engine {
+        Engine::Memory | Engine::Etcd { .. } => Ok(Plan { engine: cluster.engine.clone(), timings: cluster.timings }),
+        Engine::Embedded => {
+            let failure =
+                Failure::usage("this version runs a cluster by etcd, or one of a single node without `data_dir`");
+            Err(failure.hint("set `etcd` under [cluster], or leave `data_dir` out, or [cluster]"))
+        }
+    }
+}
+
+/// Opens the engine, however long that takes.
 pub(super) async fn open(plan: &Plan) -> Opened {
-    Opened {
+    let mut said = String::new();
+    loop {
+        match try_open(plan) {
+            Ok(opened) => return opened,
+            Err(reason) if reason == said => {}
+            Err(reason) => {
+                tracing::warn!(engine = plan.name(), reason, "cluster: cannot be opened yet");
+                said = reason;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn try_open(plan: &Plan) -> Result<Opened, String> {
+    let alone = |id, coordinator| Opened {
         name: plan.name(),
-        id: NodeId(1),
-        coordinator: Arc::new(Memory::new()),
+        id,
+        coordinator,
         transport: Arc::new(Alone),
         handlers: Handlers::default(),
         directory: Directory::default(),
         timings: plan.timings,
+    };
+    match &plan.engine {
+        Engine::Memory => Ok(alone(NodeId(1), Arc::new(Memory::new()))),
+        Engine::Etcd { endpoints } => {
+            let options = etcd::Options {
+                endpoints: endpoints.clone(),
+                prefix: ETCD_PREFIX.to_owned(),
+                timeout: plan.timings.rpc,
+                tls: None,
+                user: None,
+            };
+            let etcd = Etcd::new(&options).map_err(|error| error.to_string())?;
+            Ok(alone(NodeId(0), Arc::new(etcd)))
+        }
+        Engine::Embedded => Err("not in this version".to_owned()),
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use mainstay_cluster::coordinator::{Consistency, Range};
 
-use super::handle::Quorum;
 use super::Context;
+use super::handle::Quorum;
 
 /// A key that nobody writes.
 const PROBE: &str = "quorum";
