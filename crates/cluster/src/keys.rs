@@ -4,6 +4,10 @@
 pub const NODES: &str = "nodes/";
 /// Holders of roles, by role.
 pub const ROLES: &str = "roles/";
+/// Everything about floating addresses begins so.
+pub const ADDRESSES: &str = "addresses/";
+/// What nodes say that they can hold: leased, by name.
+pub const CANDIDATES: &str = "addresses/candidate/";
 /// Holders of floating addresses, by address.
 pub const HOLDERS: &str = "addresses/holder/";
 /// The plan that says which node shall hold which address.
@@ -19,6 +23,11 @@ pub fn node(name: &str) -> String {
 /// The holder of a role.
 pub fn role(name: &str) -> String {
     format!("{ROLES}{name}")
+}
+
+/// What a node says that it can hold.
+pub fn candidate(node: &str) -> String {
+    format!("{CANDIDATES}{node}")
 }
 
 /// The holder of a floating address.

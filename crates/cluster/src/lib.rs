@@ -8,6 +8,7 @@
 //! at a time has on it.
 
 pub mod address;
+pub mod assignment;
 pub mod config;
 pub mod coordinator;
 pub mod election;

@@ -10,8 +10,10 @@ use tokio::sync::{Notify, watch};
 /// How what acts for a role stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stops {
-    /// By itself: each act asks [`Role::holds`] first, or carries the token to a place that checks it.
+    /// By itself: each act asks [`Role::holds`] first.
     ByItself,
+    /// By itself, and each act carries the token to a place that checks it, so that a new holder need not wait for the guard.
+    Fenced,
     /// It has to be done something, which [`Role::stopped`] reports.
     Reported,
 }

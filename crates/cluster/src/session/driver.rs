@@ -259,7 +259,7 @@ impl Driver {
                     tracing::info!(key = shared.key, token, ?why, "the role is given up");
                     let expiry = self.seats[index].expiry;
                     shared.standing.send_replace((role::Standing::Stopping { token, why, expiry }, false));
-                    if shared.stops == Stops::ByItself || shared.wish().dropped {
+                    if shared.stops != Stops::Reported || shared.wish().dropped {
                         self.seats[index].machine.step(now, holding::Input::Stopped { token });
                     }
                 }
@@ -309,8 +309,11 @@ impl Driver {
             (std::mem::take(&mut wishes.roles), std::mem::take(&mut wishes.kept), wishes.close)
         };
         for shared in roles {
-            let mut machine =
-                lease::Role::new(self.policy, self.seed ^ mainstay_core::random::hash(shared.key.as_bytes()));
+            let guard = if shared.stops == Stops::Fenced { Duration::ZERO } else { self.policy.guard };
+            let mut machine = lease::Role::new(
+                Policy { guard, ..self.policy },
+                self.seed ^ mainstay_core::random::hash(shared.key.as_bytes()),
+            );
             if let Some(term) = self.term {
                 machine.step(now, holding::Input::Session(term));
             }
