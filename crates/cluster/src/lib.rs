@@ -1,17 +1,18 @@
 //! What nodes agree on.
 //!
 //! The [`coordinator`] is a small consistent store with leases and watches. Everything that must be true of exactly one
-//! node at a time, or the same on all of them, rests on it. [`store`] is the state machine behind our own engines, of which
-//! [`memory`] is the one without disk and network; [`etcd`] keeps everything in an etcd cluster instead. [`address`] puts
-//! addresses on interfaces and takes them off again; [`config`] is the configuration that nodes share; [`peer`] carries
-//! messages between nodes, each of which has an [`identity`]. A node's [`session`] is its lease; a [`role`] is what one node
-//! at a time has on it.
+//! node at a time, or the same on all of them, rests on it. [`store`] is the state machine behind our own engines:
+//! [`embedded`], which agrees with other nodes, and [`memory`], without disk and network; [`etcd`] keeps everything in an
+//! etcd cluster instead. [`address`] puts addresses on interfaces and takes them off again; [`config`] is the configuration
+//! that nodes share; [`peer`] carries messages between nodes, each of which has an [`identity`]. A node's [`session`] is its
+//! lease; a [`role`] is what one node at a time has on it.
 
 pub mod address;
 pub mod assignment;
 pub mod config;
 pub mod coordinator;
 pub mod election;
+pub mod embedded;
 pub mod etcd;
 pub mod identity;
 pub mod keys;

@@ -1,0 +1,99 @@
+//! Nodes that come and go.
+
+use std::time::Duration;
+
+use mainstay_cluster::embedded::{ChangeError, Part};
+use mainstay_cluster::peer::NodeId;
+
+use crate::cluster::{Cluster, eventually, peer, run, text};
+
+fn ids(nodes: &[u64]) -> Vec<NodeId> {
+    nodes.iter().map(|node| NodeId(*node)).collect()
+}
+
+#[test]
+fn a_cluster_grows_from_one_to_three_to_five() {
+    run(async {
+        let mut cluster = Cluster::of(1).await;
+        cluster.on(1).put("k", text("v"), None).await.unwrap();
+        for expected in 2..=5u64 {
+            let asked = expected - 1;
+            let node = cluster.node(asked).number().await.unwrap();
+            assert_eq!(node, NodeId(expected));
+            cluster.start(expected).await;
+            let changed = cluster.node(asked).add(node, peer(expected), false).await.unwrap();
+            // An even number waits for the next.
+            let odd = expected - (1 - expected % 2);
+            assert_eq!(changed.voters, (1..=odd).map(NodeId).collect::<Vec<_>>());
+            assert_eq!(changed.learners.len() as u64, expected - odd);
+            assert!(cluster.on(expected).get("k").await.unwrap().is_some());
+        }
+        for node in [1, 4] {
+            cluster.kill(node).await;
+        }
+        cluster.on(5).put("k", text("w"), None).await.expect("three of five are a majority");
+    });
+}
+
+#[test]
+fn a_dead_node_is_replaced_in_one_step_and_its_number_is_never_given_again() {
+    run(async {
+        let mut cluster = Cluster::of(3).await;
+        let leader = cluster.leader().await;
+        let dead = cluster.ids().into_iter().find(|node| *node != leader).unwrap();
+        cluster.kill(dead).await;
+        let refused = cluster.node(leader).remove(NodeId(dead), false).await;
+        assert!(matches!(&refused, Err(ChangeError::Refused(reason)) if reason.contains("two voters")), "{refused:?}");
+        let node = cluster.node(leader).number().await.unwrap();
+        assert_eq!(node, NodeId(4));
+        cluster.start(4).await;
+        let changed = cluster.node(leader).add(node, peer(4), false).await.unwrap();
+        assert_eq!(changed.learners, ids(&[4]), "four voters are no better than three");
+        let changed = cluster.node(leader).remove(NodeId(dead), false).await.unwrap();
+        let voters: Vec<u64> = [1, 2, 3, 4].into_iter().filter(|node| *node != dead).collect();
+        assert_eq!((changed.voters, changed.learners), (ids(&voters), Vec::new()));
+        assert_eq!(cluster.node(leader).number().await.unwrap(), NodeId(5));
+        cluster.on(4).put("k", text("v"), None).await.unwrap();
+    });
+}
+
+#[test]
+fn the_leader_removes_itself_and_the_others_go_on() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let leader = cluster.leader().await;
+        let others: Vec<u64> = cluster.ids().into_iter().filter(|node| *node != leader).collect();
+        assert!(cluster.node(others[0]).remove(NodeId(leader), false).await.is_err());
+        cluster.node(others[0]).remove(NodeId(leader), true).await.unwrap();
+        eventually("one of the others leads", || others.iter().any(|node| cluster.status(*node).part == Part::Leader))
+            .await;
+        cluster.on(others[1]).put("k", text("v"), None).await.unwrap();
+        let members: Vec<u64> = cluster.status(others[0]).members.iter().map(|member| member.node.0).collect();
+        assert_eq!(members, others);
+        assert!(cluster.node(others[0]).remove(NodeId(leader), true).await.is_err(), "it is no member any more");
+    });
+}
+
+#[test]
+fn a_learner_serves_and_does_not_count() {
+    run(async {
+        let mut cluster = Cluster::of(3).await;
+        let node = cluster.node(2).number().await.unwrap();
+        cluster.start(4).await;
+        let mut follower = peer(4);
+        follower.voter = false;
+        let changed = cluster.node(2).add(node, follower, false).await.unwrap();
+        assert_eq!(changed.learners, ids(&[4]));
+        cluster.on(4).put("k", text("v"), None).await.unwrap();
+        assert!(cluster.on(4).get("k").await.unwrap().is_some());
+        assert_eq!(cluster.status(4).part, Part::Learner);
+        let voters: Vec<u64> = vec![1, 2, 3];
+        let leader = cluster.leader().await;
+        let dead: Vec<u64> = voters.into_iter().filter(|node| *node != leader).collect();
+        for node in dead {
+            cluster.kill(node).await;
+        }
+        assert!(cluster.on(4).put("k", text("w"), None).await.is_err(), "one voter of three is no majority");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    });
+}
