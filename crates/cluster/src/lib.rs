@@ -6,6 +6,7 @@
 //! etcd cluster instead. [`address`] puts addresses on interfaces and takes them off again; [`config`] is the configuration
 //! that nodes share; [`peer`] carries messages between nodes, each of which has an [`identity`]. A node's [`session`] is its
 //! lease; a [`role`] is what one node at a time has on it.
+//! [`sessions`] are the clients': where each of them belongs.
 
 pub mod address;
 pub mod assignment;
@@ -21,5 +22,6 @@ pub mod peer;
 pub mod replica;
 pub mod role;
 pub mod session;
+pub mod sessions;
 pub mod store;
 pub mod timings;

@@ -32,6 +32,7 @@ pub mod resolve;
 pub mod restart;
 pub mod retry;
 pub mod route;
+pub mod session;
 pub mod shard;
 pub mod time;
 pub mod zone;

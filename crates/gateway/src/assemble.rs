@@ -26,8 +26,8 @@ use crate::worker::table::Tls;
 /// Connections that the kernel queues for each worker's socket (bounded further by `net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// Refuses a spec whose parts do not fit each other.
-pub(crate) fn check(spec: &Spec) -> Result<(), StartError> {
+/// Refuses a spec whose parts do not fit each other. `has_sessions`: there is a table of sessions.
+pub(crate) fn check(spec: &Spec, has_sessions: bool) -> Result<(), StartError> {
     let service = |name: &String| spec.services.iter().any(|service| service.name == *name);
     for route in &spec.routes {
         if !service(&route.service) {
@@ -52,6 +52,11 @@ pub(crate) fn check(spec: &Spec) -> Result<(), StartError> {
         {
             return Err(StartError::Spec(format!("listener `{}`: there is no service `{name}`", listener.name)));
         }
+    }
+    let in_table = |service: &&spec::Service| service.sticky.as_ref().is_some_and(|sticky| sticky.table.is_some());
+    if let Some(service) = spec.services.iter().find(in_table).filter(|_service| !has_sessions) {
+        let message = format!("service `{}`: there is no table that sessions could be kept in", service.name);
+        return Err(StartError::Spec(message));
     }
     let is_empty = |service: &&spec::Service| service.endpoints.is_empty() && service.sources.is_empty();
     if let Some(empty) = spec.services.iter().find(is_empty) {
@@ -94,6 +99,7 @@ pub(crate) fn state(
         resolver: spec.node.resolver.clone(),
         cache: cache(spec, previous),
         cells,
+        sessions: previous.and_then(|state| state.sessions.clone()),
     }
 }
 
@@ -169,7 +175,8 @@ pub(crate) fn tls(spec: &Spec) -> Result<Tls, StartError> {
         loaded.services.insert(service.name.clone(), client);
     }
     for service in &spec.services {
-        let Some(sticky) = &service.sticky else { continue };
+        // What is kept in a table needs no key: the id in the cookie says nothing.
+        let Some(sticky) = service.sticky.as_ref().filter(|sticky| sticky.table.is_none()) else { continue };
         let keys = match &sticky.key_file {
             Some(file) => Keys::load(file).map(Arc::new),
             None => Keys::own(),

@@ -23,6 +23,7 @@ use crate::discovery::Discovery;
 use crate::explain::{ExplainError, Explanation};
 use crate::health::Driver;
 use crate::inherit::{self, Inheritance, InheritedListener, Remembered};
+use crate::sessions::Sessions;
 use crate::spec::{Shutdown, Spec};
 use crate::state::State;
 use crate::worker::table::Tls;
@@ -51,6 +52,13 @@ pub struct Gateway {
     current: Mutex<Current>,
     /// Bound and not accepted from yet.
     closed: Mutex<Sockets>,
+}
+
+/// What a gateway uses that others provide.
+#[derive(Clone, Debug, Default)]
+pub struct Outside {
+    /// The table of sessions. Without one, services cannot keep theirs in a table.
+    pub sessions: Option<Arc<dyn Sessions>>,
 }
 
 struct WorkerHandle {
@@ -110,7 +118,7 @@ impl Gateway {
     /// # Errors
     /// If an address, a certificate or a thread cannot be had; nothing is left running then.
     pub fn start(spec: Spec) -> Result<Arc<Self>, StartError> {
-        let gateway = Self::prepare(spec, Inheritance::default())?;
+        let gateway = Self::prepare(spec, Inheritance::default(), Outside::default())?;
         gateway.open();
         Ok(gateway)
     }
@@ -120,14 +128,15 @@ impl Gateway {
     ///
     /// # Errors
     /// As [`Gateway::start`]. Sockets that the spec has no use for are closed.
-    pub fn prepare(spec: Spec, inheritance: Inheritance) -> Result<Arc<Self>, StartError> {
-        assemble::check(&spec)?;
+    pub fn prepare(spec: Spec, inheritance: Inheritance, outside: Outside) -> Result<Arc<Self>, StartError> {
+        assemble::check(&spec, outside.sessions.is_some())?;
         let count = spec.node.workers.max(1);
         let (clock, records) = (Clock::new(), spec.node.explain);
         let tls = assemble::tls(&spec)?;
         let sockets = assemble::sockets(&spec, count, None, inheritance.listeners)?;
         let cells = Cells::new(&spec, None)?;
-        let state = Arc::new(assemble::state(&spec, count, None, cells, clock.now()));
+        let state = assemble::state(&spec, count, None, cells, clock.now());
+        let state = Arc::new(State { sessions: outside.sessions, ..state });
         inherit::recall(&state, &inheritance.endpoints, clock.now());
         let log = Writer::start(&spec.node.access_log).map_err(StartError::Worker)?;
         let (health, runner) = Driver::start(clock, &spec.node.resolver);
@@ -198,7 +207,7 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::start`].
     pub fn apply(&self, spec: Spec) -> Result<(), StartError> {
-        assemble::check(&spec)?;
+        assemble::check(&spec, self.state().sessions.is_some())?;
         let tls = assemble::tls(&spec)?;
         let _one_at_a_time = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         let previous = self.state();

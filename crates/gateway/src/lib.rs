@@ -23,6 +23,7 @@ mod mirror;
 mod peer;
 mod proxy_protocol;
 mod relay;
+pub mod sessions;
 pub mod spec;
 mod splice;
 pub mod state;
@@ -32,5 +33,5 @@ mod tcp;
 mod worker;
 
 pub use cache::OBJECT_SHARE;
-pub use gateway::{AccountError, DrainError, Gateway, PurgeError, StartError};
+pub use gateway::{AccountError, DrainError, Gateway, Outside, PurgeError, StartError};
 pub use inherit::{Inheritance, InheritedListener, Remembered};

@@ -30,7 +30,7 @@ pub use service::{
     Balance, Capacity, Connections, Guard, HashKey, HttpVersion, Liveness, ProxyVersion, Service, UpstreamTls,
     WhenEmpty, Zones,
 };
-pub use sticky::{SameSite, Sticky};
+pub use sticky::{SameSite, SessionEngine, SessionTable, Sticky};
 
 /// Everything that one node serves.
 #[derive(Clone, Debug, PartialEq)]

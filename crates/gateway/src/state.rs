@@ -32,6 +32,7 @@ pub use service::{Service, Source};
 
 pub use crate::cache::Store;
 use crate::cells::Cells;
+use crate::sessions::Sessions;
 use crate::spec;
 
 /// The whole state behind the spec that is served now. A reload makes a new one that shares the parts that did not change.
@@ -53,4 +54,6 @@ pub struct State {
     pub cache: Option<Arc<Store>>,
     /// Which cell each account is in, if there are cells.
     pub cells: Option<Arc<Cells>>,
+    /// Where sessions are kept, for services that keep them in a table.
+    pub sessions: Option<Arc<dyn Sessions>>,
 }

@@ -15,6 +15,7 @@ pub mod purge;
 pub(crate) mod sample_state;
 pub mod sampler;
 pub mod serve;
+pub mod shared;
 pub mod snapshot;
 pub mod socket;
 pub mod upgrade;
@@ -36,6 +37,7 @@ use crate::admin::upgrade::Asked;
 use crate::cluster;
 use crate::failure::Failure;
 use crate::run::InheritedAdmin;
+use crate::sessions::Tables;
 use crate::timestamp::rfc3339;
 
 /// What the admin interface speaks for.
@@ -46,6 +48,7 @@ pub struct Node {
     started_at: SystemTime,
     started: Instant,
     gateway: Arc<Gateway>,
+    sessions: Arc<Tables>,
     leaving: AtomicBool,
     reload: Mutex<Reload>,
     sampler: Mutex<Sampler>,
@@ -59,13 +62,20 @@ pub struct Node {
 
 impl Node {
     /// A node that has just started, and where it gives upgrades that are asked for.
-    pub fn new(name: String, file: Option<PathBuf>, gateway: Arc<Gateway>, upgrades: UnboundedSender<Asked>) -> Self {
+    pub fn new(
+        name: String,
+        file: Option<PathBuf>,
+        gateway: Arc<Gateway>,
+        sessions: Arc<Tables>,
+        upgrades: UnboundedSender<Asked>,
+    ) -> Self {
         Self {
             name,
             file,
             started_at: SystemTime::now(),
             started: Instant::now(),
             gateway,
+            sessions,
             leaving: AtomicBool::new(false),
             reload: Mutex::default(),
             sampler: Mutex::default(),
@@ -88,6 +98,11 @@ impl Node {
     /// The node's part in a cluster, if it has one and has opened it.
     pub fn cluster(&self) -> Option<&Arc<cluster::Handle>> {
         self.cluster.get()
+    }
+
+    /// Where its sessions are kept.
+    pub fn sessions(&self) -> &Arc<Tables> {
+        &self.sessions
     }
 
     /// From here on the node is not ready.
@@ -167,6 +182,7 @@ impl Node {
             routes: snapshot::routes(&state, &sampler, now),
             services,
             cells: cells::status(self),
+            sessions: shared::sessions(self),
         }
     }
 
@@ -177,6 +193,7 @@ impl Node {
             access_log_dropped: self.gateway.access_log_dropped(),
             started_at: Some(self.started_at),
             usage: process::Usage::read(),
+            sessions: shared::sessions(self),
         }
     }
 }

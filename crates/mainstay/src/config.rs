@@ -28,6 +28,7 @@ pub mod report;
 mod restart;
 mod route;
 mod service;
+pub mod sessions;
 mod source;
 mod sticky;
 mod syntax;
@@ -68,6 +69,8 @@ pub struct Config {
     pub admin_socket: Option<PathBuf>,
     /// The node's part in a cluster, if it has one.
     pub cluster: Option<cluster::Cluster>,
+    /// How tables of sessions are kept.
+    pub sessions: sessions::Sessions,
     /// What is allowed, but probably not meant.
     pub warnings: Vec<Problem>,
 }
@@ -181,6 +184,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
         admin: &settings.admin,
     };
     relations::check(reader, parts);
+    let sessions = sessions::read(&root);
+    sticky::check_redis(reader, &services, &sessions);
     relations::check_objects(reader, parts.routes, settings.node.cache_memory);
     if files == Files::Tried {
         files::check(reader, &settings, &listeners, parts.routes, &services);
@@ -196,6 +201,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
         admin: settings.admin.value,
         admin_socket: settings.admin_socket,
         cluster,
+        sessions,
         warnings: Vec::new(),
     }
 }

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod logging;
 pub mod output;
 pub mod run;
+pub mod sessions;
 pub mod status;
 pub mod timestamp;
 pub mod upgrade;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use mainstay_gateway::{Gateway, Inheritance, StartError};
+use mainstay_gateway::{Gateway, Inheritance, Outside, StartError};
 use mainstay_runtime::signal::{Signal, Signals};
 use mainstay_runtime::thread;
 use mainstay_runtime::watch::Files;
@@ -33,6 +33,7 @@ use crate::failure::{Failure, chain};
 use crate::run::reload::Reloader;
 use crate::run::successor::Successor;
 use crate::run::upgrading::{Ended, Upgrader};
+use crate::sessions::Tables;
 use crate::upgrade::event::{Done, Event};
 use crate::{cluster, limits, output};
 
@@ -159,7 +160,8 @@ async fn live(
     let ready = predecessor::ready(&inheritance, &admin, &config);
     let mut bound = admin::bind(config.admin, config.admin_socket.clone(), admin)?;
     let files = Files::watch(watched::files(file.as_deref(), &config.spec));
-    let gateway = prepare(&config, inheritance)?;
+    let tables = Tables::start(&config.sessions)?;
+    let gateway = prepare(&config, inheritance, &tables)?;
     if let Some(predecessor) = &mut predecessor {
         predecessor.await_word(&gateway, ready).await?;
         if let Some(socket) = &mut bound.unix {
@@ -168,7 +170,7 @@ async fn live(
     }
     gateway.open();
     let (ask, asked) = unbounded_channel();
-    let node = Arc::new(Node::new(config.spec.node.name.clone(), file.clone(), gateway, ask));
+    let node = Arc::new(Node::new(config.spec.node.name.clone(), file.clone(), gateway, tables, ask));
     serve::start(&node, &bound).map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
     announce(&node, &config, &bound);
     let cluster = plan.map(|plan| cluster::start(plan, &node)).transpose();
@@ -252,8 +254,9 @@ impl Life {
     }
 }
 
-fn prepare(config: &Config, inheritance: Inheritance) -> Result<Arc<Gateway>, Failure> {
-    Gateway::prepare(config.spec.clone(), inheritance).map_err(|error| {
+fn prepare(config: &Config, inheritance: Inheritance, tables: &Arc<Tables>) -> Result<Arc<Gateway>, Failure> {
+    let outside = Outside { sessions: Some(tables.clone()) };
+    Gateway::prepare(config.spec.clone(), inheritance, outside).map_err(|error| {
         let failure = Failure::from_error(&error);
         match &error {
             StartError::Bind { hint, .. } => failure.hint(hint),

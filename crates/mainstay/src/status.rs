@@ -1,5 +1,6 @@
 //! `mainstay status`: what a running node does, for people or as JSON.
 
+mod shared;
 pub mod table;
 pub mod view;
 

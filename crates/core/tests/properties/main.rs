@@ -23,6 +23,7 @@ mod outlier;
 mod quarantine;
 mod release;
 mod route;
+mod session;
 mod shard;
 
 use proptest::test_runner::{Config, FileFailurePersistence};

@@ -262,6 +262,9 @@ pub(crate) async fn run(
         return respond::own(worker, listener, Some(&route), client, slot, exchange, refusal).await;
     }
     sticky::enter(&run, exchange);
+    if let Some(desk) = &route.service.desk {
+        Box::pin(sticky::table::enter(&run, desk, exchange)).await;
+    }
     // What is stored costs no endpoint anything, so that no limit applies to it.
     if let Some(cache) = &route.cache
         && let Some(next) = caching::serve(&run, cache, client, exchange).await

@@ -17,8 +17,7 @@ use super::grpc;
 use super::quarantine;
 use super::record::{self, Ending};
 use super::retrying;
-use super::sticky;
-use super::tunnel;
+use super::{sticky, tunnel};
 use crate::fallback;
 use crate::http1::body::Framing;
 use crate::http1::field::Name;
@@ -219,6 +218,7 @@ pub(crate) async fn relay(
     client: &mut Stream,
     exchange: &mut Exchange,
 ) -> Next {
+    sticky::bind(run, index, exchange).await;
     let keep = begin(run, index, &answered.connection, client, exchange);
     go_on(run, index, answered, keep, client, exchange).await
 }

@@ -1,5 +1,7 @@
 //! Sessions that stay with their endpoint: which one the cookie of a request names, and the cookie of its answer.
 
+pub(crate) mod table;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mainstay_core::health;
@@ -8,9 +10,10 @@ use super::exchange::{Exchange, Run};
 use super::identity;
 use crate::http1::field::Name;
 use crate::http1::write::decimal;
+use crate::sessions::SessionId;
 use crate::spec::{SameSite, Sticky};
 use crate::state::IsolationCounters;
-use crate::sticky::{Said, TEXT};
+use crate::sticky::Said;
 use crate::worker::table::Service;
 
 /// What became of a session.
@@ -27,6 +30,8 @@ pub enum Session {
     Moved,
     /// Its cookie was forged or too old, and did not count.
     Ignored,
+    /// The table that would say where it goes cannot be asked: it goes wherever there is room, and stays what it was.
+    Away,
 }
 
 impl Session {
@@ -38,6 +43,7 @@ impl Session {
             Self::Kept => "kept",
             Self::Moved => "moved",
             Self::Ignored => "ignored",
+            Self::Away => "away",
         }
     }
 }
@@ -49,6 +55,10 @@ pub(crate) struct Pin {
     /// The endpoint that the cookie names, if it counts.
     bound: Option<usize>,
     renew: bool,
+    /// The session's id in a table, if it has one that counts.
+    id: Option<SessionId>,
+    /// The id is new, so that the client has to be told.
+    is_drawn: bool,
 }
 
 /// Reads the cookie of the request, if its service has sessions.
@@ -63,7 +73,7 @@ pub(crate) fn enter(run: &Run<'_>, exchange: &mut Exchange) {
         Some(Said::Bound { endpoint, renew }) if serves(service, endpoint) => (Session::Kept, Some(endpoint), renew),
         Some(Said::Bound { .. }) => (Session::Moved, None, false),
     };
-    exchange.isolation.pin = Pin { session, bound, renew };
+    exchange.isolation.pin = Pin { session, bound, renew, ..Pin::default() };
 }
 
 /// Whether the endpoint still serves sessions that it has. One that is draining does.
@@ -81,24 +91,49 @@ pub(crate) fn endpoint(exchange: &Exchange, tried: &[usize]) -> Option<usize> {
     exchange.isolation.pin.bound.filter(|index| !tried.contains(index) && exchange.isolation.reaches(*index))
 }
 
+/// The endpoint at `index` has answered: has the table know of it, if sessions are kept in one.
+pub(crate) async fn bind(run: &Run<'_>, index: usize, exchange: &mut Exchange) {
+    let pin = &exchange.isolation.pin;
+    if let Some(desk) = run.route.service.desk.as_ref().filter(|_desk| pin.bound != Some(index)) {
+        // Few answers bind a session: their future is not part of everybody's.
+        Box::pin(table::bind(run, desk, index, exchange)).await;
+    }
+}
+
 /// The endpoint at `index` has answered: writes the cookie that binds the session to it, unless the client has it, behind the
 /// fields in `out`.
 pub(crate) fn write(run: &Run<'_>, exchange: &mut Exchange, index: usize) {
     let service = &run.route.service;
-    let pin = &mut exchange.isolation.pin;
-    let is_elsewhere = exchange.attempts.last().is_some_and(|attempt| attempt.elsewhere);
-    if pin.session == Session::Off || is_elsewhere || (pin.bound == Some(index) && !pin.renew) {
+    let Some(spec) = service.state.spec.sticky.as_ref() else { return };
+    if service.desk.is_some() {
+        let pin = exchange.isolation.pin;
+        if let Some(id) = pin.id.filter(|_id| pin.is_drawn) {
+            put(run, exchange, spec, &id.text());
+        }
         return;
     }
-    // A failure is no reason to stay.
-    if exchange.response.status >= 500 {
+    let Some(marks) = service.marks.as_ref().filter(|_marks| binds(exchange)) else { return };
+    let pin = &mut exchange.isolation.pin;
+    if pin.bound == Some(index) && !pin.renew {
         return;
     }
     if pin.bound.is_some_and(|bound| bound != index) {
         pin.session = Session::Moved;
     }
-    let Some((marks, spec)) = service.marks.as_ref().zip(service.state.spec.sticky.as_ref()) else { return };
-    let Some(text) = marks.write(index, now()) else { return };
+    if let Some(text) = marks.write(index, now()) {
+        put(run, exchange, spec, &text);
+    }
+}
+
+/// Whether the answer is a reason to stay with its endpoint.
+fn binds(exchange: &Exchange) -> bool {
+    let is_elsewhere = exchange.attempts.last().is_some_and(|attempt| attempt.elsewhere);
+    // A failure is no reason to stay.
+    exchange.isolation.pin.session != Session::Off && !is_elsewhere && exchange.response.status < 500
+}
+
+/// Adds the cookie to the head in `out`.
+fn put(run: &Run<'_>, exchange: &mut Exchange, spec: &Sticky, text: &[u8]) {
     let head = exchange.input.all().get(..exchange.head.length).unwrap_or_default();
     let told = exchange.head.find(Name::ForwardedProto).filter(|_field| run.is_trusted);
     let is_secure =
@@ -106,11 +141,11 @@ pub(crate) fn write(run: &Run<'_>, exchange: &mut Exchange, index: usize) {
     let out = &mut exchange.down.pending;
     // The empty line that ends the head comes after it.
     out.truncate(out.len().saturating_sub(2));
-    set_cookie(out, spec, &text, spec.secure.unwrap_or(is_secure));
+    set_cookie(out, spec, text, spec.secure.unwrap_or(is_secure));
     out.extend_from_slice(b"\r\n");
 }
 
-fn set_cookie(out: &mut Vec<u8>, spec: &Sticky, text: &[u8; TEXT], is_secure: bool) {
+fn set_cookie(out: &mut Vec<u8>, spec: &Sticky, text: &[u8], is_secure: bool) {
     out.extend_from_slice(b"set-cookie: ");
     out.extend_from_slice(spec.cookie.as_bytes());
     out.push(b'=');
@@ -143,6 +178,7 @@ pub(crate) fn count(counters: &IsolationCounters, exchange: &Exchange) {
         Session::Kept => counters.sessions_kept.add(1),
         Session::Moved => counters.sessions_moved.add(1),
         Session::Ignored => counters.sessions_ignored.add(1),
+        Session::Away => counters.sessions_away.add(1),
     }
 }
 

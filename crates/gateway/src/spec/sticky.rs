@@ -1,4 +1,4 @@
-//! Sessions that stay with one endpoint, by a signed cookie.
+//! Sessions that stay with one endpoint, by a signed cookie or by a table.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Sticky {
     /// The cookie's name.
     pub cookie: String,
+    /// The table that says where sessions belong; the cookie then holds nothing but an id. `None`: the cookie itself says it.
+    pub table: Option<SessionTable>,
     /// A file with the keys that sign it, one a line: the first signs, all verify. Without one the process draws a key.
     pub key_file: Option<PathBuf>,
     /// How long a cookie holds after it was set; it is set anew when half of that is over. `None`: as long as the browser.
@@ -20,6 +22,24 @@ pub struct Sticky {
     pub http_only: bool,
     /// Whether it is sent over TLS only; `None`: if it was set over TLS.
     pub secure: Option<bool>,
+}
+
+/// The table that sessions are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTable {
+    /// Where it is.
+    pub engine: SessionEngine,
+    /// How long a session lives without being used.
+    pub ttl: Duration,
+}
+
+/// Where a table of sessions is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SessionEngine {
+    /// In each node, which tell each other.
+    Embedded,
+    /// In Redis.
+    Redis,
 }
 
 /// Whether a cookie is sent with requests from other sites.

@@ -165,4 +165,8 @@ pub struct IsolationCounters {
     pub sessions_moved: Counter,
     /// Requests whose cookie was forged or too old.
     pub sessions_ignored: Counter,
+    /// Requests whose session is kept in a table that could not be asked.
+    pub sessions_away: Counter,
+    /// Sessions that were bound without as many nodes knowing it as were asked for.
+    pub sessions_unsafe: Counter,
 }

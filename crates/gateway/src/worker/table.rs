@@ -28,6 +28,7 @@ use crate::http::record;
 use crate::http1::write::Ops;
 use crate::http2::connect::Links;
 use crate::mirror::Mirror;
+use crate::sessions::Desk;
 use crate::spec::Protocol;
 use crate::state::{self, State};
 use crate::sticky::{Keys, Marks};
@@ -115,6 +116,8 @@ pub(crate) struct Service {
     pub(crate) purse: Purse,
     /// Its endpoints as the cookies of sessions name them.
     pub(crate) marks: Option<Marks>,
+    /// Its way to the table of sessions, if they are kept in one.
+    pub(crate) desk: Option<Desk>,
 }
 
 /// An endpoint with this worker's connections to it.
@@ -188,17 +191,7 @@ impl Table {
     /// The table for `state`, with the connections of `previous` where an endpoint is the same.
     pub(crate) fn new(state: &Arc<State>, tls: &Tls, previous: &Self) -> Self {
         let scene = Rc::new(Scene(Arc::clone(state)));
-        let mut services = HashMap::new();
-        for service in &state.services {
-            let before = previous.services.get(&service.spec.name);
-            let keys = tls.sessions.get(&service.spec.name);
-            let tls = tls.services.get(&service.spec.name);
-            let made = match before.filter(|before| before.is_of(service, tls, keys)) {
-                Some(before) => Rc::clone(before),
-                None => Rc::new(Service::new(service, tls.cloned(), keys, before.map(Rc::as_ref))),
-            };
-            services.insert(service.spec.name.clone(), made);
-        }
+        let services = services(state, tls, previous);
         let routes: Vec<Rc<Route>> = state
             .routes
             .iter()
@@ -282,6 +275,27 @@ impl Table {
     }
 }
 
+fn services(state: &State, tls: &Tls, previous: &Table) -> HashMap<String, Rc<Service>> {
+    let mut services = HashMap::new();
+    for service in &state.services {
+        let before = previous.services.get(&service.spec.name);
+        let keys = tls.sessions.get(&service.spec.name);
+        let tls = tls.services.get(&service.spec.name);
+        let made = match before.filter(|before| before.is_of(service, tls, keys)) {
+            Some(before) => Rc::clone(before),
+            None => Rc::new(Service::new(
+                service,
+                tls.cloned(),
+                keys,
+                Desk::of(service, state.sessions.as_ref()),
+                before.map(Rc::as_ref),
+            )),
+        };
+        services.insert(service.spec.name.clone(), made);
+    }
+    services
+}
+
 fn mirror(route: &Arc<state::Route>, services: &HashMap<String, Rc<Service>>) -> Option<Mirror> {
     let mirror = route.spec.mirror.as_ref()?;
     Some(Mirror::new(route, mirror, services.get(&mirror.service)?))
@@ -309,6 +323,7 @@ impl Service {
         state: &Arc<state::Service>,
         tls: Option<Arc<rustls::ClientConfig>>,
         keys: Option<&Arc<Keys>>,
+        desk: Option<Desk>,
         previous: Option<&Self>,
     ) -> Self {
         let endpoints: Vec<Rc<Endpoint>> = state
@@ -357,6 +372,7 @@ impl Service {
             }),
             endpoints,
             tls,
+            desk,
             state: Arc::clone(state),
         }
     }

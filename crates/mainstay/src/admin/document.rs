@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cells::CellStatus;
+use super::shared::SessionsStatus;
 
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Status {
     /// Copies of sets of services, with their accounts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<CellStatus>,
+    /// The tables of sessions that are in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<SessionsStatus>,
 }
 
 /// The process.

@@ -6,6 +6,7 @@
 mod balance;
 mod checks;
 mod patterns;
+mod shared;
 mod sources;
 
 use std::fmt;
@@ -24,6 +25,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::admin::document::{Reload, ReloadOutcome};
 use crate::admin::process::Usage;
+use crate::admin::shared::SessionsStatus;
 use crate::admin::snapshot::health_word;
 
 /// How the answer is written.
@@ -68,6 +70,8 @@ pub struct Facts {
     pub started_at: Option<SystemTime>,
     /// What the process uses.
     pub usage: Usage,
+    /// The tables of sessions.
+    pub sessions: Vec<SessionsStatus>,
 }
 
 /// The answer to one scrape.
@@ -127,6 +131,7 @@ impl Collector for Scrape {
         families.services(&self.state)?;
         families.listeners(&self.state)?;
         families.configuration(&self.state, &self.facts)?;
+        families.shared(&self.facts)?;
         families.process(&self.facts)
     }
 }

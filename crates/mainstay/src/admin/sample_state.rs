@@ -21,6 +21,7 @@ pub(crate) fn sample() -> Arc<State> {
         resolver: spec::Resolver::default(),
         cells: None,
         cache: None,
+        sessions: None,
     })
 }
 

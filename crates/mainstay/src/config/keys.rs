@@ -21,7 +21,7 @@ macro_rules! sections {
 
 sections! {
     /// The document.
-    ROOT = "the top of the file": "node", "cluster", "listener", "route", "service", "cell";
+    ROOT = "the top of the file": "node", "cluster", "listener", "route", "service", "cell", "sessions";
     /// The process.
     NODE = "node": "name", "zone", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
         "resolver", "cache", "data_dir";
@@ -66,7 +66,11 @@ sections! {
     /// When requests that reset connections are held.
     QUARANTINE = "route.quarantine": "endpoints", "window", "hold", "cap", "entries", "status", "query", "headers", "body";
     /// Sessions that stay with an endpoint.
-    STICKY = "service.sticky": "cookie", "key_file", "max_age", "path", "same_site", "http_only", "secure";
+    STICKY = "service.sticky": "cookie", "table", "ttl", "key_file", "max_age", "path", "same_site", "http_only", "secure";
+    /// How tables of sessions are kept.
+    SESSIONS = "sessions": "max", "ack", "ack_timeout", "redis";
+    /// Where Redis is.
+    SESSIONS_REDIS = "sessions.redis": "address", "database", "username", "password_file", "timeout";
     /// A copy of a set of services.
     CELL = "cell": "name", "capacity", "services", "pinned", "closed";
     /// Which endpoints a tenant may use.

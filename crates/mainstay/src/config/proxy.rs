@@ -7,6 +7,7 @@ use mainstay_gateway::spec::{AccessLog, Endpoint, Listener, Node, Protocol, Reso
 
 use super::problem::{self, Fault};
 use super::reader::word_of;
+use super::sessions::Sessions;
 use super::{Config, Problem, balance, cache, defaults, listener, node, route, words};
 
 /// What the command line of `mainstay proxy` says; `None` stands for the default.
@@ -83,7 +84,8 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
     };
     let routes = vec![route::default_route(&service.name, vec![listener.name.clone()])];
     let spec = Spec { node, listeners: vec![listener], routes, services: vec![service], cells: Vec::new() };
-    Ok(Config { spec, admin, admin_socket, cluster: None, warnings: Vec::new() })
+    let sessions = Sessions::default();
+    Ok(Config { spec, admin, admin_socket, cluster: None, sessions, warnings: Vec::new() })
 }
 
 fn read_service(arguments: &Arguments<'_>, problems: &mut Vec<Problem>) -> mainstay_gateway::spec::Service {

@@ -1,23 +1,28 @@
-//! `sticky` of services: sessions stay with an endpoint, by a signed cookie.
+//! `sticky` of services: sessions stay with an endpoint, by a signed cookie or by a table.
 
 use std::time::Duration;
 
 use mainstay_core::balance::Policy;
-use mainstay_gateway::spec::{Protocol, SameSite, Sticky};
+use mainstay_core::session::TTL_SECONDS;
+use mainstay_gateway::spec::{Protocol, SameSite, SessionEngine, SessionTable, Sticky};
 
 use super::problem::Fault;
 use super::reader::{Item, Reader, Section};
 use super::relations::Parts;
+use super::sessions::Sessions;
 use super::{keys, words};
 
 /// A cookie that is older has better be asked for again.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// How long a session in a table lives without being used.
+const TTL: Duration = Duration::from_secs(30 * 60);
 
 /// The settings, or the defaults for `true`. `service` is the service's name.
 pub(super) fn read(section: &Section<'_>, service: &str, balance: Policy) -> Option<Sticky> {
     let item = section.item("sticky")?;
     let mut sticky = Sticky {
         cookie: format!("mainstay_{service}"),
+        table: None,
         key_file: None,
         max_age: None,
         path: "/".to_owned(),
@@ -35,7 +40,7 @@ pub(super) fn read(section: &Section<'_>, service: &str, balance: Policy) -> Opt
         let fault = Fault::new("`sticky` and balance = \"hash\" both say where a session goes");
         item.error(fault.hint("leave one of them out"));
     }
-    if sticky.key_file.is_none() {
+    if sticky.key_file.is_none() && sticky.table.is_none() {
         let fault = Fault::new(
             "without `key_file` the key is drawn at each start: other nodes, and this one after a restart or an upgrade, do not know its sessions",
         );
@@ -56,6 +61,7 @@ fn read_table(item: &Item<'_>, sticky: &mut Sticky) -> Option<()> {
     sticky.key_file = section.field("key_file", None, |item| item.path().map(Some)).value;
     let bounds = Duration::from_secs(1)..=YEAR;
     sticky.max_age = section.field("max_age", None, |item| item.duration(&bounds).map(Some)).value;
+    sticky.table = table(&section);
     sticky.path = section.field("path", "/".to_owned(), |item| item.parsed(cookie_path)).value;
     let words = [("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)];
     let same_site = section.field("same_site", SameSite::Lax, |item| item.one_of(&words));
@@ -67,6 +73,47 @@ fn read_table(item: &Item<'_>, sticky: &mut Sticky) -> Option<()> {
         section.reader.error(&same_site.place, fault.hint("leave `secure` out"));
     }
     Some(())
+}
+
+/// The table, if sessions are kept in one; then the cookie holds an id, which needs no key and has no age.
+fn table(section: &Section<'_>) -> Option<SessionTable> {
+    let engines = [("embedded", SessionEngine::Embedded), ("redis", SessionEngine::Redis)];
+    let engine = section.field("table", None, |item| item.one_of(&engines).map(Some));
+    let bounds = Duration::from_secs((*TTL_SECONDS.start()).into())..=Duration::from_secs((*TTL_SECONDS.end()).into());
+    let ttl = section.duration("ttl", TTL, bounds);
+    let Some(found) = engine.value else {
+        if ttl.is_given && !engine.is_given {
+            let fault = Fault::new("`ttl` is for sessions in a table");
+            section.reader.error(&ttl.place, fault.hint("write table = \"embedded\" beside it, or `max_age` instead"));
+        }
+        return None;
+    };
+    for (key, instead) in [("key_file", "leave it out"), ("max_age", "write `ttl` instead, or leave it out")] {
+        if let Some(item) = section.item(key) {
+            let fault =
+                Fault::new(format!("`{key}` has no meaning for sessions in a table: the cookie holds only an id"));
+            item.error(fault.hint(instead));
+        }
+    }
+    Some(SessionTable { engine: found, ttl: ttl.value })
+}
+
+/// Sessions that are to be kept in Redis need to know where that is.
+pub(super) fn check_redis(reader: &Reader<'_>, services: &[super::service::Read], sessions: &Sessions) {
+    let in_redis = |read: &&super::service::Read| {
+        let table = read.service.sticky.as_ref().and_then(|sticky| sticky.table);
+        table.is_some_and(|table| table.engine == SessionEngine::Redis)
+    };
+    for read in services.iter().filter(in_redis).filter(|_read| sessions.redis.is_none()) {
+        let fault = Fault::new(format!(
+            "service `{}` keeps its sessions in Redis, of which nothing is said",
+            read.service.name
+        ));
+        reader.error_if_whole(
+            &read.place,
+            fault.hint("write [sessions] and below it redis = { address = \"127.0.0.1:6379\" }"),
+        );
+    }
 }
 
 /// A path that may stand in a cookie's attribute.

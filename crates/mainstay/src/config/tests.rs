@@ -11,6 +11,7 @@ mod isolation;
 mod refused;
 mod repository;
 mod retries;
+mod sessions;
 
 use std::path::Path;
 

@@ -64,6 +64,9 @@ impl Reloader {
     }
 
     fn apply(&mut self, config: Config, cause: &str) {
+        if let Err(failure) = self.node.sessions().apply(&config.sessions) {
+            return self.refuse(cause, vec![failure.to_string()]);
+        }
         let mut spec = config.spec.clone();
         spec.node.workers = self.workers;
         match self.node.gateway().apply(spec) {

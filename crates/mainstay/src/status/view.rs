@@ -47,6 +47,7 @@ pub fn render(status: &Status, paint: Paint) -> String {
     }
     page.push('\n');
     page.push_str(&listeners(&status.listeners, paint));
+    page.push_str(&super::shared::sessions(&status.sessions, paint));
     page
 }
 
@@ -368,6 +369,7 @@ mod tests {
             routes: snapshot::routes(&state, &sampler, Instant::now()),
             services,
             cells: Vec::new(),
+            sessions: Vec::new(),
         }
     }
 

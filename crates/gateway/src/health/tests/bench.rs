@@ -119,6 +119,7 @@ impl Bench {
             resolver: spec::Resolver::default(),
             cells: None,
             cache: None,
+            sessions: None,
         };
         self.driver.apply(Arc::new(state), tls);
     }

@@ -137,6 +137,7 @@ mod tests {
             resolver: spec::Resolver::default(),
             cells: None,
             cache: None,
+            sessions: None,
         };
         let text = render(Arc::new(state), Facts::default(), Format::OpenMetrics).expect("text");
         for line in [

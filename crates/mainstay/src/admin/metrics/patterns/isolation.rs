@@ -25,9 +25,17 @@ impl Families<'_, '_> {
                 row("kept", |counters| counters.sessions_kept.get()),
                 row("moved", |counters| counters.sessions_moved.get()),
                 row("ignored", |counters| counters.sessions_ignored.get()),
+                row("away", |counters| counters.sessions_away.get()),
             ]
         });
-        self.counter(name, rows)
+        self.counter(name, rows)?;
+        let name =
+            ("mainstay_session_unsafe", "Sessions that were bound without as many nodes knowing it as were asked for.");
+        let unsafe_ones = routes().map(|route| {
+            let count = route.shards.sum(|counters| counters.isolation.sessions_unsafe.get());
+            ([("route", route.spec.name.as_str())], count)
+        });
+        self.counter(name, unsafe_ones)
     }
 
     pub(super) fn quarantines(&mut self, state: &State) -> fmt::Result {
