@@ -57,9 +57,11 @@ profile: need-build ## what one request costs, by perf and callgrind (ARGS="--sc
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay -p mainstay-bench
 	./target/release/mainstay-bench --mainstay target/release/mainstay profile $(ARGS)
 
-soak: need-build ## SOAK_SECONDS (600) of load with faults and reloads, counting every failed request
+soak: need-build ## SOAK_SECONDS (600) of load with faults, then as long of cluster histories that are checked
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
 	./target/release/mainstay demo --plain --duration $(SOAK_SECONDS)s
+	MAINSTAY_SOAK=1 SOAK_SECONDS=$(SOAK_SECONDS) \
+	  $(CARGO) test $(CARGO_FLAGS) -p mainstay-cluster --test histories seeded -- --nocapture
 
 fuzz: need-build ## every fuzz target for FUZZ_SECONDS (20) each
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \

@@ -15,6 +15,8 @@ use mainstay_cluster::coordinator::{
 /// How long anything may take that must happen at all. Generous, since the machine may be busy.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
+static FILLER: [u8; 64 << 10] = [0; 64 << 10];
+
 pub(crate) type Later<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 /// Forgets what happened before a revision.
 pub(crate) type Compact = Box<dyn Fn(Revision) -> Pin<Box<dyn Future<Output = ()>>>>;
@@ -62,18 +64,18 @@ impl Bench {
     }
 }
 
-/// How an engine forgets that keeps the last so many revisions: by writing until the revision is forgotten.
+/// How an engine forgets that keeps so many revisions, or bytes of them: by writing until the revision is forgotten.
 pub(crate) fn forget_by_writing(store: Arc<dyn Coordinator>) -> Compact {
     Box::new(move |revision| {
         let store = Arc::clone(&store);
         Box::pin(async move {
             let key = Range::key("filler");
-            for _round in 0..1000 {
+            for _round in 0..100 {
                 let known = store.range(key.clone(), Some(revision - 1), 1, Consistency::Linearizable).await;
                 if matches!(known, Err(Error::Compacted { .. })) {
                     return;
                 }
-                let puts = (0..64).map(|_| store.put("filler", Bytes::new(), None));
+                let puts = (0..16).map(|_| store.put("filler", Bytes::from_static(&FILLER), None));
                 join_all(puts).await.into_iter().for_each(|put| assert!(put.is_ok(), "{put:?}"));
             }
             panic!("revision {revision} is never forgotten");

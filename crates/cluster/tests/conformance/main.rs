@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod bench;
+mod embedded;
 mod etcd;
 mod etcd_faults;
 mod etcd_server;
