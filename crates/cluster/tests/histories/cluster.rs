@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use mainstay_cluster::peer::NodeId;
 use mainstay_cluster::peer::switchboard::Switchboard;
 use mainstay_cluster::timings::Timings;
 use mainstay_core::random::Rng;
+use mainstay_runtime::clock::Clock;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -42,6 +44,8 @@ pub(crate) struct Cluster {
 struct Node {
     folder: PathBuf,
     engine: RefCell<Option<Arc<Embedded>>>,
+    /// How far its clock has leapt.
+    leapt: Arc<AtomicU64>,
     /// Told when the node dies.
     deaths: watch::Sender<u64>,
 }
@@ -59,6 +63,7 @@ impl Cluster {
         let node = |index: usize| Node {
             folder: dir.path().join(index.to_string()),
             engine: RefCell::new(None),
+            leapt: Arc::default(),
             deaths: watch::Sender::new(0),
         };
         let cluster = Self { network: Switchboard::default(), nodes: (0..NODES).map(node).collect(), _dir: dir };
@@ -76,8 +81,13 @@ impl Cluster {
         let node = &self.nodes[index];
         let end = Instant::now() + SOON;
         let engine = loop {
-            let transport = self.network.transport(id(index));
-            match Embedded::start(Settings::new(id(index), &node.folder, TIMINGS, transport)).await {
+            let (clock, leapt) = (Clock::new(), Arc::clone(&node.leapt));
+            let clock = move || clock.now().after(Duration::from_millis(leapt.load(Ordering::Relaxed)));
+            let settings = Settings {
+                clock: Arc::new(clock),
+                ..Settings::new(id(index), &node.folder, TIMINGS, self.network.transport(id(index)))
+            };
+            match Embedded::start(settings).await {
                 Ok(engine) => break engine,
                 // The thread of the one before may not have closed the file yet.
                 Err(error) => assert!(Instant::now() < end, "node {index} does not start: {error}"),
@@ -88,6 +98,12 @@ impl Cluster {
             self.network.attach(id(index), service, handler);
         }
         *node.engine.borrow_mut() = Some(Arc::new(engine));
+    }
+
+    /// Lets the clock of a node leap, as that of a machine does that was suspended.
+    pub(crate) fn leap(&self, index: usize, by: Duration) {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.nodes[index].leapt.fetch_add(millis, Ordering::Relaxed);
     }
 
     /// Takes a node out at once: nothing of it reaches anybody any more, and who asked it never learns what came of it.

@@ -32,7 +32,7 @@ async fn one(cluster: &Cluster, rng: &mut Rng) {
             network.cut(id(another), id(of), into);
         }
     };
-    match rng.below(11) {
+    match rng.below(13) {
         0 => isolate(victim, true, true),
         1 | 2 => isolate(leader, true, true),
         // One way: it hears and is not heard, or the other way round.
@@ -46,8 +46,11 @@ async fn one(cluster: &Cluster, rng: &mut Rng) {
                 network.slow(id(from), id(to), millis(rng, 0, 40));
             }
         }
-        8 => return restart(cluster, &[victim], millis(rng, 1, 200)).await,
-        9 => return restart(cluster, &[leader], millis(rng, 1, 200)).await,
+        // Of a short leap nothing tells that it was one.
+        8 => cluster.leap(victim, millis(rng, 400, 5000)),
+        9 => (0..NODES).for_each(|each| cluster.leap(each, millis(rng, 400, 5000))),
+        10 => return restart(cluster, &[victim], millis(rng, 1, 200)).await,
+        11 => return restart(cluster, &[leader], millis(rng, 1, 200)).await,
         _ => return restart(cluster, &[0, 1, 2], millis(rng, 1, 50)).await,
     }
     sleep(millis(rng, 30, 300)).await;
