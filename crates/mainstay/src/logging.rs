@@ -23,7 +23,9 @@ pub const LEVEL_VARIABLE: &str = "MAINSTAY_LOG";
 pub fn start(format: Option<Format>, level: Option<&str>, terminal: bool) -> Result<(), Failure> {
     let from_environment = std::env::var(LEVEL_VARIABLE).ok().filter(|level| !level.is_empty());
     let level = level.map(str::to_owned).or(from_environment).unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(&level).map_err(|error| {
+    // The consensus library tells of every message that was lost. What people need of it the cluster says itself; who wants
+    // the rest names it: `info,openraft=debug`.
+    let filter = EnvFilter::try_new(format!("openraft=off,{level}")).map_err(|error| {
         Failure::usage(format!("log level `{level}`: {error}"))
             .hint("use error, warn, info, debug, trace or off, or parts such as `info,mainstay_gateway=debug`")
     })?;

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use mainstay_core::random::Rng;
 use mainstay_runtime::task::{AbortOnDrop, Kind, Task, spawn_local};
 use openraft::{RaftMetrics, ServerState};
@@ -20,6 +21,7 @@ use super::serve::unreachable;
 use super::state::State;
 use super::status::Quorum;
 use super::wire::{FromRaft, ToRaft, decode, encode};
+use crate::coordinator::Error;
 use crate::peer::{NodeId, Service};
 use crate::store::Command;
 
@@ -37,8 +39,10 @@ pub(super) fn start(state: &Arc<State>, raft: &Raft, seed: u64) -> [AbortOnDrop;
         raft: raft.clone(),
         rng: Rng::seeded(seed),
         patience: Duration::ZERO,
+        leader: None,
         beaten: None,
         campaign: None,
+        probe: None,
         compacted: Instant::now(),
     };
     let (state, raft) = (Arc::clone(state), raft.clone());
@@ -54,8 +58,12 @@ struct Beat {
     rng: Rng,
     /// How long this node is without a leader before it wants to be one itself.
     patience: Duration,
+    /// The last that was told of.
+    leader: Option<u64>,
     beaten: Option<Instant>,
     campaign: Option<Task>,
+    /// Looks whether the leader's process is gone.
+    probe: Option<Task>,
     compacted: Instant,
 }
 
@@ -67,10 +75,13 @@ impl Beat {
         loop {
             tokio::time::sleep(turn).await;
             let metrics = self.raft.metrics().borrow().clone();
-            if metrics.running_state.is_err() {
+            if let Err(error) = &metrics.running_state {
                 self.tell_quorum(false);
+                let why = self.state.check().err();
+                self.state.replica.close(why.unwrap_or_else(|| Error::Unavailable(error.to_string())));
                 return;
             }
+            self.tell_leader(&metrics);
             let voters: BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
             let reached = self.reached(&metrics, &voters);
             self.tell_quorum(reached);
@@ -105,38 +116,28 @@ impl Beat {
         }
         let timings = self.state.timings;
         let silence = self.state.silence();
-        if silence < timings.heartbeat * 2 || self.campaign.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
-        }
-        let patience = self.patience;
         let leader = metrics.current_leader.filter(|leader| *leader != self.state.node);
-        if silence < patience && leader.is_none() {
-            return;
-        }
-        self.draw();
-        // Both followers of a dead leader find its port refused at once; they shall not both want to be elected at once.
-        let delay = timings.heartbeat.mul_f64(self.rng.unit());
-        let (state, raft) = (Arc::clone(&self.state), self.raft.clone());
-        let campaign = async move {
-            let refused = if silence < patience {
+        if silence >= self.patience && is_free(self.campaign.as_ref()) {
+            self.draw();
+            let (state, raft) = (Arc::clone(&self.state), self.raft.clone());
+            let campaign = async move { stand(&state, &raft, &voters, None).await };
+            self.campaign = Some(spawn_local(Kind::Control, campaign));
+        } else if silence >= timings.heartbeat * 2
+            && let Some(leader) = leader
+            && is_free(self.probe.as_ref())
+        {
+            // Both followers of a dead leader find its port refused; they shall not want to be elected at once.
+            let delay = timings.heartbeat.mul_f64(self.rng.unit());
+            let (state, raft) = (Arc::clone(&self.state), self.raft.clone());
+            let probe = async move {
                 tokio::time::sleep(delay).await;
-                match leader {
-                    Some(leader) if unreachable(&state, leader).await => Some(leader),
-                    _alive_or_unknown => return tokio::time::sleep(timings.heartbeat).await,
+                if unreachable(&state, leader).await && state.silence() >= timings.heartbeat * 2 {
+                    stand(&state, &raft, &voters, Some(leader)).await;
                 }
-            } else {
-                None
-            };
-            if state.silence() >= timings.heartbeat * 2 && would_win(&state, &voters, refused).await {
-                tracing::info!(node = state.node, ?silence, ?refused, "no leader: standing for election");
-                let _ended = raft.trigger().elect().await;
-                // Time for the votes to come in, in which nobody else is asked to give one.
-                tokio::time::sleep(timings.heartbeat * 2).await;
-            } else {
                 tokio::time::sleep(timings.heartbeat / 2).await;
-            }
-        };
-        self.campaign = Some(spawn_local(Kind::Control, campaign));
+            };
+            self.probe = Some(spawn_local(Kind::Control, probe));
+        }
     }
 
     fn draw(&mut self) {
@@ -160,10 +161,31 @@ impl Beat {
         }
     }
 
+    fn tell_leader(&mut self, metrics: &Metrics) {
+        let leader = metrics.current_leader;
+        if leader.is_some() && leader != self.leader {
+            tracing::info!(
+                node = self.state.node,
+                leader,
+                term = metrics.current_term,
+                "the cluster has another leader"
+            );
+            self.leader = leader;
+        }
+    }
+
     fn tell_quorum(&self, reached: bool) {
         self.state.quorum.send_if_modified(|quorum| {
             let changes = quorum.reached != reached;
             if changes {
+                if reached {
+                    tracing::info!(node = self.state.node, "a majority of the cluster is reached");
+                } else {
+                    tracing::warn!(
+                        node = self.state.node,
+                        "no majority of the cluster is reached: nothing can be changed"
+                    );
+                }
                 *quorum = Quorum { reached, since: SystemTime::now() };
             }
             changes
@@ -185,6 +207,23 @@ impl Beat {
     }
 }
 
+fn is_free(task: Option<&Task>) -> bool {
+    task.is_none_or(Task::is_finished)
+}
+
+/// Wants to lead, if a majority would have it so.
+async fn stand(state: &Arc<State>, raft: &Raft, voters: &BTreeSet<u64>, refused: Option<u64>) {
+    let timings = state.timings;
+    if would_win(state, voters, refused).await {
+        tracing::info!(node = state.node, silence = ?state.silence(), refused, "no leader: standing for election");
+        let _ended = raft.trigger().elect().await;
+        // Time for the votes to come in, in which nobody else is asked to give one.
+        tokio::time::sleep(timings.heartbeat * 2).await;
+    } else {
+        tokio::time::sleep(timings.heartbeat / 2).await;
+    }
+}
+
 /// Whether a majority would vote for this node.
 async fn would_win(state: &Arc<State>, voters: &BTreeSet<u64>, refused: Option<u64>) -> bool {
     let last = state.log.last();
@@ -199,8 +238,16 @@ async fn would_win(state: &Arc<State>, voters: &BTreeSet<u64>, refused: Option<u
         }
     };
     let others = voters.iter().filter(|voter| **voter != state.node && Some(**voter) != refused);
-    let yes = join_all(others.map(|voter| ask(*voter))).await.into_iter().filter(|yes| *yes).count();
-    yes + 1 > voters.len() / 2
+    let mut answers: FuturesUnordered<_> = others.map(|voter| ask(*voter)).collect();
+    let mut yes = 1;
+    // Not longer than it takes: the one that does not answer is the leader that is gone.
+    while yes <= voters.len() / 2 {
+        match answers.next().await {
+            Some(answer) => yes += usize::from(answer),
+            None => return false,
+        }
+    }
+    true
 }
 
 /// Ends leases whose time is over, while this node leads and a majority hears it.

@@ -47,7 +47,19 @@ impl State {
                     Ok(bytes) => bytes,
                     Err(reason) => return Attempt::Not(reason),
                 };
-                match self.transport.call(NodeId(leader), Service::Store, bytes, limit).await {
+                let call = self.transport.call(NodeId(leader), Service::Store, bytes, limit);
+                let answer = match question {
+                    ToLeader::Change(_) => call.await,
+                    // What the old leader has got may be asked of the new one again: requests carry their names.
+                    ToLeader::Write(_) | ToLeader::ReadIndex => tokio::select! {
+                        biased;
+                        answer = call => answer,
+                        () = self.leads_no_more(leader) => {
+                            return Attempt::Maybe("the leader has changed meanwhile".to_owned());
+                        }
+                    },
+                };
+                match answer {
                     Ok(answer) => match decode(&answer) {
                         Ok(answer) => answer,
                         Err(reason) => return Attempt::Maybe(reason),
@@ -64,6 +76,17 @@ impl State {
             FromLeader::Refused(reason) => Attempt::Not(reason),
             FromLeader::Unknown(reason) => Attempt::Maybe(reason),
             done @ (FromLeader::Written(_) | FromLeader::ReadIndex(_) | FromLeader::Changed(_)) => Attempt::Done(done),
+        }
+    }
+
+    /// Waits until another node leads than this one.
+    async fn leads_no_more(&self, leader: u64) {
+        let Some(raft) = self.raft.get() else { return std::future::pending().await };
+        let mut metrics = raft.metrics();
+        let other = metrics.wait_for(|metrics| metrics.current_leader.is_some_and(|other| other != leader));
+        if other.await.is_err() {
+            // The consensus has ended; the call ends by its own limit.
+            std::future::pending::<()>().await;
         }
     }
 

@@ -63,6 +63,34 @@ fn a_leader_killed_during_writes_loses_nothing_that_was_confirmed() {
     });
 }
 
+/// How long writes stand still when a leader dies whose port is refused from then on, beside one that just falls silent.
+#[test]
+fn a_leader_whose_process_is_gone_is_missed_sooner_than_one_that_is_silent() {
+    run(async {
+        let (mut gone, mut silent) = (Vec::new(), Vec::new());
+        for round in 0..6u32 {
+            let mut cluster = Cluster::of(3).await;
+            let leader = cluster.leader().await;
+            let other = cluster.ids().into_iter().find(|node| *node != leader).unwrap();
+            let since = Instant::now();
+            if round % 2 == 0 {
+                cluster.kill(leader).await;
+            } else {
+                cluster.isolate(leader);
+            }
+            while cluster.on(other).put("k", text("v"), None).await.is_err() {}
+            if round % 2 == 0 { gone.push(since.elapsed()) } else { silent.push(since.elapsed()) }
+        }
+        println!("writes stood still: process gone {gone:?}, silent {silent:?}");
+        assert!(gone.iter().min() < silent.iter().min(), "{gone:?} {silent:?}");
+        let ttl = mainstay_cluster::timings::Timings::DEFAULT.ttl;
+        assert!(
+            silent.iter().min().is_some_and(|least| *least < ttl),
+            "sessions would end with their leader: {silent:?}"
+        );
+    });
+}
+
 #[test]
 fn a_majority_goes_on_and_a_minority_says_no() {
     run(async {

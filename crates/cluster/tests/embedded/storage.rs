@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
-use mainstay_cluster::coordinator::Error;
+use mainstay_cluster::coordinator::{Error, Range};
 use mainstay_cluster::embedded::{DiskError, Part, StartError};
 
 use crate::cluster::{Cluster, copy, eventually, run, text};
@@ -123,6 +123,7 @@ fn a_full_disk_ends_a_nodes_part_and_the_others_go_on() {
         let mut cluster = Cluster::empty();
         cluster.disk_bytes_max.insert(2, 4 << 20);
         cluster.found(3).await;
+        let mut watch = cluster.on(2).watch(Range::key("never"), 1).await.unwrap();
         let large = Bytes::from(vec![7; 300_000]);
         let mut written = 0;
         for nth in 0..20 {
@@ -139,6 +140,7 @@ fn a_full_disk_ends_a_nodes_part_and_the_others_go_on() {
         .await;
         assert!(matches!(cluster.on(2).put("k", text("v"), None).await, Err(Error::Storage(_))));
         assert!(matches!(cluster.all(2).await, Err(Error::Storage(_))));
+        assert!(matches!(watch.next().await, Err(Error::Storage(_))), "a watch does not wait for what will never come");
         let leader = cluster.leader().await;
         assert_ne!(leader, 2);
         cluster.on(3).put("after", text("v"), None).await.unwrap();
