@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::random::Rng;
 
 /// How long to wait between the attempts of one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// The bound of the first wait.
     pub base: Duration,

@@ -39,7 +39,7 @@ pub mod holding {
 pub type Token = u64;
 
 /// The times of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// How long the coordinator keeps the lease after a renewal was sent.
     pub ttl: Duration,

@@ -99,7 +99,7 @@ pub enum Why {
 }
 
 /// A role of one node. As [`super::Session`], it looks at the clock before anything else.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Role {
     policy: Policy,
     rng: Rng,

@@ -98,7 +98,7 @@ pub enum Reason {
 ///
 /// It may be told of time late, and out of order with other inputs: whatever it hears first after a deadline, the first thing
 /// that it says is that the deadline has passed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Session {
     policy: Policy,
     rng: Rng,
