@@ -16,12 +16,13 @@ pub(crate) mod sample_state;
 pub mod sampler;
 pub mod serve;
 pub mod shared;
+pub mod shared_config;
 pub mod snapshot;
 pub mod socket;
 pub mod upgrade;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -38,6 +39,7 @@ use crate::cluster;
 use crate::failure::Failure;
 use crate::run::InheritedAdmin;
 use crate::sessions::Tables;
+use crate::shared_config::Board;
 use crate::timestamp::rfc3339;
 
 /// What the admin interface speaks for.
@@ -58,16 +60,19 @@ pub struct Node {
     succeeded: watch::Sender<bool>,
     /// The node's part in a cluster, once it has one.
     cluster: OnceLock<Arc<cluster::Handle>>,
+    shared: Board,
 }
 
 impl Node {
-    /// A node that has just started, and where it gives upgrades that are asked for.
+    /// A node that has just started, and where it gives upgrades that are asked for. `shared` is what it has of the
+    /// configuration of its cluster.
     pub fn new(
         name: String,
         file: Option<PathBuf>,
         gateway: Arc<Gateway>,
         sessions: Arc<Tables>,
         upgrades: UnboundedSender<Asked>,
+        shared: Board,
     ) -> Self {
         Self {
             name,
@@ -82,12 +87,23 @@ impl Node {
             upgrades: Mutex::new(Some(upgrades)),
             succeeded: watch::Sender::new(false),
             cluster: OnceLock::new(),
+            shared,
         }
     }
 
     /// The gateway that it runs.
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
+    }
+
+    /// Its configuration's file, unless it was started without one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// What it has of the configuration of its cluster.
+    pub fn shared(&self) -> &Board {
+        &self.shared
     }
 
     /// Notes that the node takes part in a cluster, once.
@@ -177,6 +193,7 @@ impl Node {
                 generation: state.generation,
                 applied_at: rfc3339(state.applied_at),
                 last_reload: lock(&self.reload).clone(),
+                cluster: self.cluster().map(|_cluster| self.shared.status()),
             },
             listeners: snapshot::listeners(&state),
             routes: snapshot::routes(&state, &sampler, now),
@@ -194,6 +211,7 @@ impl Node {
             started_at: Some(self.started_at),
             usage: process::Usage::read(),
             sessions: shared::sessions(self),
+            shared_config: self.cluster().map(|_cluster| self.shared.facts()),
         }
     }
 }

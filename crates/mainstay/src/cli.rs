@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::run::Predecessor;
-use crate::{cache, cell, demo, drain, explain, logging, run, status, upgrade};
+use crate::{cache, cell, demo, drain, explain, logging, run, shared_config, status, upgrade};
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
 #[derive(Debug, Parser)]
@@ -59,6 +59,9 @@ enum Command {
     /// Show how full cells are, or move an account to another cell
     #[command(after_help = CELL_HELP)]
     Cell(cell::CellArgs),
+    /// Change, show and compare the configuration that the nodes of a cluster share
+    #[command(after_help = CONFIG_HELP)]
+    Config(shared_config::command::ConfigArgs),
     /// Let a new process take over from a running node, without losing a connection
     #[command(after_help = UPGRADE_HELP)]
     Upgrade(upgrade::UpgradeArgs),
@@ -133,6 +136,20 @@ Examples:
   mainstay cell move acme cell-2
   mainstay cell move acme cell-2 --drain 60 --json";
 
+const CONFIG_HELP: &str = "\
+Any node can be asked. A new version is checked by every node first; one that cannot serve it (a certificate is missing
+there) vetoes it. Then one node serves it alone and is watched: if its clients see more errors or wait longer than before
+and than those of the other nodes, it goes back by itself. Only then all get it. Works only over a node's admin socket.
+
+Examples:
+  mainstay config apply lb.toml
+  mainstay config apply lb.toml --bake 10m --canary lb2
+  mainstay config apply lb.toml --now
+  mainstay config diff lb.toml
+  mainstay config history
+  mainstay config rollback 3
+  mainstay config status --json | jq .release";
+
 const UPGRADE_HELP: &str = "\
 Install the new binary over the old one first, or name it with --binary. It must accept the configuration; then it is
 started with the same arguments, gets the listening sockets and what is known of endpoints, and once it serves the old
@@ -197,6 +214,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Drain(args) => drain::drain(&args),
         Command::Cache(args) => cache::cache(&args),
         Command::Cell(args) => cell::cell(&args),
+        Command::Config(args) => shared_config::command::config(&args),
         Command::Upgrade(args) => upgrade::upgrade(&args),
         Command::Demo(args) => demo::run(args.into()),
         Command::DemoService(args) => demo::serve(&args).map(|()| ExitCode::SUCCESS),
@@ -226,6 +244,7 @@ mod tests {
             EXPLAIN_HELP,
             DRAIN_HELP,
             CELL_HELP,
+            CONFIG_HELP,
             UPGRADE_HELP,
             DEMO_HELP,
         ];

@@ -8,12 +8,17 @@ mod drivers;
 mod engine;
 mod handle;
 mod quorum;
+mod registration;
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use mainstay_cluster::session::{Session, Settings};
+use mainstay_core::random::hash;
+use mainstay_runtime::clock::Boottime;
+use mainstay_runtime::task::Task;
 use mainstay_runtime::thread;
 use tokio::sync::watch;
 
@@ -71,14 +76,29 @@ async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
     };
     let handle = Arc::new(Handle::new(&opened));
     node.take_part(Arc::clone(&handle));
-    let context = Context::new(&plan.config, opened, node, handle, leaving);
+    let (session, renewing) = start_session(&plan.config.spec.node.name, &opened);
+    let context = Context::new(&plan.config, opened, node, handle, session, leaving);
     tracing::info!(node = context.name, id = %context.id, engine = plan.engine.name(), "cluster: taking part");
     let mut drivers = drivers::start(&context);
     let _leaving = gone.wait_for(|leaves| *leaves).await;
-    if tokio::time::timeout(LEAVE_LIMIT, drivers.ended()).await.is_err() {
+    // What drivers did not give up goes with the session.
+    let handed_over = async {
+        drivers.ended().await;
+        context.session.close().await;
+    };
+    if tokio::time::timeout(LEAVE_LIMIT, handed_over).await.is_err() {
         tracing::warn!(left = drivers.names().join(" "), "cluster: not everything was handed over in time");
     }
+    renewing.abort();
     tracing::info!("cluster: left");
+}
+
+/// The one session of this node, on which its roles and its registration rest.
+fn start_session(name: &str, opened: &engine::Opened) -> (Arc<Session>, Task) {
+    let seed = hash(name.as_bytes()) ^ u64::from(std::process::id());
+    let settings = Settings { node: name.to_owned(), timings: opened.timings, clock: Boottime::system(), seed };
+    let (session, renewing) = Session::start(Arc::clone(&opened.coordinator), settings);
+    (Arc::new(session), renewing)
 }
 
 impl Running {

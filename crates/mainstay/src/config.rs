@@ -29,6 +29,7 @@ mod restart;
 mod route;
 mod service;
 pub mod sessions;
+pub mod shared;
 mod source;
 mod sticky;
 mod syntax;
@@ -50,6 +51,7 @@ use problem::Fault;
 pub use problem::{Excerpt, Problem, Severity};
 pub use proxy::{Arguments, proxy};
 use reader::{Field, Reader, Section};
+use shared::Local;
 use source::Source;
 
 /// The longest duration that makes sense for anything here.
@@ -125,6 +127,17 @@ pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<Config, Vec<Prob
 }
 
 fn examine(text: &str, file: &str, base_dir: &Path, files: Files) -> Result<Config, Vec<Problem>> {
+    examine_with(text, file, base_dir, files, None)
+}
+
+/// With `local`, what the document says of the node is not looked at.
+fn examine_with(
+    text: &str,
+    file: &str,
+    base_dir: &Path,
+    files: Files,
+    local: Option<Local>,
+) -> Result<Config, Vec<Problem>> {
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
     let mut source = Source::new(text, !syntax_errors.is_empty());
     let mut secrets = Vec::new();
@@ -132,7 +145,7 @@ fn examine(text: &str, file: &str, base_dir: &Path, files: Files) -> Result<Conf
     source.hide(secrets);
     let reader = Reader::new(file, base_dir, source);
     let end_of_sense = syntax::report(&reader, &syntax_errors);
-    let config = read(&reader, document.get_ref(), files);
+    let config = read(&reader, document.get_ref(), files, local);
     let mut problems = reader.into_problems();
     problems.retain(|problem| problem.line <= end_of_sense);
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
@@ -158,10 +171,10 @@ fn find_secrets(table: &DeTable<'_>, is_secret: bool, found: &mut Vec<Range<usiz
     }
 }
 
-fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
+fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option<Local>) -> Config {
     let root = Section::root(reader, document);
-    let settings = node::read(&root);
-    let cluster = cluster::read(&root, &settings);
+    let is_shared = local.is_some();
+    let Local { settings, cluster } = local.unwrap_or_else(|| Local::read(&root));
     let listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
     let mut routes: Vec<_> = root.sections("route", &keys::ROUTE).iter().map(route::read).collect();
     let mut services: Vec<_> = root.sections("service", &keys::SERVICE).iter().map(service::read).collect();
@@ -169,7 +182,9 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files) -> Config {
         zones::settle(reader, settings.node.zone.as_deref(), &mut read.service, &read.place);
     }
     let cells: Vec<_> = root.sections("cell", &keys::CELL).iter().map(cell::read).collect();
-    if root.item("listener").is_none_or(|item| item.is_list() && item.list().is_empty()) {
+    // A node of a cluster may get all that it serves from there, and then its own file names none.
+    let has_none = root.item("listener").is_none_or(|item| item.is_list() && item.list().is_empty());
+    if has_none && (is_shared || cluster.is_none() || root.has("service") || root.has("route")) {
         let fault = Fault::new("there is no [[listener]]: nothing would be served");
         reader.error_if_whole(&root.place, fault.hint("write [[listener]] with a `name` and a `bind` below it"));
     }

@@ -16,6 +16,7 @@ pub mod logging;
 pub mod output;
 pub mod run;
 pub mod sessions;
+pub mod shared_config;
 pub mod status;
 pub mod timestamp;
 pub mod upgrade;

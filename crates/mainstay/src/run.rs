@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use mainstay_cluster::config::Kept;
 use mainstay_gateway::{Gateway, Inheritance, Outside, StartError};
 use mainstay_runtime::signal::{Signal, Signals};
 use mainstay_runtime::thread;
 use mainstay_runtime::watch::Files;
 use rustix::process::{Pid, kill_process};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::admin::socket::OwnedSocket;
@@ -34,8 +35,9 @@ use crate::run::reload::Reloader;
 use crate::run::successor::Successor;
 use crate::run::upgrading::{Ended, Upgrader};
 use crate::sessions::Tables;
+use crate::shared_config::{Board, Change};
 use crate::upgrade::event::{Done, Event};
-use crate::{cluster, limits, output};
+use crate::{cluster, limits, output, shared_config};
 
 pub use self::predecessor::{InheritedAdmin, Predecessor};
 
@@ -74,7 +76,10 @@ pub struct ProxyArgs {
 /// If the file is wrong, or something that it asks for cannot be had.
 pub fn run(file: &Path, predecessor: Option<Predecessor>) -> Result<ExitCode, Failure> {
     match config::load(file) {
-        Ok(config) => serve(config, Some(file.to_owned()), predecessor),
+        Ok(config) => {
+            let (config, shared) = shared_config::at_start(file, config);
+            serve(config, Some(file.to_owned()), shared, predecessor)
+        }
         Err(problems) => Err(refused(file, problems)),
     }
 }
@@ -94,7 +99,7 @@ pub fn proxy(args: &ProxyArgs, predecessor: Option<Predecessor>) -> Result<ExitC
         access_log: args.access_log.as_deref(),
     };
     match config::proxy(&arguments) {
-        Ok(config) => serve(config, None, predecessor),
+        Ok(config) => serve(config, None, None, predecessor),
         Err(problems) => Err(Failure::usage(described(&problems))),
     }
 }
@@ -121,8 +126,13 @@ fn described(problems: &[Problem]) -> String {
     problems.iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("\n  ")
 }
 
-fn serve(config: Config, file: Option<PathBuf>, predecessor: Option<Predecessor>) -> Result<ExitCode, Failure> {
-    match thread::run_here(live(config, file, predecessor)) {
+fn serve(
+    config: Config,
+    file: Option<PathBuf>,
+    shared: Option<Kept>,
+    predecessor: Option<Predecessor>,
+) -> Result<ExitCode, Failure> {
+    match thread::run_here(live(config, file, shared, predecessor)) {
         Ok(result) => result,
         Err(error) => Err(Failure::new(format!("cannot start: {error}"))),
     }
@@ -137,12 +147,15 @@ struct Life {
     reloader: Reloader,
     upgrader: Upgrader,
     cluster: Option<cluster::Running>,
+    /// Versions of the cluster's configuration that are to be served.
+    changes: UnboundedReceiver<Change>,
 }
 
 /// The life of a node, on the main thread.
 async fn live(
     config: Config,
     file: Option<PathBuf>,
+    shared: Option<Kept>,
     mut predecessor: Option<Predecessor>,
 ) -> Result<ExitCode, Failure> {
     // Caught first: a signal that comes while the node starts is then obeyed once it has.
@@ -170,7 +183,10 @@ async fn live(
     }
     gateway.open();
     let (ask, asked) = unbounded_channel();
-    let node = Arc::new(Node::new(config.spec.node.name.clone(), file.clone(), gateway, tables, ask));
+    let (change, changes) = unbounded_channel();
+    let board = Board::new(change, shared.as_ref().map_or(0, |shared| shared.version));
+    let node = Node::new(config.spec.node.name.clone(), file.clone(), gateway, tables, ask, board);
+    let node = Arc::new(node);
     serve::start(&node, &bound).map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
     announce(&node, &config, &bound);
     let cluster = plan.map(|plan| cluster::start(plan, &node)).transpose();
@@ -180,8 +196,8 @@ async fn live(
         None => notify::ready(),
     }
     let upgrader = Upgrader::new(node.clone(), file.clone(), asked);
-    let reloader = Reloader::new(node.clone(), file, config);
-    Ok(Life { node, bound, signals, files, reloader, upgrader, cluster }.run().await)
+    let reloader = Reloader::new(node.clone(), file, config, shared);
+    Ok(Life { node, bound, signals, files, reloader, upgrader, cluster, changes }.run().await)
 }
 
 impl Life {
@@ -208,6 +224,10 @@ impl Life {
                         return self.hand_over(successor, steps, hung_up).await;
                     }
                 },
+                // The sender lives as long as the node.
+                Some(change) = self.changes.recv(), if !self.upgrader.is_running() => {
+                    self.reloader.serve_shared(&mut self.files, change);
+                }
                 changed = self.files.changed(), if !self.upgrader.is_running() => {
                     let names: Vec<String> = changed.iter().map(|path| path.display().to_string()).collect();
                     let only_configuration = changed.iter().all(|path| self.reloader.is_configuration(path));

@@ -15,8 +15,7 @@ pub(super) const VERSIONS: &str = "config/versions/";
 pub(super) const TEXTS: &str = "config/texts/";
 pub(super) const VOTES: &str = "config/votes/";
 pub(super) const REPORTS: &str = "config/reports/";
-/// Nodes that live: their registrations end with their sessions.
-pub(super) const NODES: &str = "nodes/";
+pub(super) use crate::keys::NODES;
 
 /// Keys sort as their versions do.
 pub(super) fn version_key(version: Version) -> String {

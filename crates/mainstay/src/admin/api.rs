@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::guard::{self, Origin};
-use crate::admin::{Node, cells, explanation, metrics, purge, upgrade};
+use crate::admin::{Node, cells, explanation, metrics, purge, shared_config, upgrade};
 
 /// Bytes of a request's body, at most.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -88,6 +88,7 @@ pub fn router(node: Arc<Node>, door: Door) -> Router {
         .route("/api/requests/{*id}", get(explain))
         .route("/api/upgrade", upgrades)
         .route("/api/cache/purge", purges)
+        .merge(shared_config::routes(door))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(move |request: Request, next: Next| admit(door, request, next)))
@@ -125,6 +126,8 @@ async fn index() -> &'static str {
      POST /api/cells   over the unix socket only (`mainstay cell move ACCOUNT CELL`)\n\
      POST /api/drain   over the unix socket only (`mainstay drain SERVICE/ENDPOINT`)\n\
      POST /api/cache/purge over the unix socket only (`mainstay cache purge`)\n\
+     GET  /api/config  what a cluster's nodes serve (`mainstay config status`); /api/config/versions lists versions\n\
+     POST /api/config  over the unix socket only (`mainstay config apply FILE`)\n\
      POST /api/upgrade over the unix socket only (`mainstay upgrade`)\n"
 }
 

@@ -60,6 +60,24 @@ pub struct Configuration {
     pub applied_at: String,
     /// What the last reload led to.
     pub last_reload: Reload,
+    /// What is the cluster's of it, if the node is in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<SharedStatus>,
+}
+
+/// The configuration that the nodes of a cluster share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedStatus {
+    /// The version that this node serves; 0: its own file.
+    pub serves: u64,
+    /// The version that all nodes serve unless a release says otherwise, as far as this node knows.
+    pub current: Option<u64>,
+    /// The version that was released last.
+    pub release: Option<u64>,
+    /// How far that is, in words.
+    pub stage: Option<String>,
+    /// Whether that goes on.
+    pub releasing: bool,
 }
 
 /// What a reload led to.

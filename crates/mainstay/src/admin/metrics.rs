@@ -7,6 +7,7 @@ mod balance;
 mod checks;
 mod patterns;
 mod shared;
+mod shared_config;
 mod sources;
 
 use std::fmt;
@@ -27,6 +28,8 @@ use crate::admin::document::{Reload, ReloadOutcome};
 use crate::admin::process::Usage;
 use crate::admin::shared::SessionsStatus;
 use crate::admin::snapshot::health_word;
+
+pub use shared_config::SharedFacts;
 
 /// How the answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub struct Facts {
     pub usage: Usage,
     /// The tables of sessions.
     pub sessions: Vec<SessionsStatus>,
+    /// Of the configuration that it shares with others, if it is in a cluster.
+    pub shared_config: Option<SharedFacts>,
 }
 
 /// The answer to one scrape.
@@ -132,6 +137,7 @@ impl Collector for Scrape {
         families.listeners(&self.state)?;
         families.configuration(&self.state, &self.facts)?;
         families.shared(&self.facts)?;
+        families.shared_config(self.facts.shared_config.as_ref())?;
         families.process(&self.facts)
     }
 }

@@ -52,7 +52,7 @@ impl Totals {
     }
 
     /// What was added since `earlier`. A counter that went back has been replaced by a fresh one and counts from zero.
-    fn since(&self, earlier: &Self) -> Self {
+    pub fn since(&self, earlier: &Self) -> Self {
         if self.finished < earlier.finished {
             return *self;
         }

@@ -7,6 +7,7 @@ use mainstay_cluster::coordinator::Coordinator;
 use mainstay_cluster::peer::directory::Directory;
 use mainstay_cluster::peer::server::Handlers;
 use mainstay_cluster::peer::{NodeId, Transport};
+use mainstay_cluster::session::Session;
 use mainstay_cluster::timings::Timings;
 use mainstay_runtime::clock::Clock;
 use tokio::sync::watch;
@@ -43,6 +44,8 @@ pub struct Context {
     pub data_dir: Option<PathBuf>,
     /// Where drivers leave what others want to know.
     pub handle: Arc<Handle>,
+    /// The node's session: roles and registrations are made on it.
+    pub session: Arc<Session>,
     /// True once the node leaves: drivers hand over and end.
     pub leaving: watch::Receiver<bool>,
 }
@@ -53,6 +56,7 @@ impl Context {
         opened: Opened,
         node: Arc<Node>,
         handle: Arc<Handle>,
+        session: Arc<Session>,
         leaving: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -68,6 +72,7 @@ impl Context {
             config: Arc::clone(config),
             data_dir: config.spec.node.data_dir.clone(),
             handle,
+            session,
             leaving,
         }
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use mainstay_runtime::task::{self, Ended, Kind, Task};
 
-use super::{Context, quorum};
+use super::{Context, quorum, registration};
+use crate::shared_config;
 
 /// After a driver ended by a defect, it is started again, but not at once.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -16,6 +17,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) fn start(context: &Context) -> Drivers {
     let mut drivers = Drivers::default();
     drivers.add("quorum", context, quorum::run);
+    drivers.add("registration", context, registration::run);
+    drivers.add("config", context, shared_config::run);
     drivers
 }
 

@@ -2,7 +2,7 @@
 
 use crate::admin::document::{
     ActivityStatus, BreakerStatus, EndpointStatus, ListenerStatus, ReloadOutcome, RouteStatus, ServiceState,
-    ServiceStatus, SourceStatus, Status,
+    ServiceStatus, SharedStatus, SourceStatus, Status,
 };
 use crate::status::table::{Cell, Paint, Tone, printable, render as table};
 
@@ -19,6 +19,10 @@ pub fn render(status: &Status, paint: Paint) -> String {
     page.push('\n');
     page.push_str(&paint.apply(Tone::Faint, &printable(&node_line(status))));
     page.push('\n');
+    if let Some(shared) = &status.configuration.cluster {
+        page.push_str(&paint.apply(Tone::Faint, &printable(&shared_line(shared))));
+        page.push('\n');
+    }
     for reason in &status.node.not_ready {
         page.push_str(&paint.apply(Tone::Warning, &format!("not ready: {}", printable(reason))));
         page.push('\n');
@@ -71,6 +75,21 @@ fn node_line(status: &Status) -> String {
         span(node.uptime_seconds),
         configuration.generation
     )
+}
+
+fn shared_line(shared: &SharedStatus) -> String {
+    let mut line = match (shared.serves, shared.current) {
+        (0, None) => "cluster configuration: none; the own file is served".to_owned(),
+        (0, Some(current)) => format!("cluster configuration: version {current}, but the own file is served"),
+        (serves, Some(current)) if serves != current => {
+            format!("cluster configuration: version {serves} is served here, {current} elsewhere")
+        }
+        (serves, _) => format!("cluster configuration: version {serves}"),
+    };
+    if let (true, Some(version), Some(stage)) = (shared.releasing, shared.release, &shared.stage) {
+        line.push_str(&format!("; being released: version {version}, {stage}"));
+    }
+    line
 }
 
 fn services(services: &[ServiceStatus], paint: Paint) -> String {
@@ -364,6 +383,7 @@ mod tests {
                 generation: 3,
                 applied_at: String::new(),
                 last_reload: Reload::default(),
+                cluster: None,
             },
             listeners: snapshot::listeners(&state),
             routes: snapshot::routes(&state, &sampler, Instant::now()),

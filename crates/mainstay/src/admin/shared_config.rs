@@ -1,0 +1,252 @@
+//! `/api/config`: the configuration that the nodes of a cluster share. Texts may hold secrets, so that they are shown over the
+//! unix socket only.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::{self, Body};
+use axum::extract::{Path, State as Shared};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use hyper::body::{Bytes, Frame};
+use mainstay_cluster::config::desk::{self, DeskError, Proposal};
+use mainstay_cluster::config::{TEXT_BYTES_MAX, View};
+use mainstay_cluster::coordinator::Coordinator;
+use mainstay_core::release::Version;
+use mainstay_runtime::task::{self, AbortOnDrop, Kind};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::Node;
+use crate::admin::api::{Door, error};
+use crate::config;
+use crate::shared_config::event::{Aborted, ApplyRequest, Event, History, Overview, Progress, RollbackRequest, Shown};
+
+/// Bytes of a request with a text: JSON may need two bytes for one, and more for few.
+const REQUEST_BYTES_MAX: usize = 3 * TEXT_BYTES_MAX;
+/// Events that a slow reader may be behind; then it is not told more.
+const EVENTS_MAX: usize = 256;
+
+/// The endpoints, as seen through `door`.
+pub(super) fn routes(door: Door) -> Router<Arc<Node>> {
+    let router = Router::new().route("/api/config/versions", get(history));
+    match door {
+        Door::Unix => router
+            .route("/api/config", get(overview).post(apply))
+            .route("/api/config/rollback", post(roll_back))
+            .route("/api/config/abort", post(abort))
+            .route("/api/config/versions/{version}", get(show)),
+        Door::Tcp(_) => router
+            .route("/api/config", get(overview).post(refused))
+            .route("/api/config/rollback", post(refused))
+            .route("/api/config/abort", post(refused))
+            .route("/api/config/versions/{version}", get(refused)),
+    }
+}
+
+async fn overview(Shared(node): Shared<Arc<Node>>) -> Response {
+    if let Err(refusal) = store(&node) {
+        return *refusal;
+    }
+    let board = node.shared();
+    Json(Overview::of(&node.name, board.serves(), board.seen().borrow().as_ref())).into_response()
+}
+
+async fn history(Shared(node): Shared<Arc<Node>>) -> Response {
+    let store = match store(&node) {
+        Ok(store) => store,
+        Err(refusal) => return *refusal,
+    };
+    match desk::history(&store).await {
+        Ok((versions, current)) => Json(History { current, versions }).into_response(),
+        Err(why) => declined(&why),
+    }
+}
+
+async fn show(Shared(node): Shared<Arc<Node>>, Path(version): Path<String>) -> Response {
+    let store = match store(&node) {
+        Ok(store) => store,
+        Err(refusal) => return *refusal,
+    };
+    let version: Option<Version> = match version.as_str() {
+        "current" => None,
+        number => match number.parse() {
+            Ok(number) => Some(number),
+            Err(_) => {
+                let hint = Some("versions are numbers; `current` is one too".to_owned());
+                return error(StatusCode::BAD_REQUEST, format!("`{number}` is no version"), hint);
+            }
+        },
+    };
+    match desk::show(&store, version).await {
+        Ok((meta, text)) => Json(Shown { meta, text }).into_response(),
+        Err(why) => declined(&why),
+    }
+}
+
+async fn apply(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+    let request: ApplyRequest = match read(sent).await {
+        Ok(request) => request,
+        Err(refusal) => return refusal,
+    };
+    // Whoever asks without the command has not checked it; what depends on a node is for the nodes to say.
+    if let Err(problems) = config::shared::check_text(&request.text, crate::shared_config::NAME) {
+        let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        return error(StatusCode::BAD_REQUEST, all.join("\n"), Some("nothing has been changed".to_owned()));
+    }
+    let store = match store(&node) {
+        Ok(store) => store,
+        Err(refusal) => return *refusal,
+    };
+    let ApplyRequest { text, author, note, terms } = request;
+    let seen = node.shared().seen();
+    match desk::propose(&store, &Proposal { text, author, note, terms }).await {
+        Ok(version) => progress(seen, version, None),
+        Err(why) => declined(&why),
+    }
+}
+
+async fn roll_back(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+    let request: RollbackRequest = match read(sent).await {
+        Ok(request) => request,
+        Err(refusal) => return refusal,
+    };
+    let store = match store(&node) {
+        Ok(store) => store,
+        Err(refusal) => return *refusal,
+    };
+    let seen = node.shared().seen();
+    match desk::roll_back(&store, request.version, &request.author, request.terms).await {
+        Ok((version, same_as)) => progress(seen, version, Some(same_as)),
+        Err(why) => declined(&why),
+    }
+}
+
+async fn abort(Shared(node): Shared<Arc<Node>>) -> Response {
+    let store = match store(&node) {
+        Ok(store) => store,
+        Err(refusal) => return *refusal,
+    };
+    match desk::abort(&store).await {
+        Ok(version) => Json(Aborted { version }).into_response(),
+        Err(why) => declined(&why),
+    }
+}
+
+async fn refused() -> Response {
+    let hint = "use `mainstay config` on the node, as the user that runs it, or `curl --unix-socket`";
+    let what = "the configuration is changed, and its texts are shown, over the admin socket only";
+    error(StatusCode::FORBIDDEN, what.to_owned(), Some(hint.to_owned()))
+}
+
+fn store(node: &Node) -> Result<Arc<dyn Coordinator>, Box<Response>> {
+    match node.cluster() {
+        Some(cluster) => Ok(Arc::clone(cluster.coordinator())),
+        None => {
+            let hint = "without `[cluster]` a node serves its own file, and serves it anew when it changes";
+            Err(Box::new(error(StatusCode::CONFLICT, "this node is in no cluster".to_owned(), Some(hint.to_owned()))))
+        }
+    }
+}
+
+async fn read<T: DeserializeOwned>(sent: Body) -> Result<T, Response> {
+    let bad = |why: String| error(StatusCode::BAD_REQUEST, why, None);
+    let bytes = body::to_bytes(sent, REQUEST_BYTES_MAX).await.map_err(|why| bad(why.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|why| bad(why.to_string()))
+}
+
+fn declined(why: &DeskError) -> Response {
+    let (status, hint) = match why {
+        DeskError::Busy { .. } => {
+            (StatusCode::CONFLICT, Some("wait for its end (`mainstay config status`), or `mainstay config abort`"))
+        }
+        DeskError::Unchanged(_) | DeskError::Raced => (StatusCode::CONFLICT, None),
+        DeskError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None),
+        DeskError::NoVersion(_) | DeskError::NothingBefore | DeskError::NoRelease => {
+            (StatusCode::NOT_FOUND, Some("`mainstay config history` lists the versions"))
+        }
+        DeskError::Store(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Some("nodes serve what they have; `mainstay config status` shows how it is"),
+        ),
+    };
+    error(status, why.to_string(), hint.map(str::to_owned))
+}
+
+/// A line of JSON for each step of the release, to its end. Whoever reads may leave: the release goes on.
+fn progress(seen: watch::Receiver<Option<View>>, version: Version, same_as: Option<Version>) -> Response {
+    let (tell, told) = mpsc::channel(EVENTS_MAX);
+    let telling = task::spawn_local(Kind::Admin, tell_all(seen, version, same_as, tell)).abort_on_drop();
+    let lines = Body::new(Lines { told, _telling: telling });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
+}
+
+async fn tell_all(
+    mut seen: watch::Receiver<Option<View>>,
+    version: Version,
+    same_as: Option<Version>,
+    tell: mpsc::Sender<Bytes>,
+) {
+    let mut said: Option<Progress> = None;
+    let mut is_announced = false;
+    loop {
+        let present = seen.borrow_and_update().as_ref().and_then(|view| {
+            let (_revision, record) = view.record.as_ref()?;
+            (record.release.version >= version).then(|| Progress::of(view, record))
+        });
+        if let Some(present) = present.filter(|present| said.as_ref() != Some(present)) {
+            if present.version > version {
+                // Another release began before this node saw the end of ours.
+                let error = format!("version {} is being released by now", present.version);
+                let hint = Some("`mainstay config history` says how this one ended".to_owned());
+                let _reader = tell.send(line(&Event::Failed { error, hint })).await;
+                return;
+            }
+            if !is_announced {
+                is_announced = true;
+                let event = Event::Proposed { version, from: present.from, same_as };
+                if tell.send(line(&event)).await.is_err() {
+                    return;
+                }
+            }
+            let is_over = present.stage.is_over();
+            let event = if is_over { Event::Ended(present.clone()) } else { Event::Progress(present.clone()) };
+            if tell.send(line(&event)).await.is_err() || is_over {
+                return;
+            }
+            said = Some(present);
+        }
+        if seen.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn line(event: &Event) -> Bytes {
+    // An event is names and numbers, which always have a form in JSON.
+    let mut line = serde_json::to_vec(event).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}
+
+/// Lines as they come.
+struct Lines {
+    told: mpsc::Receiver<Bytes>,
+    _telling: AbortOnDrop,
+}
+
+impl hyper::body::Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.told.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
+    }
+}
