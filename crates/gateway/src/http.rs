@@ -20,3 +20,4 @@ mod routing;
 pub(crate) mod sending;
 pub(crate) mod sticky;
 pub(crate) mod tunnel;
+pub(crate) mod unattended;

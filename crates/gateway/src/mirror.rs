@@ -4,31 +4,28 @@
 //! A request without a body is copied before its first attempt. One with a body is copied once the body has gone to its own
 //! endpoint whole, from the buffer that it went through: it is never held back for the copy's sake.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
-use mainstay_core::balance::Wanted;
 use mainstay_core::random::Rng;
-use mainstay_core::retry::{self, Failure};
+use mainstay_core::retry;
 use mainstay_core::time::Moment;
 use mainstay_runtime::task::{self, Kind};
 
-use crate::http::attempt::{self, Answered, Failed};
+use crate::http::attempt::Answered;
 use crate::http::exchange::{self, Exchange, Run};
-use crate::http::isolation;
-use crate::http::record::{Attempt, Outcome};
+use crate::http::unattended;
 use crate::http1::field::Name;
 use crate::http1::write::Ops;
-use crate::spec::{self, Protocol};
+use crate::spec;
 use crate::state;
 use crate::stream::Stream;
 use crate::worker::Worker;
 use crate::worker::account::Purse;
-use crate::worker::table::{Listener, Route, Service};
+use crate::worker::table::{Route, Service};
 
 /// Tells a copy from a request.
 const HEADER: &str = "x-mainstay-mirror";
@@ -163,11 +160,13 @@ fn send(run: &Run<'_>, mirror: &Mirror, exchange: &Exchange, end: usize) -> Copi
     copy.copy(exchange, end, run.worker.now());
     mirror.counters(run.worker).sent.add(1);
     let sending = Sending {
-        worker: Rc::clone(run.worker),
-        listener: Rc::clone(run.listener),
-        route: Rc::clone(&mirror.route),
+        at: unattended::Place {
+            worker: Rc::clone(run.worker),
+            listener: Rc::clone(run.listener),
+            route: Rc::clone(&mirror.route),
+            is_trusted: run.is_trusted,
+        },
         of: Arc::clone(&mirror.of),
-        is_trusted: run.is_trusted,
         place,
     };
     task::spawn_local(Kind::Mirror, sending.run(copy));
@@ -176,73 +175,30 @@ fn send(run: &Run<'_>, mirror: &Mirror, exchange: &Exchange, end: usize) -> Copi
 
 /// What a copy under way needs.
 struct Sending {
-    worker: Rc<Worker>,
-    listener: Rc<Listener>,
-    route: Rc<Route>,
+    at: unattended::Place,
     of: Arc<state::Route>,
-    is_trusted: bool,
     place: Place,
 }
 
 impl Sending {
     async fn run(self, mut copy: Box<Exchange>) {
-        let Protocol::Http(http) = &self.listener.state.spec.protocol else { return };
-        let slot = self.worker.wheel.slot();
-        let run = Run {
-            worker: &self.worker,
-            listener: &self.listener,
-            route: &self.route,
-            http,
-            slot: &slot,
-            deadline: copy.started.after(self.route.state.spec.timeout),
-            is_trusted: self.is_trusted,
-            is_cut: false,
-        };
+        let worker = &self.at.worker;
+        let slot = worker.wheel.slot();
+        let Some(run) = self.at.run(&slot, &copy) else { return };
         if !attempt(&run, &mut copy).await {
-            self.of.shards.of(self.worker.index).mirror.failures.add(1);
+            self.of.shards.of(worker.index).mirror.failures.add(1);
         }
-        self.worker.store.give_exchange(copy);
+        worker.store.give_exchange(copy);
         drop(self.place);
     }
 }
 
-/// The one attempt that a copy gets. It counts for its endpoint as any other does. Answers whether it was answered well.
+/// The one attempt that a copy gets. Answers whether it was answered well.
 async fn attempt(run: &Run<'_>, copy: &mut Exchange) -> bool {
-    let service = &run.route.service;
-    // What must not reach others' endpoints must not reach them as a copy either.
-    if isolation::enter(run, &Stream::Nobody, copy).is_some() {
-        return false;
-    }
-    let wanted = Wanted { within: copy.isolation.within(), ..Wanted::default() };
-    let started = run.worker.now();
-    let picked = run
-        .worker
-        .with_rng(|rng| service.pick_for(service.state.spec.when_empty, &wanted, started, rng, &RefCell::default()));
-    let Some(index) = picked else { return false };
-    match attempt::run(run, index, false, &mut Stream::Nobody, copy).await {
-        Ok(answered) => {
-            let (status, duration) = (copy.response.status, run.worker.now().since(started));
-            let outcome = Outcome::Answered(status);
-            copy.attempts.push(Attempt {
-                endpoint: index,
-                outcome,
-                duration,
-                reused: answered.reused(),
-                elsewhere: false,
-            });
-            run.worker.endpoint_answered(service, index, copy);
-            read_away(run, index, answered, copy).await;
-            status < 500
-        }
-        Err(failed) => {
-            match failed {
-                Failed::Endpoint { failure, .. } => run.worker.endpoint_failed(service, index, failure),
-                Failed::Deadline => run.worker.endpoint_failed(service, index, Failure::Timeout),
-                Failed::Body(_) | Failed::ClientGone => {}
-            }
-            false
-        }
-    }
+    let Some((index, answered)) = unattended::attempt(run, copy).await else { return false };
+    let status = copy.response.status;
+    read_away(run, index, answered, copy).await;
+    status < 500
 }
 
 /// Reads the answer, as far as that is worth a connection.

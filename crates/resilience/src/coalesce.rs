@@ -206,19 +206,10 @@ impl<K: Hash + Eq + Clone, Response> Member<K, Response> {
         if !mem::take(&mut self.leads) {
             return;
         }
-        let mut flights = lock(&self.shared.flights);
-        let mut group = lock(&self.group);
-        group.answer = answer;
-        group.flight.ended(how);
-        let wakers = group.tell();
-        let is_over = group.flight.is_over();
-        drop(group);
-        // Only this group's place: another may have the key by now.
-        if is_over && flights.get(&self.key).is_some_and(|known| Arc::ptr_eq(known, &self.group)) {
-            flights.remove(&self.key);
-        }
-        drop(flights);
-        wakers.into_iter().for_each(Waker::wake);
+        self.step(|group| {
+            group.answer = answer;
+            group.flight.ended(how);
+        });
     }
 
     /// What it is told, or a wait.
@@ -239,15 +230,23 @@ impl<K: Hash + Eq + Clone, Response> Member<K, Response> {
     /// It waits no longer, having heard what it was told, if anything.
     fn stand_up(&mut self, has_heard: bool) {
         let Some(ticket) = self.ticket.take() else { return };
+        self.step(|group| {
+            let told = group.told.remove(&ticket).and_then(|(told, _waker)| told);
+            if !has_heard {
+                group.flight.leave(ticket, told);
+            }
+        });
+    }
+
+    /// Takes the group a step further: wakes whoever is told something then, and forgets the group if that was its end.
+    fn step(&self, step: impl FnOnce(&mut Group<Response>)) {
         let mut flights = lock(&self.shared.flights);
         let mut group = lock(&self.group);
-        let told = group.told.remove(&ticket).and_then(|(told, _waker)| told);
-        if !has_heard {
-            group.flight.leave(ticket, told);
-        }
+        step(&mut group);
         let wakers = group.tell();
         let is_over = group.flight.is_over();
         drop(group);
+        // Only this group's place: another may have the key by now.
         if is_over && flights.get(&self.key).is_some_and(|known| Arc::ptr_eq(known, &self.group)) {
             flights.remove(&self.key);
         }

@@ -110,6 +110,21 @@ impl Flights {
         Lead { all: Self(Arc::clone(&self.0)), flight, key: key.into(), is_over: false }
     }
 
+    /// Takes `flight` a step further: wakes whoever is told something then, and forgets the flight if that was its end.
+    fn step(&self, key: &[u8], flight: &Arc<Flight>, step: impl FnOnce(&mut Inner)) {
+        let mut all = self.all();
+        let mut inner = flight.inner();
+        step(&mut inner);
+        let wakers = inner.deliver();
+        // Another flight may have begun for the same thing.
+        if inner.machine.is_over() && all.get(key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
+            all.remove(key);
+        }
+        drop(inner);
+        drop(all);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Has nothing stored of what is under way for a URL: keys are its own, a NUL, and what else tells requests apart.
     pub(crate) fn invalidate(&self, url: &[u8]) {
         for (key, flight) in self.all().iter() {
@@ -144,16 +159,7 @@ impl Lead {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        let mut all = self.all.all();
-        let mut inner = self.flight.inner();
-        inner.machine.ended(how);
-        let wakers = inner.deliver();
-        if inner.machine.is_over() && all.get(&self.key).is_some_and(|known| Arc::ptr_eq(known, &self.flight)) {
-            all.remove(&self.key);
-        }
-        drop(inner);
-        drop(all);
-        wakers.into_iter().for_each(Waker::wake);
+        self.all.step(&self.key, &self.flight, |inner| inner.machine.ended(how));
     }
 }
 
@@ -201,16 +207,9 @@ impl Drop for Waiter {
         if self.is_over {
             return;
         }
-        let mut all = self.all.all();
-        let mut inner = self.flight.inner();
-        let told = inner.waiting.remove(&self.ticket).and_then(|waiting| waiting.told);
-        inner.machine.leave(self.ticket, told);
-        let wakers = inner.deliver();
-        if inner.machine.is_over() && all.get(&self.key).is_some_and(|known| Arc::ptr_eq(known, &self.flight)) {
-            all.remove(&self.key);
-        }
-        drop(inner);
-        drop(all);
-        wakers.into_iter().for_each(Waker::wake);
+        self.all.step(&self.key, &self.flight, |inner| {
+            let told = inner.waiting.remove(&self.ticket).and_then(|waiting| waiting.told);
+            inner.machine.leave(self.ticket, told);
+        });
     }
 }

@@ -47,6 +47,39 @@ fn a_stale_page_is_served_while_a_fresh_one_is_fetched() {
 }
 
 #[test]
+fn a_validation_in_the_background_stays_with_the_tenants_endpoints() {
+    let origins: Vec<Counting> = (0..4)
+        .map(|name| {
+            let serial = AtomicUsize::new(0);
+            Counting::start(move |_head| {
+                let serial = serial.fetch_add(1, Ordering::SeqCst);
+                let lines = "HTTP/1.1 200 OK\r\ncache-control: max-age=1, stale-while-revalidate=60";
+                (lines.to_owned(), format!("{name} {serial}").into_bytes())
+            })
+        })
+        .collect();
+    let listen = free();
+    let all: Vec<String> = origins.iter().map(|origin| format!("\"{}\"", origin.address())).collect();
+    let first = format!("endpoints = [\"{}\"]", origins[0].address());
+    let sharded =
+        format!("endpoints = [{}]\ntenant = {{ header = \"x-tenant\" }}\nshard = {{ shuffle = 1 }}", all.join(", "));
+    let config = config(listen, origins[0].address(), PLAIN, "").replace(&first, &sharded);
+    let _gateway = Mainstay::start(&config);
+    let page = |tenant: u32| get(listen, &format!("/{tenant}"), &[&format!("x-tenant: tenant-{tenant}")]).text();
+    let before: Vec<String> = (0..8).map(page).collect();
+    expire();
+    for (tenant, old) in (0..8).zip(before) {
+        assert_eq!(page(tenant), old, "it is stale, and served");
+        let mut fresh = String::new();
+        eventually("the fresh page is there", Duration::from_secs(5), || {
+            fresh = page(tenant);
+            fresh != old
+        });
+        assert_eq!(fresh.split(' ').next(), old.split(' ').next(), "by the tenant's one endpoint: {fresh} after {old}");
+    }
+}
+
+#[test]
 fn a_stale_page_is_served_in_place_of_an_error() {
     let (listen, origin) = (free(), numbered("cache-control: max-age=1, stale-if-error=60"));
     let mut gateway = Mainstay::start(&config(listen, origin.address(), PLAIN, ""));
