@@ -187,6 +187,26 @@ fn a_calls_own_fault_does_not_speak_against_the_endpoint() {
     assert_eq!(server.calls(), before);
 }
 
+/// Whoever may have any endpoint ejected by asking for too little time has a weapon.
+#[test]
+fn a_strangers_short_timeout_does_not_speak_against_the_endpoint() {
+    let (server, other) = (Server::start(), Server::start());
+    let service = "balance = \"round-robin\"\noutlier = { consecutive = 3, base = \"60s\", max_ejected = \"100%\" }\n\
+                   breaker = { consecutive = 3 }\n";
+    let (gateway, client, _listen) = stand(&[&server, &other], service);
+    server.answer(Switches { delay: Duration::from_secs(20), ..Switches::default() });
+    other.answer(Switches { delay: Duration::from_secs(20), ..Switches::default() });
+    for _call in 0..20 {
+        let failed = client.unary(UNARY, within("20m")).expect_err("too late");
+        assert_eq!(failed.code(), Code::DeadlineExceeded, "{failed:?}");
+    }
+    server.answer(Switches::default());
+    other.answer(Switches::default());
+    client.unary(UNARY, call("both are well")).expect("OK");
+    assert_eq!(gateway.metric("mainstay_endpoint_ejected", &[]), 0.0);
+    assert_eq!(gateway.metric("mainstay_endpoint_breaker_opened_total", &[]), 0.0);
+}
+
 #[test]
 fn deadlines_are_kept_and_passed_on() {
     let server = Server::start();

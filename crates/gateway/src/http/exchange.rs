@@ -256,7 +256,7 @@ pub(crate) async fn run(
         slot,
         deadline: exchange.started.after(timeout),
         is_trusted,
-        is_cut: route.state.spec.admission.deadline.is_some() && asked < route.state.spec.timeout && !is_trusted,
+        is_cut: asked < route.state.spec.timeout && !is_trusted,
     };
     if let Some(refusal) = isolation::enter(&run, client, exchange) {
         return respond::own(worker, listener, Some(&route), client, slot, exchange, refusal).await;
