@@ -156,8 +156,8 @@ fn buckets(arrivals: &[Instant], from: Instant) -> HashMap<u128, u64> {
 }
 
 /// Ten thousand requests at a steady rate, of which those of about two seconds meet databases that are gone. Answers the requests at the
-/// databases for each request of a client in that time and in the rest of it, and the fullest bucket of it against a usual one.
-fn blip(route: &str) -> (f64, f64) {
+/// databases for each request of a client, how often more a request came to them that failed, and the fullest bucket against a usual one.
+fn blip(route: &str) -> [f64; 3] {
     let databases: Vec<Database> = (0..3).map(|_database| Database::start()).collect();
     let listen = free();
     let addresses: Vec<SocketAddr> = databases.iter().map(|database| database.server.address()).collect();
@@ -181,25 +181,30 @@ fn blip(route: &str) -> (f64, f64) {
     let asked_in: Vec<Instant> = report.outcomes.iter().map(|outcome| outcome.at).collect();
     let usual = *buckets(&asked_in, from).values().max().expect("requests");
     let fullest = *buckets(&arrivals, from).values().max().expect("requests");
-    (came as f64 / asked as f64, fullest as f64 / usual as f64)
+    let failed = report.outcomes.iter().filter(|outcome| !outcome.is_ok()).count();
+    assert!(failed >= 20, "the clients notice that they are gone: {failed}");
+    [came as f64 / asked as f64, (came - asked) as f64 / failed as f64, fullest as f64 / usual as f64]
 }
 
 /// Scenario "a database blips and ten thousand clients retry".
 #[test]
 fn a_blip_under_ten_thousand_requests_brings_neither_a_storm_nor_a_spike() {
-    let (with, fullest) =
+    let [with, again, fullest] =
         blip("retry = { attempts = 3, on = [\"5xx\"] }\nretry_budget = { ratio = \"20%\", floor = 0 }");
     let naive = "retry = { attempts = 3, on = [\"5xx\"], backoff = \"1ms\", backoff_cap = \"1ms\" }\nretry_budget = { ratio = \"100%\", floor = 100000 }";
-    let (without, fullest_without) = blip(naive);
+    let [without, again_without, fullest_without] = blip(naive);
     println!(
-        "requests at the database for each of a client: {with:.3}, fullest 250 ms {fullest:.2}; without limits {without:.3} and {fullest_without:.2}"
+        "requests at the database for each of a client: {with:.3} (a failed one {again:.2} times more), fullest 250 ms {fullest:.2}; \
+         without limits {without:.3} ({again_without:.2}) and {fullest_without:.2}"
     );
     assert!(with <= 1.2, "{with}");
     assert!(fullest <= 1.7, "a spike: {fullest}");
+    // How many are sent while the databases are gone depends on the machine, and what becomes of each of them does not.
     assert!(
-        fullest_without > 2.0,
-        "without limits each request comes three times while the databases are gone: {fullest_without}"
+        again_without > 1.5,
+        "without limits each request comes three times while the databases are gone: {again_without}"
     );
+    assert!(again < again_without / 2.0, "{again} times more, without limits {again_without}");
 }
 
 /// A replica that serves one request after another, each in 10 ms, and does not notice that nobody waits any more.
@@ -233,6 +238,7 @@ impl Replica {
 
 /// What users got, by the second.
 struct Users {
+    start: Instant,
     seconds: Arc<Vec<AtomicU64>>,
     threads: Vec<std::thread::JoinHandle<()>>,
     stop: Arc<AtomicBool>,
@@ -270,7 +276,7 @@ impl Users {
             std::thread::Builder::new().stack_size(128 * 1024).spawn(work).expect("a thread")
         };
         let threads = (0..count).map(user).collect();
-        Self { seconds, threads, stop }
+        Self { start, seconds, threads, stop }
     }
 
     fn stop(self) -> Vec<u64> {
@@ -280,24 +286,34 @@ impl Users {
     }
 }
 
-/// Users a second that are served: before a replica is lost, while it is, and from six to nine seconds after it is back.
-fn replica_loss(protection: &str, service: &str) -> [f64; 3] {
+/// Users a second that are served: before a replica is lost, while it is, and in the best two seconds after it is back, which are
+/// waited for up to `patience`.
+fn replica_loss(protection: &str, service: &str, patience: Duration) -> [f64; 3] {
     let replicas = [Replica::start(), Replica::start()];
     let listen = free();
     let route = format!("[[route]]\nname = \"all\"\nservice = \"app\"\ntimeout = \"500ms\"\n{protection}\n");
     let addresses = replicas.each_ref().map(|replica| replica.server.address());
     let _gateway = Mainstay::start(&(route + &simple(listen, &addresses, service)));
     let users = Users::start(listen, 400);
-    let seconds = |seconds: u64| std::thread::sleep(Duration::from_secs(seconds));
-    seconds(5);
+    // The whole seconds from `from` to `to`, waited for.
+    let mean = |from: u64, to: u64| {
+        std::thread::sleep(Duration::from_secs(to).saturating_sub(users.start.elapsed()));
+        let served = |second: u64| users.seconds[second as usize].load(Ordering::Relaxed);
+        (from..to).map(served).sum::<u64>() as f64 / (to - from) as f64
+    };
+    let before = mean(2, 4);
     replicas[1].is_lost.store(true, Ordering::Relaxed);
-    seconds(5);
+    let while_lost = mean(5, 8);
     replicas[1].is_lost.store(false, Ordering::Relaxed);
-    seconds(10);
-    let served = users.stop();
-    println!("users served by the second: {:?}", &served[..20]);
-    let mean = |from: usize, to: usize| served[from..to].iter().sum::<u64>() as f64 / (to - from) as f64;
-    [mean(3, 5), mean(6, 10), mean(16, 19)]
+    let mut after = 0.0;
+    for second in 10..=8 + patience.as_secs() {
+        after = mean(second - 2, second).max(after);
+        if after > 0.95 * before {
+            break;
+        }
+    }
+    println!("users served by the second: {:?}", users.stop());
+    [before, while_lost, after]
 }
 
 /// Scenario "replica loss": what is left gets twice the load, and those who wait try again.
@@ -307,9 +323,13 @@ fn the_loss_of_a_replica_does_not_become_the_loss_of_the_service() {
     let protection = "bulkhead = { concurrency = 30 }\n\
         breaker = { failure_rate = \"50%\", min_calls = 20, window = \"2s\", open_for = \"500ms\", open_max = \"1s\", probes = 5, ramp = \"2s\" }\n";
     let service = "health = \"off\"\nbreaker = { failure_rate = \"50%\", min_calls = 10, window = \"2s\", open_for = \"500ms\", open_max = \"1s\", probes = 3, ramp = \"2s\" }\n";
-    let with = replica_loss(protection, service);
     let naive = "retry = { attempts = 3, on = [\"5xx\", \"timeout\"], backoff = \"1ms\" }\nretry_budget = { ratio = \"100%\", floor = 100000 }\n";
-    let without = replica_loss(naive, "health = \"off\"\noutlier = \"off\"\n");
+    // Side by side: each has its own replicas, whose capacity is a matter of time and not of processors.
+    let without = std::thread::spawn(move || {
+        replica_loss(naive, "health = \"off\"\noutlier = \"off\"\n", Duration::from_secs(7))
+    });
+    let with = replica_loss(protection, service, Duration::from_secs(10));
+    let without = without.join().expect("the run without protection");
     println!("users served a second before, during and after: {with:.0?}; without protection {without:.0?}");
     assert!(with[2] > 0.9 * with[0], "back within ten seconds: {with:?}");
     assert!(with[1] > 0.25 * with[0], "no collapse while it is lost, with half of the capacity: {with:?}");
