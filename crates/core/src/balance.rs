@@ -7,6 +7,7 @@
 
 mod bounded;
 mod ewma;
+mod lost;
 mod maglev;
 mod penalty;
 mod share;

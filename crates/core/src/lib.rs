@@ -19,6 +19,7 @@ pub mod fallback;
 pub mod grpc;
 pub mod guard;
 pub mod health;
+pub mod hedge;
 pub mod http_date;
 pub mod lease;
 pub mod limiter;

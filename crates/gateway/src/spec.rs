@@ -25,7 +25,7 @@ pub use isolation::{Missing, Quarantine, RequestKind, Sharding, Tenant, TenantKe
 pub use listener::{CertificateFiles, ClientAuth, Http, Http2, Listener, ListenerTls, Protocol, ProxyProtocol};
 pub use mainstay_probe::{json, script};
 pub use node::{AccessLog, Node, Resolver, Shutdown};
-pub use route::{HeaderOps, Hedge, Mirror, Route};
+pub use route::{HeaderOps, Mirror, Route};
 pub use service::{
     Balance, Capacity, Connections, Guard, HashKey, HttpVersion, Liveness, ProxyVersion, Service, UpstreamTls,
     WhenEmpty, Zones,

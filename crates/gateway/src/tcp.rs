@@ -76,7 +76,7 @@ async fn connect(
                 endpoint.state.works();
                 let took = worker.clock.now().since(now);
                 endpoint.state.shards.of(worker.index).duration.record(took);
-                endpoint.observe(service.state.spec.balance.policy, now.after(took), took);
+                endpoint.seen.answer(service.state.spec.balance.policy, now.after(took), took);
                 return Some((connection, in_flight));
             }
             Ok(Err(_)) | Err(_) => worker.endpoint_failed(service, index, Failure::Connect),

@@ -10,6 +10,7 @@ mod digits;
 pub(crate) mod listen;
 pub(crate) mod pool;
 mod present;
+mod seen;
 pub(crate) mod shard;
 mod store;
 pub(crate) mod table;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::lost::Lost;
 use crate::time::Moment;
 
 /// What one worker has seen of an endpoint's latency.
@@ -13,6 +14,7 @@ pub struct PeakEwma {
     /// Nanoseconds; 0 until the first answer.
     nanos: f64,
     at: Moment,
+    lost: Lost,
 }
 
 impl PeakEwma {
@@ -25,8 +27,16 @@ impl PeakEwma {
     /// And at most.
     pub const FAILURE_MOST: Duration = Duration::from_secs(30);
 
+    /// What is known of the latency if nearly all attempts are lost is this many times their age.
+    const UNSEEN_MOST: f32 = 10.0;
+
     /// An answer came after `latency`.
     pub fn observe(&mut self, now: Moment, latency: Duration) {
+        self.lost.answered();
+        self.take(now, latency);
+    }
+
+    fn take(&mut self, now: Moment, latency: Duration) {
         let sample = latency.as_nanos() as f64;
         let rest = self.rest(now);
         let known = self.nanos * rest;
@@ -38,7 +48,18 @@ impl PeakEwma {
     pub fn fail(&mut self, now: Moment) {
         let doubled = self.nanos * self.rest(now) * 2.0;
         let bounded = doubled.clamp(Self::FAILURE.as_nanos() as f64, Self::FAILURE_MOST.as_nanos() as f64);
-        self.observe(now, Duration::from_nanos(bounded as u64));
+        self.take(now, Duration::from_nanos(bounded as u64));
+    }
+
+    /// An attempt was cancelled after `age`, since another endpoint has answered first, though it was asked later. It would have
+    /// taken longer, the more so the fewer are answered: with durations of an exponential distribution, the mean is the time that
+    /// all have lasted over the number of those that have ended. An endpoint that is known to be slower stays as it is.
+    pub fn lose(&mut self, now: Moment, age: Duration) {
+        let factor = (1.0 / (1.0 - self.lost.lose())).min(Self::UNSEEN_MOST);
+        let guess = Duration::try_from_secs_f64(age.as_secs_f64() * f64::from(factor)).unwrap_or(age);
+        if guess.as_nanos() as f64 > self.nanos * self.rest(now) {
+            self.take(now, guess);
+        }
     }
 
     /// What one more request costs besides `in_flight` others: nanoseconds, times the requests that then share the endpoint.

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use super::lost::Lost;
 use crate::time::Moment;
 
 /// Recent failures of an endpoint, as requests that it would still be busy with. Without them an endpoint that fails at once has
-/// the least in flight, and draws the traffic that it fails.
+/// the least in flight, and draws the traffic that it fails. So would one that is slow, when its attempts are cancelled
+/// for another endpoint's sake.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Penalty {
     amount: f32,
     at: Moment,
+    lost: Lost,
 }
 
 impl Penalty {
@@ -22,7 +25,23 @@ impl Penalty {
 
     /// An attempt failed.
     pub fn add(&mut self, now: Moment) {
-        self.amount = (self.now(now) + 1.0).min(Self::MOST);
+        self.more(now, 1.0);
+    }
+
+    /// An attempt was cancelled since another endpoint has answered first, though it was asked later. That happens to everybody
+    /// now and then, and counts little; if it happens to all attempts, each counts like a failure.
+    pub fn lose(&mut self, now: Moment) {
+        let part = self.lost.lose();
+        self.more(now, part);
+    }
+
+    /// An attempt was answered.
+    pub fn answered(&mut self) {
+        self.lost.answered();
+    }
+
+    fn more(&mut self, now: Moment, by: f32) {
+        self.amount = (self.now(now) + by).min(Self::MOST);
         self.at = now;
     }
 
@@ -35,7 +54,7 @@ impl Penalty {
     pub fn load(&mut self, now: Moment) -> u32 {
         let amount = self.now(now);
         if amount < Self::LEAST {
-            *self = Self::default();
+            *self = Self { lost: self.lost, ..Self::default() };
             return 0;
         }
         // Positive and bounded; any rest of one counts as one.

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::time::Moment;
 
 fn candidates(weights: &[u32]) -> Vec<Candidate> {
     weights
@@ -256,4 +259,38 @@ fn within_a_list_only_its_members_are_picked_by_their_weights() {
             assert_eq!(balancer.pick(&wanted, &|_index| 0, &mut rng), expected, "{policy:?} {within:?} {excluded:?}");
         }
     }
+}
+
+#[test]
+fn what_always_loses_looks_slower_than_what_loses_now_and_then() {
+    let age = Duration::from_millis(20);
+    let answer = Duration::from_millis(10);
+    let (mut slow, mut sound) = (PeakEwma::default(), PeakEwma::default());
+    let (mut busy, mut calm) = (Penalty::default(), Penalty::default());
+    let mut now = Moment::from_millis(1);
+    for number in 0..200 {
+        now = now.after(Duration::from_millis(10));
+        slow.lose(now, age);
+        busy.lose(now);
+        if number % 20 == 0 {
+            sound.lose(now, age);
+            calm.lose(now);
+        } else {
+            sound.observe(now, answer);
+            calm.answered();
+        }
+    }
+    assert!(slow.cost(now, 0) > 150_000_000, "{}", slow.cost(now, 0));
+    assert!(sound.cost(now, 0) < 30_000_000, "{}", sound.cost(now, 0));
+    assert!(busy.load(now) > 50, "{}", busy.load(now));
+    assert!(calm.load(now) <= 2, "{}", calm.load(now));
+    // It is well again: its answers say so.
+    for _answer in 0..40 {
+        slow.observe(now, answer);
+        busy.answered();
+    }
+    let later = now.after(Duration::from_secs(60));
+    slow.lose(later, age);
+    busy.lose(later);
+    assert!(slow.cost(later, 0) < 30_000_000 && busy.load(later) == 1);
 }

@@ -278,6 +278,35 @@ proptest! {
         }
     }
 
+    /// However ages and answers come: what is lost makes nobody cheaper, nor dearer than ten times the longest age or the
+    /// longest answer, and what is lost without a single answer makes an endpoint dearer than its age.
+    #[test]
+    fn lost_attempts_raise_the_cost_within_bounds(
+        attempts in prop::collection::vec((0u64..3_000, 1u64..5_000, any::<bool>()), 1..60),
+    ) {
+        let (mut average, mut penalty) = (PeakEwma::default(), Penalty::default());
+        let mut now = Moment::from_millis(1);
+        let mut worst = 0;
+        for (wait, millis, is_lost) in attempts {
+            now = now.after(Duration::from_millis(wait));
+            let took = Duration::from_millis(millis);
+            let (cost, load) = (average.cost(now, 0), penalty.load(now));
+            if is_lost {
+                average.lose(now, took);
+                penalty.lose(now);
+                worst = worst.max(millis * 10_000_000);
+                prop_assert!(average.cost(now, 0) + 1 >= cost.max(millis * 1_000_000));
+                prop_assert!(penalty.load(now) >= load.max(1) && penalty.load(now) <= load + 1);
+            } else {
+                average.observe(now, took);
+                penalty.answered();
+                worst = worst.max(millis * 1_000_000);
+                prop_assert_eq!(penalty.load(now), load, "an answer is no penalty");
+            }
+            prop_assert!(average.cost(now, 0) <= worst + worst / 1000 + 1);
+        }
+    }
+
     #[test]
     fn a_penalty_fades(fails in prop::collection::vec(0u64..3_000, 1..60)) {
         let mut penalty = Penalty::default();

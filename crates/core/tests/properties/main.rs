@@ -16,6 +16,7 @@ mod coalesce;
 mod eligibility;
 mod gray;
 mod health;
+mod hedge;
 mod lease;
 mod limiter;
 mod maglev;

@@ -1,5 +1,5 @@
 //! Hedging: a request whose endpoint takes longer than nearly all others is sent to another one as well, and the first answer
-//! is taken. The attempt that loses is cancelled and counts as neither success nor failure.
+//! is taken. The attempt that loses is cancelled and counts as neither success nor failure; its age tells the balancer something.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -55,14 +55,14 @@ pub(crate) async fn attempt<'a>(
     let Some((hedging, at)) = at(run, exchange, started) else {
         let result = attempt::run(run, index, fresh, client, exchange).await;
         if let Some(hedging) = run.route.state.hedging.as_ref().filter(|_hedging| result.is_ok()) {
-            hedging.record(run.worker.index, run.worker.now(), run.worker.now().since(started));
+            hedging.record(run.worker.index, run.worker.now(), index, run.worker.now().since(started));
         }
         return Made { index, leave, started, result };
     };
     let made = Box::pin(hedged(run, hedging, at, (index, leave), fresh, client, exchange)).await;
     if made.result.is_ok() {
         // If the other one won, the first took at least this long.
-        hedging.record(run.worker.index, run.worker.now(), run.worker.now().since(started));
+        hedging.record(run.worker.index, run.worker.now(), index, run.worker.now().since(started));
     }
     made
 }
@@ -85,7 +85,7 @@ async fn hedged<'a>(
     if let Some(result) = first.wait_until(run, client, exchange, at).await {
         return Made { index, leave, started, result: result.map(|()| first.into_answered()) };
     }
-    let Some((other, other_leave, drawn)) = choose_another(run, exchange, index) else {
+    let Some((other, other_leave, drawn)) = choose_another(run, hedging, exchange, index) else {
         let result = first.wait(run, client, exchange).await.map(|()| first.into_answered());
         return Made { index, leave, started, result };
     };
@@ -112,6 +112,7 @@ async fn hedged<'a>(
         Winner::Second(answered) => {
             hedging.counters(run.worker.index).won.add(1);
             let duration = run.worker.now().since(started);
+            run.worker.endpoint_lost(&run.route.service, index, duration);
             let lost = Attempt {
                 endpoint: index,
                 outcome: Outcome::Abandoned,
@@ -134,9 +135,10 @@ async fn hedged<'a>(
     }
 }
 
-/// Another endpoint than `index`, if there is one and the budget pays for it.
+/// Another endpoint than `index`, if there is one, few enough requests were hedged, and the budget pays for it.
 fn choose_another<'a>(
     run: &Run<'a>,
+    hedging: &Hedging,
     exchange: &mut Exchange,
     index: usize,
 ) -> Option<(usize, Option<Permit<'a>>, RefCell<trace::Drawn>)> {
@@ -146,6 +148,9 @@ fn choose_another<'a>(
     let (chosen, _soonest) = attempts::select(run, exchange, None, false, &drawn);
     exchange.tried.truncate(tried);
     let (other, leave) = chosen?;
+    if !hedging.pay(run.worker.index) {
+        return None;
+    }
     if !run.worker.may_retry(&run.route.service, &run.route.purse) {
         run.route.state.shards.of(run.worker.index).budget_refusals.add(1);
         return None;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_core::{breaker, budget, retry, route};
+use mainstay_core::{breaker, budget, hedge, retry, route};
 
 use super::service::WhenEmpty;
 use super::{Admission, Cache, Cells, Fallback, Quarantine, Tenant};
@@ -43,7 +43,7 @@ pub struct Route {
     /// How requests name their tenants, if not as the service says.
     pub tenant: Option<Tenant>,
     /// When another endpoint is asked beside a slow one; `None` turns it off.
-    pub hedge: Option<Hedge>,
+    pub hedge: Option<hedge::Policy>,
     /// When its requests are answered at once instead of being sent on; `None` turns it off.
     pub breaker: Option<breaker::Policy>,
     /// Which requests are let in, and when.
@@ -88,21 +88,6 @@ impl Route {
             cells: None,
             cache: None,
         }
-    }
-}
-
-/// When another endpoint is asked beside one that takes long.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hedge {
-    /// The quantile of recent durations after which that is done, 0 to 1.
-    pub quantile: f64,
-    /// Never before this long.
-    pub min_delay: Duration,
-}
-
-impl Default for Hedge {
-    fn default() -> Self {
-        Self { quantile: 0.95, min_delay: Duration::from_millis(5) }
     }
 }
 

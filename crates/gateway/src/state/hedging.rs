@@ -1,19 +1,14 @@
 //! What a route knows of the durations of its requests, for hedging.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mainstay_core::quantile::Recent;
+use mainstay_core::hedge::{Hedge, Policy};
 use mainstay_core::time::Moment;
 
 use super::{Counter, Shards};
-use crate::spec;
 
-/// A duration is forgotten after one to two of these.
-const SPAN: Duration = Duration::from_secs(10);
-/// Fewer durations than this say nothing about a high quantile.
-const ENOUGH: u64 = 40;
 /// How long a quantile that was worked out is good enough.
 const RENEWAL: Duration = Duration::from_millis(100);
 /// Stands for a delay that is not known.
@@ -22,14 +17,14 @@ const UNKNOWN: u64 = u64::MAX;
 /// The hedging of a route. Each worker goes by its own requests.
 #[derive(Debug)]
 pub struct Hedging {
-    policy: spec::Hedge,
+    policy: Policy,
     shards: Shards<Shard>,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
     /// Locked by its worker alone.
-    recent: Mutex<Option<Recent>>,
+    hedge: Mutex<Option<Hedge>>,
     delay_nanos: AtomicU64,
     renewed_nanos: AtomicU64,
     counters: HedgeCounters,
@@ -46,12 +41,12 @@ pub struct HedgeCounters {
 
 impl Hedging {
     /// Without durations.
-    pub fn new(policy: spec::Hedge, workers: usize) -> Self {
+    pub fn new(policy: Policy, workers: usize) -> Self {
         Self { policy, shards: Shards::new(workers) }
     }
 
     /// By which it goes.
-    pub fn policy(&self) -> &spec::Hedge {
+    pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
@@ -78,10 +73,19 @@ impl Hedging {
         &self.shards.of(worker).counters
     }
 
-    /// Takes in how long a request waited for the head of its response.
-    pub(crate) fn record(&self, worker: usize, now: Moment, took: Duration) {
-        let mut recent = self.shards.of(worker).recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.get_or_insert_with(|| Recent::new(SPAN, now)).record(now, took);
+    /// Takes in how long a request that was sent to `endpoint` first waited for the head of its response.
+    pub(crate) fn record(&self, worker: usize, now: Moment, endpoint: usize, took: Duration) {
+        let mut hedge = self.known(worker);
+        hedge.get_or_insert_with(|| Hedge::new(self.policy, now)).record(now, endpoint, took);
+    }
+
+    /// Whether one more request may be hedged, which is then counted.
+    pub(crate) fn pay(&self, worker: usize) -> bool {
+        self.known(worker).as_mut().is_some_and(Hedge::pay)
+    }
+
+    fn known(&self, worker: usize) -> MutexGuard<'_, Option<Hedge>> {
+        self.shards.of(worker).hedge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long a request waits before another endpoint is asked as well; `None` while that is not known.
@@ -89,12 +93,8 @@ impl Hedging {
         let shard = self.shards.of(worker);
         let renewed = Moment::from_nanos(shard.renewed_nanos.load(Ordering::Relaxed));
         if renewed == Moment::ZERO || now.since(renewed) >= RENEWAL {
-            let mut recent = shard.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            let delay = recent.as_mut().and_then(|recent| {
-                if recent.count(now) < ENOUGH { None } else { recent.quantile(now, self.policy.quantile) }
-            });
-            let nanos = delay
-                .map_or(UNKNOWN, |delay| u64::try_from(delay.max(self.policy.min_delay).as_nanos()).unwrap_or(UNKNOWN));
+            let delay = self.known(worker).as_mut().and_then(|hedge| hedge.delay(now));
+            let nanos = delay.map_or(UNKNOWN, |delay| u64::try_from(delay.as_nanos()).unwrap_or(UNKNOWN));
             shard.delay_nanos.store(nanos, Ordering::Relaxed);
             shard.renewed_nanos.store(now.as_nanos().max(1), Ordering::Relaxed);
         }
@@ -110,19 +110,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_delay_is_the_quantile_and_never_below_the_least() {
-        let policy = spec::Hedge { quantile: 0.95, min_delay: Duration::from_millis(5) };
-        let hedging = Hedging::new(policy, 2);
+    fn each_worker_has_its_own_delay_for_a_while() {
+        let hedging = Hedging::new(Policy::default(), 2);
         let mut now = Moment::from_millis(1);
-        for number in 0..100 {
-            hedging.record(0, now, Duration::from_millis(if number < 94 { 1 } else { 100 }));
+        for _request in 0..100 {
+            hedging.record(0, now, 0, Duration::from_millis(100));
         }
         let delay = hedging.delay_now(0, now).expect("enough");
         assert!(delay >= Duration::from_millis(100) && delay < Duration::from_millis(110), "{delay:?}");
         assert_eq!(hedging.delay_now(1, now), None, "the other worker has seen nothing");
+        assert!(hedging.pay(0) && !hedging.pay(1));
         assert_eq!(hedging.delay(), Some(delay));
-        for _request in 0..200 {
-            hedging.record(0, now, Duration::from_millis(1));
+        for _request in 0..2_000 {
+            hedging.record(0, now, 0, Duration::from_millis(1));
         }
         assert_eq!(hedging.delay_now(0, now), Some(delay), "not worked out anew for each request");
         now = now.after(RENEWAL);

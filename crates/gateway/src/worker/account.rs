@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mainstay_core::budget::Budget;
 use mainstay_core::grpc::Status;
@@ -71,11 +72,18 @@ impl Worker {
             Failure::Status(_) | Failure::Unavailable => {}
         }
         counters.failed.add(1);
-        endpoint.penalize(service.state.spec.balance.policy, self.now());
+        endpoint.seen.failure(service.state.spec.balance.policy, self.now());
         let Some(policy) = &service.state.spec.outlier else { return };
         let failures = endpoint.state.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= policy.consecutive && !endpoint.state.ejected.load(Ordering::Relaxed) {
             self.health.tripped(&service.state, index);
+        }
+    }
+
+    /// An attempt was cancelled after `age` since another endpoint has answered first, though it was asked later.
+    pub(crate) fn endpoint_lost(&self, service: &Service, index: usize, age: Duration) {
+        if let Some(endpoint) = service.endpoints.get(index) {
+            endpoint.seen.lost(service.state.spec.balance.policy, self.now(), age);
         }
     }
 
@@ -100,7 +108,7 @@ impl Worker {
             Some(_works) => {
                 endpoint.state.works();
                 if let Some(attempt) = exchange.attempts.last() {
-                    endpoint.observe(service.state.spec.balance.policy, self.now(), attempt.duration);
+                    endpoint.seen.answer(service.state.spec.balance.policy, self.now(), attempt.duration);
                 }
             }
             None => {}

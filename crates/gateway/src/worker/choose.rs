@@ -110,6 +110,6 @@ impl Loads for Measured<'_> {
     fn cost(&self, index: usize) -> u64 {
         let in_flight = self.in_flight(index);
         self.drawn.borrow_mut().note(index, in_flight);
-        self.endpoints.get(index).map_or(0, |endpoint| endpoint.cost(self.policy, self.now, in_flight))
+        self.endpoints.get(index).map_or(0, |endpoint| endpoint.seen.cost(self.policy, self.now, in_flight))
     }
 }

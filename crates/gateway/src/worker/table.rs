@@ -6,9 +6,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use mainstay_core::balance::{Balancer, Candidate, PeakEwma, Penalty, Policy};
+use mainstay_core::balance::{Balancer, Candidate};
 use mainstay_core::random;
 use mainstay_core::route;
 use mainstay_core::shard::Shards;
@@ -17,6 +16,7 @@ use mainstay_core::time::Moment;
 use super::account::Purse;
 use super::cells::by_cell;
 use super::pool::Pool;
+use super::seen::Seen;
 use super::{choose, shard};
 use crate::cache::Store;
 use crate::cells::Cells;
@@ -131,53 +131,11 @@ pub(crate) struct Endpoint {
     pub(crate) links: Links,
     /// How often it had moved when `links` were looked at last.
     moves: Cell<u64>,
-    /// What this worker has seen of its latency; kept up to date only where the service balances by it.
-    latency: Cell<PeakEwma>,
-    /// What failures that this worker has seen add to its load.
-    penalty: Cell<Penalty>,
+    /// What this worker has seen of it, for the balancer.
+    pub(crate) seen: Seen,
 }
 
 impl Endpoint {
-    /// An answer came after `duration`.
-    pub(crate) fn observe(&self, policy: Policy, now: Moment, duration: Duration) {
-        if policy == Policy::PeakEwma {
-            let mut latency = self.latency.get();
-            latency.observe(now, duration);
-            self.latency.set(latency);
-        }
-    }
-
-    /// An attempt failed: for a while the endpoint counts as slower, or as more loaded, than it is.
-    pub(crate) fn penalize(&self, policy: Policy, now: Moment) {
-        match policy {
-            Policy::PeakEwma => {
-                let mut latency = self.latency.get();
-                latency.fail(now);
-                self.latency.set(latency);
-            }
-            Policy::LeastRequest => {
-                let mut penalty = self.penalty.get();
-                penalty.add(now);
-                self.penalty.set(penalty);
-            }
-            Policy::RoundRobin | Policy::Random | Policy::Hash => {}
-        }
-    }
-
-    /// What one more request here costs besides `in_flight` others.
-    pub(super) fn cost(&self, policy: Policy, now: Moment, in_flight: u32) -> u64 {
-        if policy == Policy::PeakEwma {
-            return self.latency.get().cost(now, in_flight);
-        }
-        let mut penalty = self.penalty.get();
-        if penalty.is_zero() {
-            return u64::from(in_flight);
-        }
-        let failed = penalty.load(now);
-        self.penalty.set(penalty);
-        u64::from(in_flight) + u64::from(failed)
-    }
-
     /// Has shared connections finish what is on them and close, if the endpoint has left an address since the last call.
     pub(crate) fn leave_if_moved(&self) {
         let moves = self.state.moves();
@@ -341,8 +299,7 @@ impl Service {
                             pool: Pool::default(),
                             moves: Cell::new(endpoint.moves()),
                             links: Links::default(),
-                            latency: Cell::default(),
-                            penalty: Cell::default(),
+                            seen: Seen::default(),
                             log_name,
                         })
                     }

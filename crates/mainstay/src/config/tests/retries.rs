@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mainstay_core::restart;
-use mainstay_gateway::spec::{Hedge, Route};
+use mainstay_core::{hedge, restart};
+use mainstay_gateway::spec::Route;
 
 use super::{SMALL, good, shown};
 
@@ -19,8 +19,8 @@ fn route(text: &str) -> Route {
 fn accepted() {
     assert_eq!(route("").hedge, None);
     assert_eq!(route("hedge = \"off\"").hedge, None);
-    assert_eq!(route("hedge = \"on\"").hedge, Some(Hedge::default()));
-    let hedge = Hedge { quantile: 0.99, min_delay: Duration::from_millis(20) };
+    assert_eq!(route("hedge = \"on\"").hedge, Some(hedge::Policy::default()));
+    let hedge = hedge::Policy { quantile: 0.99, min_delay: Duration::from_millis(20) };
     assert_eq!(route("hedge = { quantile = \"99%\", min_delay = \"20ms\" }").hedge, Some(hedge));
     assert_eq!(route("").retry_budget, None, "its service's");
     let budget = route("retry_budget = { ratio = \"10%\", floor = 0 }").retry_budget.expect("its own");
