@@ -57,11 +57,12 @@ profile: need-build ## what one request costs, by perf and callgrind (ARGS="--sc
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay -p mainstay-bench
 	./target/release/mainstay-bench --mainstay target/release/mainstay profile $(ARGS)
 
-soak: need-build ## SOAK_SECONDS (600) of load with faults, then as long of cluster histories that are checked
+soak: need-build ## SOAK_SECONDS (600) of load with faults, then as long of cluster histories that are checked, then cluster faults 20 times each
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
 	./target/release/mainstay demo --plain --duration $(SOAK_SECONDS)s
 	MAINSTAY_SOAK=1 SOAK_SECONDS=$(SOAK_SECONDS) \
 	  $(CARGO) test $(CARGO_FLAGS) -p mainstay-cluster --test histories seeded -- --nocapture
+	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-cluster --test embedded
 
 fuzz: need-build ## every fuzz target for FUZZ_SECONDS (20) each
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \

@@ -13,10 +13,15 @@ use mainstay_cluster::timings::Timings;
 use mainstay_runtime::thread::run_here;
 use tempfile::TempDir;
 
-/// Runs a test to its end, within a time that no healthy run needs.
-pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
-    run_here(async { tokio::time::timeout(Duration::from_secs(100), future).await.expect("the test ends in time") })
-        .unwrap()
+/// Runs a test to its end, within a time that no healthy run needs; twenty times with `MAINSTAY_SOAK=1`, as no two runs have
+/// the same timing.
+pub(crate) fn run(test: impl AsyncFn()) {
+    let times = if std::env::var("MAINSTAY_SOAK").is_ok_and(|soak| soak == "1") { 20 } else { 1 };
+    for _nth in 0..times {
+        let once =
+            async { tokio::time::timeout(Duration::from_secs(100), test()).await.expect("the test ends in time") };
+        run_here(once).unwrap();
+    }
 }
 
 /// Waits until it is so.

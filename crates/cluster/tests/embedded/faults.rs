@@ -18,7 +18,7 @@ fn pair(nth: usize) -> Transaction {
 
 #[test]
 fn a_leader_killed_during_writes_loses_nothing_that_was_confirmed() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::of(3).await;
         let mut nth = 0;
         for round in 0..3u64 {
@@ -66,7 +66,7 @@ fn a_leader_killed_during_writes_loses_nothing_that_was_confirmed() {
 /// How long writes stand still when a leader dies whose port is refused from then on, beside one that just falls silent.
 #[test]
 fn a_leader_whose_process_is_gone_is_missed_sooner_than_one_that_is_silent() {
-    run(async {
+    run(async || {
         let (mut gone, mut silent) = (Vec::new(), Vec::new());
         for round in 0..6u32 {
             let mut cluster = Cluster::of(3).await;
@@ -93,7 +93,7 @@ fn a_leader_whose_process_is_gone_is_missed_sooner_than_one_that_is_silent() {
 
 #[test]
 fn a_majority_goes_on_and_a_minority_says_no() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         cluster.on(1).put("k", text("before"), None).await.unwrap();
         cluster.agreed().await;
@@ -117,7 +117,7 @@ fn a_majority_goes_on_and_a_minority_says_no() {
 
 #[test]
 fn without_any_majority_nothing_is_accepted_and_all_is_there_afterwards() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         cluster.on(2).put("k", text("before"), None).await.unwrap();
         cluster.agreed().await;
@@ -139,7 +139,7 @@ fn without_any_majority_nothing_is_accepted_and_all_is_there_afterwards() {
 
 #[test]
 fn a_node_that_was_alone_does_not_disturb_the_others_when_it_comes_back() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         let leader = cluster.leader().await;
         let alone = cluster.ids().into_iter().find(|node| *node != leader).unwrap();
@@ -156,7 +156,7 @@ fn a_node_that_was_alone_does_not_disturb_the_others_when_it_comes_back() {
 
 #[test]
 fn a_leader_that_is_heard_but_hears_nobody_is_replaced() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         let deaf = cluster.leader().await;
         let others: Vec<u64> = cluster.ids().into_iter().filter(|node| *node != deaf).collect();
@@ -170,7 +170,7 @@ fn a_leader_that_is_heard_but_hears_nobody_is_replaced() {
 
 #[test]
 fn all_three_killed_at_once_come_back_with_everything() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::of(3).await;
         for round in 1..=3 {
             let leader = cluster.leader().await;
@@ -198,7 +198,7 @@ fn all_three_killed_at_once_come_back_with_everything() {
 
 #[test]
 fn slow_links_do_not_cost_the_leader_its_place() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         let leader = cluster.leader().await;
         let term = cluster.status(leader).term;
@@ -218,7 +218,7 @@ fn slow_links_do_not_cost_the_leader_its_place() {
 
 #[test]
 fn a_node_that_missed_much_gets_a_snapshot() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::empty();
         cluster.snapshot_entries = 40;
         cluster.found(3).await;

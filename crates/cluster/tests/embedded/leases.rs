@@ -18,7 +18,7 @@ async fn keep(cluster: &Cluster, node: u64, lease: LeaseId, every: Duration, unt
 
 #[test]
 fn a_lease_lives_its_time_and_its_keys_end_with_it_on_every_node() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         let ttl = Duration::from_millis(700);
         let sent = Instant::now();
@@ -36,7 +36,7 @@ fn a_lease_lives_its_time_and_its_keys_end_with_it_on_every_node() {
 
 #[test]
 fn a_lease_that_is_renewed_outlives_its_leader_and_then_ends() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::of(3).await;
         let (ttl, renew) = (cluster.timings.ttl, cluster.timings.renew);
         let leader = cluster.leader().await;
@@ -56,7 +56,7 @@ fn a_lease_that_is_renewed_outlives_its_leader_and_then_ends() {
 
 #[test]
 fn a_leader_without_a_majority_ends_no_lease() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         let leader = cluster.leader().await;
         let lease = cluster.on(leader).grant(Duration::from_millis(500)).await.unwrap();
@@ -81,7 +81,7 @@ fn a_leader_without_a_majority_ends_no_lease() {
 
 #[test]
 fn a_revoked_lease_ends_at_once() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         let lease = cluster.on(1).grant(Duration::from_secs(60)).await.unwrap();
         cluster.on(2).put("held", text("v"), Some(lease.id)).await.unwrap();

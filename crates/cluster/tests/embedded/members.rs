@@ -13,7 +13,7 @@ fn ids(nodes: &[u64]) -> Vec<NodeId> {
 
 #[test]
 fn a_cluster_grows_from_one_to_three_to_five() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::of(1).await;
         cluster.on(1).put("k", text("v"), None).await.unwrap();
         for expected in 2..=5u64 {
@@ -37,7 +37,7 @@ fn a_cluster_grows_from_one_to_three_to_five() {
 
 #[test]
 fn a_dead_node_is_replaced_in_one_step_and_its_number_is_never_given_again() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::of(3).await;
         let leader = cluster.leader().await;
         let dead = cluster.ids().into_iter().find(|node| *node != leader).unwrap();
@@ -59,7 +59,7 @@ fn a_dead_node_is_replaced_in_one_step_and_its_number_is_never_given_again() {
 
 #[test]
 fn the_leader_removes_itself_and_the_others_go_on() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         let leader = cluster.leader().await;
         let others: Vec<u64> = cluster.ids().into_iter().filter(|node| *node != leader).collect();
@@ -76,7 +76,7 @@ fn the_leader_removes_itself_and_the_others_go_on() {
 
 #[test]
 fn a_learner_serves_and_does_not_count() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::of(3).await;
         let node = cluster.node(2).number().await.unwrap();
         cluster.start(4).await;

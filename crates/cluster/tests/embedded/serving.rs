@@ -8,7 +8,7 @@ use crate::cluster::{Cluster, copy, run, text};
 
 #[test]
 fn one_node_is_a_cluster_and_comes_back_with_everything() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::of(1).await;
         let lease = cluster.on(1).grant(cluster.timings.ttl).await.unwrap();
         cluster.on(1).put("a", text("1"), Some(lease.id)).await.unwrap();
@@ -25,7 +25,7 @@ fn one_node_is_a_cluster_and_comes_back_with_everything() {
 
 #[test]
 fn a_copy_of_a_running_nodes_disk_is_as_good_as_the_disk_after_a_kill() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::of(1).await;
         for nth in 0..20 {
             cluster.on(1).put(&format!("k{nth}"), text("v"), None).await.unwrap();
@@ -44,7 +44,7 @@ fn a_copy_of_a_running_nodes_disk_is_as_good_as_the_disk_after_a_kill() {
 
 #[test]
 fn every_node_writes_and_reads_and_watches() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         let mut watches = Vec::new();
         for node in cluster.ids() {
@@ -69,7 +69,7 @@ fn every_node_writes_and_reads_and_watches() {
 
 #[test]
 fn concurrent_transactions_on_all_nodes_lose_no_count() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         cluster.on(1).put("count", text("0"), None).await.unwrap();
         let count = |node: u64| {
@@ -94,7 +94,7 @@ fn concurrent_transactions_on_all_nodes_lose_no_count() {
 
 #[test]
 fn what_is_invalid_is_said_on_every_node_and_changes_nothing() {
-    run(async {
+    run(async || {
         let cluster = Cluster::of(3).await;
         for node in cluster.ids() {
             let twice = Transaction::always([Operation::put("a", "1", None), Operation::put("a", "2", None)]);

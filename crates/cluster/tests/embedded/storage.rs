@@ -34,7 +34,7 @@ fn damaged(result: Result<(), StartError>) -> String {
 
 #[test]
 fn a_disk_with_a_cut_or_a_changed_page_is_refused_and_the_others_go_on() {
-    run(async {
+    run(async || {
         let (mut cluster, leader, down) = one_down().await;
         let saved = cluster.folder(9);
         let length = std::fs::metadata(saved.join("raft.redb")).unwrap().len();
@@ -73,7 +73,7 @@ fn a_disk_with_a_cut_or_a_changed_page_is_refused_and_the_others_go_on() {
 
 #[test]
 fn a_disk_that_ends_early_is_refused() {
-    run(async {
+    run(async || {
         let (mut cluster, leader, down) = one_down().await;
         let saved = cluster.folder(9);
         let length = std::fs::metadata(saved.join("raft.redb")).unwrap().len();
@@ -95,7 +95,7 @@ fn a_disk_that_ends_early_is_refused() {
 
 #[test]
 fn an_older_copy_of_the_disk_is_refused() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::of(1).await;
         cluster.on(1).put("k", text("old"), None).await.unwrap();
         copy(&cluster.folder(1), &cluster.folder(9));
@@ -108,7 +108,7 @@ fn an_older_copy_of_the_disk_is_refused() {
 
 #[test]
 fn another_nodes_disk_is_refused() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::of(1).await;
         cluster.on(1).put("k", text("v"), None).await.unwrap();
         cluster.kill(1).await;
@@ -119,7 +119,7 @@ fn another_nodes_disk_is_refused() {
 
 #[test]
 fn a_full_disk_ends_a_nodes_part_and_the_others_go_on() {
-    run(async {
+    run(async || {
         let mut cluster = Cluster::empty();
         cluster.disk_bytes_max.insert(2, 4 << 20);
         cluster.found(3).await;
