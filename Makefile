@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test conformance lint advisories bench profile soak fuzz clean need-build need-lint
+.PHONY: help demo build test conformance lint advisories bench profile soak failover fuzz clean need-build need-lint
 
 # Cargo.lock is part of the release: a build that would change it fails instead.
 CARGO ?= cargo
@@ -63,6 +63,11 @@ soak: need-build ## SOAK_SECONDS (600) of load with faults, then as long of clus
 	MAINSTAY_SOAK=1 SOAK_SECONDS=$(SOAK_SECONDS) \
 	  $(CARGO) test $(CARGO_FLAGS) -p mainstay-cluster --test histories seeded -- --nocapture
 	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-cluster --test embedded
+
+failover: need-build ## how long failovers take beside keepalived: the table of docs/failover.md
+	@tests/install-packages.sh tests/packages.txt
+	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e
+	./target/debug/mainstay-e2e-compare-failover
 
 fuzz: need-build ## every fuzz target for FUZZ_SECONDS (20) each
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \

@@ -105,6 +105,9 @@ impl Planner {
         let mut addresses = within(self.coordinator.watch(Range::prefix(keys::ADDRESSES), from)).await?;
         let mut nodes = within(self.coordinator.watch(Range::prefix(keys::NODES), from)).await?;
         self.decide(token, known).await?;
+        // Renewals may come more often than it is looked, and must not put that off.
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while role.holds(self.session.now()) == Some(token) {
             tokio::select! {
                 biased;
@@ -114,7 +117,7 @@ impl Planner {
                     let known = self.read().await?;
                     self.decide(token, known).await?;
                 }
-                () = tokio::time::sleep(LOOK) => {
+                _time = looks.tick() => {
                     let known = self.read().await?;
                     self.decide(token, known).await?;
                 }

@@ -220,12 +220,13 @@ pub(crate) fn sockets(
         };
         // All are probed before any is bound: 0.0.0.0:80 and 127.0.0.1:80 may stand side by side, but would look taken.
         if !ours && handed_over.is_empty() {
-            socket::probe_bind(listener.bind).map_err(failed)?;
+            let probe = if listener.floating { socket::probe_bind_floating } else { socket::probe_bind };
+            probe(listener.bind).map_err(failed)?;
         }
         wanted.push((listener, handed_over, failed));
     }
     for (listener, handed_over, failed) in wanted {
-        sockets.insert(listener.name.clone(), bind(listener.bind, workers, handed_over).map_err(failed)?);
+        sockets.insert(listener.name.clone(), bind(listener, workers, handed_over).map_err(failed)?);
     }
     Ok(sockets)
 }
@@ -243,22 +244,23 @@ fn take(inherited: &mut Vec<InheritedListener>, listener: &spec::Listener) -> Ve
 /// Adds to `sockets` what the workers need. If there are more than workers, none goes: the kernel spreads connections over
 /// all of them, and closing one would reset those in its queue.
 fn bind(
-    address: SocketAddr,
+    listener: &spec::Listener,
     workers: usize,
     mut sockets: Vec<std::net::TcpListener>,
 ) -> std::io::Result<Vec<std::net::TcpListener>> {
+    let listen = if listener.floating { socket::listen_tcp_floating } else { socket::listen_tcp };
     // With port 0 the system chooses once, and the other workers share its choice.
     let chosen = match sockets.first() {
         Some(first) => first.local_addr()?,
         None => {
-            let first = socket::listen_tcp(address, BACKLOG, true)?;
+            let first = listen(listener.bind, BACKLOG, true)?;
             let chosen = first.local_addr()?;
             sockets.push(first);
             chosen
         }
     };
     while sockets.len() < workers {
-        sockets.push(socket::listen_tcp(chosen, BACKLOG, true)?);
+        sockets.push(listen(chosen, BACKLOG, true)?);
     }
     Ok(sockets)
 }

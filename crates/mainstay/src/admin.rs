@@ -3,6 +3,7 @@
 //!
 //! Over TCP it only answers questions; whoever can open the unix socket (its owner and root) may also change something.
 
+pub mod addresses;
 pub mod api;
 pub mod cells;
 pub mod document;
@@ -36,6 +37,8 @@ use crate::admin::sampler::Sampler;
 use crate::admin::socket::OwnedSocket;
 use crate::admin::upgrade::Asked;
 use crate::cluster;
+use crate::config::Config;
+use crate::doors::Doors;
 use crate::failure::Failure;
 use crate::run::InheritedAdmin;
 use crate::sessions::Tables;
@@ -61,13 +64,14 @@ pub struct Node {
     /// The node's part in a cluster, once it has one.
     cluster: OnceLock<Arc<cluster::Handle>>,
     shared: Board,
+    doors: Doors,
 }
 
 impl Node {
-    /// A node that has just started, and where it gives upgrades that are asked for. `shared` is what it has of the
-    /// configuration of its cluster.
+    /// A node that has just started with this configuration, and where it gives upgrades that are asked for. `shared` is
+    /// what it has of the configuration of its cluster.
     pub fn new(
-        name: String,
+        config: &Config,
         file: Option<PathBuf>,
         gateway: Arc<Gateway>,
         sessions: Arc<Tables>,
@@ -75,7 +79,7 @@ impl Node {
         shared: Board,
     ) -> Self {
         Self {
-            name,
+            name: config.spec.node.name.clone(),
             file,
             started_at: SystemTime::now(),
             started: Instant::now(),
@@ -88,6 +92,7 @@ impl Node {
             succeeded: watch::Sender::new(false),
             cluster: OnceLock::new(),
             shared,
+            doors: Doors::new(config),
         }
     }
 
@@ -104,6 +109,11 @@ impl Node {
     /// What it has of the configuration of its cluster.
     pub fn shared(&self) -> &Board {
         &self.shared
+    }
+
+    /// Which of its listeners are open.
+    pub fn doors(&self) -> &Doors {
+        &self.doors
     }
 
     /// Notes that the node takes part in a cluster, once.

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::run::Predecessor;
-use crate::{cache, cell, demo, drain, explain, logging, run, shared_config, status, upgrade};
+use crate::{address, cache, cell, cluster, demo, drain, explain, guard, logging, run, shared_config, status, upgrade};
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
 #[derive(Debug, Parser)]
@@ -62,6 +62,9 @@ enum Command {
     /// Change, show and compare the configuration that the nodes of a cluster share
     #[command(after_help = CONFIG_HELP)]
     Config(shared_config::command::ConfigArgs),
+    /// Show which node holds which floating address, or move one to another node
+    #[command(after_help = ADDRESS_HELP)]
+    Address(address::AddressArgs),
     /// Let a new process take over from a running node, without losing a connection
     #[command(after_help = UPGRADE_HELP)]
     Upgrade(upgrade::UpgradeArgs),
@@ -71,6 +74,9 @@ enum Command {
     /// One of the demo's endpoints.
     #[command(hide = true)]
     DemoService(demo::ServiceArgs),
+    /// Takes floating addresses away from a node that is dead or frozen.
+    #[command(name = cluster::GUARD, hide = true)]
+    AddressGuard(guard::GuardArgs),
     /// The demo's gateway.
     #[command(hide = true)]
     DemoGateway(demo::GatewayArgs),
@@ -150,6 +156,15 @@ Examples:
   mainstay config rollback 3
   mainstay config status --json | jq .release";
 
+const ADDRESS_HELP: &str = "\
+An address that is moved stays where it is put until that node fails, whatever the configuration prefers. Connections that
+are open on it are ended. Works only over a node's admin socket.
+
+Examples:
+  mainstay address list
+  mainstay address move 10.0.1.100 lb2
+  mainstay address list --json | jq '.[] | {ip, holder}'";
+
 const UPGRADE_HELP: &str = "\
 Install the new binary over the old one first, or name it with --binary. It must accept the configuration; then it is
 started with the same arguments, gets the listening sockets and what is known of endpoints, and once it serves the old
@@ -215,7 +230,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Cache(args) => cache::cache(&args),
         Command::Cell(args) => cell::cell(&args),
         Command::Config(args) => shared_config::command::config(&args),
+        Command::Address(args) => address::address(&args),
         Command::Upgrade(args) => upgrade::upgrade(&args),
+        Command::AddressGuard(args) => guard::guard(&args),
         Command::Demo(args) => demo::run(args.into()),
         Command::DemoService(args) => demo::serve(&args).map(|()| ExitCode::SUCCESS),
         Command::DemoGateway(args) => Err(demo::gateway(&args)),
@@ -245,6 +262,7 @@ mod tests {
             DRAIN_HELP,
             CELL_HELP,
             CONFIG_HELP,
+            ADDRESS_HELP,
             UPGRADE_HELP,
             DEMO_HELP,
         ];

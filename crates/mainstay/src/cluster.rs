@@ -3,6 +3,7 @@
 //!
 //! [`drivers`] lists what runs on the thread. Each driver gets a [`Context`] and ends when the node leaves.
 
+mod addresses;
 mod context;
 mod drivers;
 mod engine;
@@ -22,7 +23,9 @@ use mainstay_runtime::task::Task;
 use mainstay_runtime::thread;
 use tokio::sync::watch;
 
+pub use addresses::GUARD;
 pub use context::Context;
+pub use engine::ETCD_PREFIX;
 pub use handle::{Handle, Quorum};
 
 use crate::admin::Node;

@@ -1,5 +1,6 @@
 //! Configuration: TOML text in, a checked [`Spec`] out, or everything that is wrong with the text at once.
 
+pub mod address;
 mod admission;
 mod balance;
 mod breaker;
@@ -73,6 +74,10 @@ pub struct Config {
     pub cluster: Option<cluster::Cluster>,
     /// How tables of sessions are kept.
     pub sessions: sessions::Sessions,
+    /// Addresses that one node of the cluster holds at a time.
+    pub addresses: Vec<address::Address>,
+    /// Whether this node holds addresses only if no other one can.
+    pub spare: bool,
     /// What is allowed, but probably not meant.
     pub warnings: Vec<Problem>,
 }
@@ -175,7 +180,10 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
     let root = Section::root(reader, document);
     let is_shared = local.is_some();
     let Local { settings, cluster } = local.unwrap_or_else(|| Local::read(&root));
-    let listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
+    let addresses: Vec<_> = root.sections("address", address::KEYS).iter().map(address::read).collect();
+    let mut listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
+    let mut bound: Vec<_> = listeners.iter_mut().map(|read| &mut read.listener).collect();
+    address::relate(reader, cluster.is_some(), &addresses, &mut bound);
     let mut routes: Vec<_> = root.sections("route", &keys::ROUTE).iter().map(route::read).collect();
     let mut services: Vec<_> = root.sections("service", &keys::SERVICE).iter().map(service::read).collect();
     for read in &mut services {
@@ -217,6 +225,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         admin_socket: settings.admin_socket,
         cluster,
         sessions,
+        addresses: addresses.into_iter().map(|read| read.address).collect(),
+        spare: settings.spare,
         warnings: Vec::new(),
     }
 }

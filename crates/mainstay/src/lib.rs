@@ -1,5 +1,6 @@
 //! The `mainstay` binary as a library: command line, configuration, assembly of the node, admin interface.
 
+pub mod address;
 pub mod admin;
 pub mod cache;
 pub mod cell;
@@ -8,9 +9,11 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod demo;
+pub mod doors;
 pub mod drain;
 pub mod explain;
 pub mod failure;
+pub mod guard;
 pub mod limits;
 pub mod logging;
 pub mod output;

@@ -30,6 +30,7 @@ use tokio::sync::oneshot;
 use crate::admin::socket::OwnedSocket;
 use crate::admin::{self, Bound, Node, serve};
 use crate::config::{self, Config, Problem};
+use crate::doors::Doors;
 use crate::failure::{Failure, chain};
 use crate::run::reload::Reloader;
 use crate::run::successor::Successor;
@@ -185,8 +186,7 @@ async fn live(
     let (ask, asked) = unbounded_channel();
     let (change, changes) = unbounded_channel();
     let board = Board::new(change, shared.as_ref().map_or(0, |shared| shared.version));
-    let node = Node::new(config.spec.node.name.clone(), file.clone(), gateway, tables, ask, board);
-    let node = Arc::new(node);
+    let node = Arc::new(Node::new(&config, file.clone(), gateway, tables, ask, board));
     serve::start(&node, &bound).map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
     announce(&node, &config, &bound);
     let cluster = plan.map(|plan| cluster::start(plan, &node)).transpose();
@@ -276,7 +276,7 @@ impl Life {
 
 fn prepare(config: &Config, inheritance: Inheritance, tables: &Arc<Tables>) -> Result<Arc<Gateway>, Failure> {
     let outside = Outside { sessions: Some(tables.clone()) };
-    Gateway::prepare(config.spec.clone(), inheritance, outside).map_err(|error| {
+    Gateway::prepare(Doors::closed(config), inheritance, outside).map_err(|error| {
         let failure = Failure::from_error(&error);
         match &error {
             StartError::Bind { hint, .. } => failure.hint(hint),

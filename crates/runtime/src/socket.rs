@@ -17,7 +17,18 @@ use tokio::net::UnixStream;
 /// # Errors
 /// What the system says.
 pub fn listen_tcp(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<TcpListener> {
-    let socket = bind(address, reuse_port)?;
+    listen(bind(address, reuse_port, false)?, backlog)
+}
+
+/// As [`listen_tcp`], on an address that this machine need not have now: connections come in while it has it.
+///
+/// # Errors
+/// What the system says.
+pub fn listen_tcp_floating(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<TcpListener> {
+    listen(bind(address, reuse_port, true)?, backlog)
+}
+
+fn listen(socket: Socket, backlog: i32) -> io::Result<TcpListener> {
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
@@ -33,10 +44,21 @@ pub fn probe_bind(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());
     }
-    bind(address, false).map(drop)
+    bind(address, false, false).map(drop)
 }
 
-fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+/// As [`probe_bind`], for an address that this machine need not have now.
+///
+/// # Errors
+/// As [`probe_bind`].
+pub fn probe_bind_floating(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    bind(address, false, true).map(drop)
+}
+
+fn bind(address: SocketAddr, reuse_port: bool, floating: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if reuse_port {
@@ -44,6 +66,11 @@ fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     }
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    match address {
+        _ if !floating => {}
+        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
     }
     socket.bind(&address.into())?;
     Ok(socket)
@@ -157,6 +184,17 @@ mod tests {
         let _second = listen_tcp(address, 16, true).unwrap();
         assert_eq!(probe_bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert!(probe_bind(loopback()).is_ok());
+    }
+
+    #[test]
+    fn an_address_that_is_not_there_yet_can_be_listened_on() {
+        // Of the block for documentation, which no machine has.
+        for address in ["192.0.2.1:18080", "[2001:db8::1]:18080"] {
+            let address = address.parse().unwrap();
+            assert_eq!(probe_bind(address).unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+            let _first = listen_tcp_floating(address, 16, true).unwrap();
+            assert_eq!(probe_bind_floating(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! the node's own namespace, for frames of every protocol, in one direction or both.
 
 mod arp;
+pub mod nodes;
 pub mod watch;
 
 use std::fs::File;

@@ -13,6 +13,8 @@ pub struct Listener {
     pub name: String,
     /// Address and port.
     pub bind: SocketAddr,
+    /// Whether the address may come and go while the listener stays.
+    pub floating: bool,
     /// A PROXY header, before TLS and everything else, on every connection; `None` where there is none on any.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// TLS towards clients.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::guard::{self, Origin};
-use crate::admin::{Node, cells, explanation, metrics, purge, shared_config, upgrade};
+use crate::admin::{Node, addresses, cells, explanation, metrics, purge, shared_config, upgrade};
 
 /// Bytes of a request's body, at most.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -73,6 +73,10 @@ pub fn router(node: Arc<Node>, door: Door) -> Router {
         Door::Unix => post(cells::transfer).get(cells::list),
         Door::Tcp(_) => post(cells::transfer_refused).get(cells::list),
     };
+    let floats = match door {
+        Door::Unix => post(addresses::transfer).get(addresses::list),
+        Door::Tcp(_) => post(addresses::transfer_refused).get(addresses::list),
+    };
     let (drains, upgrades, purges) = match door {
         Door::Unix => (post(drain), post(upgrade::upgrade), post(purge::purge)),
         Door::Tcp(_) => (post(drain_refused), post(upgrade::upgrade_refused), post(purge::purge_refused)),
@@ -85,6 +89,7 @@ pub fn router(node: Arc<Node>, door: Door) -> Router {
         .route("/api/status", get(status))
         .route("/api/drain", drains)
         .route("/api/cells", moves)
+        .route("/api/addresses", floats)
         .route("/api/requests/{*id}", get(explain))
         .route("/api/upgrade", upgrades)
         .route("/api/cache/purge", purges)
@@ -124,6 +129,8 @@ async fn index() -> &'static str {
      GET  /api/requests/ID  what became of a recent request and why (`mainstay explain ID` prints it)\n\
      GET  /api/cells   how full each cell is (`mainstay cell list` prints it)\n\
      POST /api/cells   over the unix socket only (`mainstay cell move ACCOUNT CELL`)\n\
+     GET  /api/addresses  who holds which floating address (`mainstay address list` prints it)\n\
+     POST /api/addresses  over the unix socket only (`mainstay address move ADDRESS NODE`)\n\
      POST /api/drain   over the unix socket only (`mainstay drain SERVICE/ENDPOINT`)\n\
      POST /api/cache/purge over the unix socket only (`mainstay cache purge`)\n\
      GET  /api/config  what a cluster's nodes serve (`mainstay config status`); /api/config/versions lists versions\n\

@@ -43,6 +43,7 @@ fn listener() -> spec::Listener {
     spec::Listener {
         name: "web".to_owned(),
         bind: ([127, 0, 0, 1], 8080).into(),
+        floating: false,
         proxy_protocol: None,
         tls: None,
         max_connections: 100,

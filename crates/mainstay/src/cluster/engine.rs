@@ -18,7 +18,7 @@ use crate::config::cluster::{Cluster, Engine};
 use crate::failure::Failure;
 
 /// What all keys in etcd begin with.
-const ETCD_PREFIX: &str = "mainstay/";
+pub const ETCD_PREFIX: &str = "mainstay/";
 /// After the engine could not be opened. It may be that the process before this one has not let go yet.
 const PAUSE: Duration = Duration::from_millis(200);
 

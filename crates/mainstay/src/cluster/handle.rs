@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use mainstay_cluster::address::driver::Board;
 use mainstay_cluster::coordinator::Coordinator;
 use mainstay_cluster::peer::NodeId;
 
@@ -14,6 +15,7 @@ pub struct Handle {
     engine: &'static str,
     coordinator: Arc<dyn Coordinator>,
     quorum: Mutex<Quorum>,
+    addresses: Arc<Board>,
 }
 
 impl std::fmt::Debug for Handle {
@@ -48,6 +50,7 @@ impl Handle {
             engine: opened.name,
             coordinator: Arc::clone(&opened.coordinator),
             quorum: Mutex::new(Quorum::Unknown),
+            addresses: Arc::default(),
         }
     }
 
@@ -64,6 +67,11 @@ impl Handle {
     /// What nodes agree by. May be asked from any thread with a runtime.
     pub fn coordinator(&self) -> &Arc<dyn Coordinator> {
         &self.coordinator
+    }
+
+    /// The floating addresses of this node.
+    pub fn addresses(&self) -> &Arc<Board> {
+        &self.addresses
     }
 
     /// Whether the cluster can decide anything.

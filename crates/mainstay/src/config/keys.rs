@@ -21,10 +21,10 @@ macro_rules! sections {
 
 sections! {
     /// The document.
-    ROOT = "the top of the file": "node", "cluster", "listener", "route", "service", "cell", "sessions";
+    ROOT = "the top of the file": "node", "cluster", "address", "listener", "route", "service", "cell", "sessions";
     /// The process.
     NODE = "node": "name", "zone", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
-        "resolver", "cache", "data_dir";
+        "resolver", "cache", "data_dir", "spare";
     /// What several nodes agree by.
     CLUSTER = "cluster": "peers", "etcd", "listen", "timings", "voter";
     /// Memory for stored responses.
@@ -33,6 +33,8 @@ sections! {
     RESOLVER = "node.resolver": "servers", "min_ttl", "max_ttl", "timeout";
     /// The phases of a shutdown.
     SHUTDOWN = "node.shutdown": "lead", "deadline";
+    /// What one node holds at a time.
+    ADDRESS = "address": "ip", "interface", "mode", "prefer", "preempt", "drain";
     /// Where connections come in.
     LISTENER = "listener": "name", "bind", "protocol", "service", "idle_timeout", "tls", "trusted_proxies",
         "head_timeout", "keep_alive_timeout", "body_timeout", "max_head", "max_headers", "max_connections", "redirect_https",

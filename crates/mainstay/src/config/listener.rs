@@ -88,6 +88,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
     let listener = Listener {
         name: name.value,
         bind: bind.value,
+        floating: false,
         proxy_protocol,
         tls,
         max_connections: usize::try_from(max_connections).unwrap_or(MAX_CONNECTIONS),

@@ -39,6 +39,8 @@ pub(super) struct Settings {
     pub(super) node: Node,
     pub(super) admin: Field<Option<SocketAddr>>,
     pub(super) admin_socket: Option<PathBuf>,
+    /// Whether it holds addresses only if no other node can.
+    pub(super) spare: bool,
     /// Where the access log is set.
     pub(super) access_log: Place,
 }
@@ -59,6 +61,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
     let mut admin =
         Field { value: Some(defaults::ADMIN), place: root.place.below("node", 0..0), is_given: false, is_good: true };
     let mut admin_socket = None;
+    let mut spare = false;
     let mut access_log = admin.place.clone();
     if let Some(section) = root.item("node").and_then(|item| item.section(&keys::NODE)) {
         node.name = section.field("name", String::new(), |item| item.parsed(words::name)).value;
@@ -71,6 +74,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         node.shutdown = read_shutdown(&section);
         node.resolver = read_resolver(&section);
         node.data_dir = section.field("data_dir", None, |item| item.path().map(Some)).value;
+        spare = section.flag("spare", false).value;
         if let Some(section) = section.item("cache").and_then(|item| item.section(&keys::NODE_CACHE)) {
             let bounds = cache::MEMORY_LEAST..=cache::MEMORY_MOST;
             node.cache_memory = section.field("memory", cache::MEMORY, |item| item.size(&bounds)).value;
@@ -85,7 +89,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
         node.name = defaults::node_name();
     }
     let admin_socket = admin_socket.unwrap_or_else(|| Some(defaults::admin_socket()));
-    Settings { node, admin, admin_socket, access_log }
+    Settings { node, admin, admin_socket, spare, access_log }
 }
 
 /// How many requests are remembered, or `off`.

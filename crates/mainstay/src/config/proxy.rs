@@ -64,6 +64,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         return Err(problems);
     }
     let listener = Listener {
+        floating: false,
         name: "proxy".to_owned(),
         bind,
         proxy_protocol: None,
@@ -84,8 +85,8 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
     };
     let routes = vec![route::default_route(&service.name, vec![listener.name.clone()])];
     let spec = Spec { node, listeners: vec![listener], routes, services: vec![service], cells: Vec::new() };
-    let sessions = Sessions::default();
-    Ok(Config { spec, admin, admin_socket, cluster: None, sessions, warnings: Vec::new() })
+    let (sessions, addresses) = (Sessions::default(), Vec::new());
+    Ok(Config { spec, admin, admin_socket, cluster: None, sessions, addresses, spare: false, warnings: Vec::new() })
 }
 
 fn read_service(arguments: &Arguments<'_>, problems: &mut Vec<Problem>) -> mainstay_gateway::spec::Service {

@@ -1,4 +1,5 @@
 mod accepted;
+mod addresses;
 mod admission;
 mod balance;
 mod breakers;

@@ -108,7 +108,7 @@ impl Reloader {
         }
         let mut spec = config.spec.clone();
         spec.node.workers = self.workers;
-        match self.node.gateway().apply(spec) {
+        match self.node.doors().apply(self.node.gateway(), spec, &config) {
             Ok(()) => {
                 self.warn_of_restarts(&config);
                 for warning in &config.warnings {
@@ -146,6 +146,8 @@ impl Reloader {
             ("node.admin", old.admin != new.admin),
             ("node.admin_socket", old.admin_socket != new.admin_socket),
             ("cluster", old.cluster != new.cluster),
+            ("address", old.addresses != new.addresses),
+            ("node.spare", old.spare != new.spare),
         ];
         for (key, _changed) in changes.iter().filter(|(_key, changed)| *changed) {
             tracing::warn!(key, "this change takes effect at the next restart");

@@ -177,6 +177,26 @@ impl Watch {
         kernel_new.unwrap_or(first_new.end).saturating_duration_since(last_old.unwrap_or(since))
     }
 
+    /// How long more than one node had it since then: from when a second one was seen with it, to when an earlier one was
+    /// last.
+    pub fn twice(&self, since: Instant) -> Duration {
+        let sightings = self.sightings(since);
+        let nodes: std::collections::BTreeSet<usize> = sightings.iter().map(|sighting| sighting.node).collect();
+        let mut worst = Duration::ZERO;
+        for from in &nodes {
+            for to in nodes.iter().filter(|to| *to != from) {
+                let began = |node: usize| sightings.iter().filter(|it| it.node == node).map(|it| it.end).min();
+                let last = sightings.iter().filter(|it| it.node == *from).map(|it| it.start).max();
+                if let (Some(old), Some(new), Some(last)) = (began(*from), began(*to), last)
+                    && old < new
+                {
+                    worst = worst.max(last.saturating_duration_since(new));
+                }
+            }
+        }
+        worst
+    }
+
     /// That nobody but `node` had it since then, by any sense.
     ///
     /// # Panics

@@ -1,0 +1,140 @@
+//! `/api/addresses`: who holds which floating address, and planned moves.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::{self, Body};
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use mainstay_cluster::address::view::{self, View};
+use mainstay_cluster::assignment::Request;
+use mainstay_cluster::coordinator::Consistency;
+use mainstay_cluster::keys;
+use serde::{Deserialize, Serialize};
+
+use super::Node;
+use super::api::{BODY_BYTES_MAX, error};
+
+/// A floating address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressStatus {
+    /// The address.
+    pub ip: IpAddr,
+    /// The interface that it is put on; none if its listeners open and close.
+    pub interface: Option<String>,
+    /// The node that holds it, as far as this node knows.
+    pub holder: Option<String>,
+    /// The holder's fencing token.
+    pub token: Option<u64>,
+    /// Where it belongs, as far as this node knows.
+    pub belongs: Option<String>,
+    /// Whether this node holds it.
+    pub here: bool,
+    /// Nodes that can hold it.
+    pub candidates: Vec<String>,
+    /// Why this node cannot hold it.
+    pub problem: Option<String>,
+}
+
+/// What `POST /api/addresses` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveRequest {
+    /// The address.
+    pub ip: IpAddr,
+    /// The node that it goes to.
+    pub node: String,
+}
+
+/// What it answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveAnswer {
+    /// The address.
+    pub ip: IpAddr,
+    /// The node that held it when it was asked for.
+    pub from: Option<String>,
+    /// The node that it goes to.
+    pub to: String,
+}
+
+/// The addresses of a node; none if it has none.
+pub(super) fn status(node: &Node) -> Vec<AddressStatus> {
+    let Some(cluster) = node.cluster() else { return Vec::new() };
+    let view = cluster.addresses().view().unwrap_or_default();
+    let status = |state: mainstay_cluster::address::driver::State| {
+        let ip = state.floating.address.ip;
+        let holder = view.holders.get(&ip);
+        AddressStatus {
+            ip,
+            interface: state.floating.interface,
+            holder: holder.map(|holder| holder.node.clone()),
+            token: holder.map(|holder| holder.token),
+            belongs: state.belongs,
+            here: state.held.is_some(),
+            candidates: candidates(&view, ip),
+            problem: state.problem,
+        }
+    };
+    cluster.addresses().states().into_iter().map(status).collect()
+}
+
+fn candidates(view: &View, ip: IpAddr) -> Vec<String> {
+    view.able(ip).map(str::to_owned).collect()
+}
+
+pub(super) async fn list(Shared(node): Shared<Arc<Node>>) -> Response {
+    Json(status(&node)).into_response()
+}
+
+pub(super) async fn transfer(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+    let bytes = match body::to_bytes(sent, BODY_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(why) => return error(StatusCode::BAD_REQUEST, why.to_string(), None),
+    };
+    let request: MoveRequest = match serde_json::from_slice(&bytes) {
+        Ok(request) => request,
+        Err(why) => {
+            let hint = r#"send {"ip": "10.0.1.100", "node": "NAME"}"#;
+            return error(StatusCode::BAD_REQUEST, why.to_string(), Some(hint.to_owned()));
+        }
+    };
+    match ask(&node, &request).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err((status, why, hint)) => error(status, why, hint),
+    }
+}
+
+/// Writes the wish down; the nodes carry it out.
+async fn ask(node: &Node, request: &MoveRequest) -> Result<MoveAnswer, (StatusCode, String, Option<String>)> {
+    let MoveRequest { ip, node: to } = request;
+    let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why, None);
+    let Some(cluster) = node.cluster() else {
+        let hint = "write [cluster] and [[address]] in the configuration, see docs/addresses.md".to_owned();
+        return Err((StatusCode::NOT_FOUND, "this node is in no cluster".to_owned(), Some(hint)));
+    };
+    let coordinator = cluster.coordinator();
+    let view = view::read(coordinator.as_ref(), Consistency::Linearizable).await;
+    let view = view.map_err(|why| unavailable(why.to_string()))?;
+    let able = candidates(&view, *ip);
+    if able.is_empty() {
+        let why = format!("no node that is there can hold {ip}");
+        return Err((StatusCode::NOT_FOUND, why, Some("`mainstay address list` shows the addresses".to_owned())));
+    }
+    if !able.contains(to) {
+        let hint = format!("these can: {}", able.join(", "));
+        return Err((StatusCode::CONFLICT, format!("node `{to}` is not there, or cannot hold {ip}"), Some(hint)));
+    }
+    let holder = view.holders.get(ip);
+    if holder.is_none_or(|holder| holder.node != *to) {
+        let wish = Request { to: to.clone(), from: holder.map_or(0, |holder| holder.token) };
+        let written = coordinator.put(&keys::requested_move(ip), wish.to_bytes(), None).await;
+        written.map_err(|why| unavailable(why.to_string()))?;
+    }
+    Ok(MoveAnswer { ip: *ip, from: holder.map(|holder| holder.node.clone()), to: to.clone() })
+}
+
+pub(super) async fn transfer_refused() -> Response {
+    let hint = "use `mainstay address move ADDRESS NODE` on a node, as the user that runs it, or `curl --unix-socket`";
+    error(StatusCode::FORBIDDEN, "changes are only taken over the admin socket".to_owned(), Some(hint.to_owned()))
+}

@@ -1,0 +1,102 @@
+//! Floating addresses: what the configuration says of them, carried out by the cluster's thread.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_cluster::address::driver::{Doors, Floating, Settings, run as drive};
+use mainstay_cluster::session::Session;
+use mainstay_runtime::socket;
+use serde_json::json;
+
+use super::Context;
+use crate::admin::Node;
+use crate::config::address::{Address, Mode};
+use crate::config::cluster::Engine;
+
+/// The hidden subcommand of the guard.
+pub const GUARD: &str = "address-guard";
+
+pub(super) async fn run(context: Context) {
+    let addresses = &context.config.addresses;
+    if addresses.is_empty() {
+        return;
+    }
+    let settings = Settings {
+        addresses: addresses.iter().map(floating).collect(),
+        spare: context.config.spare,
+        guard: (PathBuf::from("/proc/self/exe"), vec![GUARD.to_owned()]),
+        will: will(&context),
+        doors: Arc::new(Listeners(Arc::clone(&context.node))),
+    };
+    let (session, coordinator) = (Session::clone(&context.session), Arc::clone(&context.coordinator));
+    let board = Arc::clone(context.handle.addresses());
+    let leave = async {
+        context.left().await;
+        drain(&context).await
+    };
+    if let Err(error) = drive(session, coordinator, settings, board, leave).await {
+        tracing::error!(%error, "the addresses are not held by this node");
+    }
+}
+
+fn floating(address: &Address) -> Floating {
+    Floating {
+        address: address.address,
+        interface: match &address.mode {
+            Mode::Interface(name) => Some(name.clone()),
+            Mode::Bind => None,
+        },
+        prefer: address.prefer.clone(),
+        preempt: address.preempt,
+    }
+}
+
+/// How somebody else can be told to end this node's lease, when this node cannot.
+fn will(context: &Context) -> serde_json::Value {
+    match context.config.cluster.as_ref().map(|cluster| &cluster.engine) {
+        Some(Engine::Etcd { endpoints }) => json!({ "etcd": endpoints }),
+        Some(Engine::Embedded | Engine::Memory) | None => json!({}),
+    }
+}
+
+/// Lets connections end before the addresses go. New ones are not let in any more: clients try again after a second, by which
+/// time another node has the address. A listener that was closed would refuse them instead.
+async fn drain(context: &Context) -> Vec<TcpListener> {
+    const LOOK: Duration = Duration::from_millis(10);
+    let held: Vec<_> = context.handle.addresses().states().into_iter().filter(|state| state.held.is_some()).collect();
+    let limits = context.config.addresses.iter().filter(|address| {
+        held.iter().any(|state| state.floating.address == address.address && state.floating.interface.is_some())
+    });
+    let Some(limit) = limits.map(|address| address.drain).max() else { return Vec::new() };
+    let ports: BTreeSet<u16> = context.config.spec.listeners.iter().map(|listener| listener.bind.port()).collect();
+    let mut held_back = Vec::new();
+    for ip in held.iter().map(|state| state.floating.address.ip) {
+        for port in &ports {
+            // More exact than a listener on all addresses, so that the kernel gives connections to this one.
+            match socket::listen_tcp_floating(SocketAddr::new(ip, *port), 1, true) {
+                Ok(listener) => match socket::stop_listening_softly(&listener) {
+                    Ok(()) => held_back.push(listener),
+                    Err(error) => tracing::debug!(%error, %ip, port, "connections are not held back"),
+                },
+                Err(error) => tracing::debug!(%error, %ip, port, "connections are not held back"),
+            }
+        }
+    }
+    let end = context.session.now().after(limit);
+    while context.node.gateway().open_connections() > 0 && context.session.now() < end {
+        tokio::time::sleep(LOOK).await;
+    }
+    held_back
+}
+
+/// Listeners on addresses that are held by listening.
+struct Listeners(Arc<Node>);
+
+impl Doors for Listeners {
+    fn set(&self, held: &BTreeSet<IpAddr>) -> Result<(), String> {
+        self.0.doors().hold(self.0.gateway(), held)
+    }
+}

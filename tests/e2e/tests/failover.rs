@@ -1,0 +1,115 @@
+//! Floating addresses under faults, on real nodes in network namespaces. A watch looks every ten milliseconds, by the kernels,
+//! by ARP and by TCP, and finds two holders if there ever are two.
+
+use std::time::{Duration, Instant};
+
+use mainstay_e2e::eventually;
+use mainstay_e2e::lab::Cut;
+use mainstay_e2e::lab::nodes::{Nodes, PORT};
+use mainstay_e2e::lab::watch::Watch;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Three times, or twenty in a soak.
+fn rounds() -> usize {
+    if std::env::var_os("MAINSTAY_SOAK").is_some() { 20 } else { 3 }
+}
+
+/// Faults come at another moment of the renewals each time.
+fn offset(round: usize) -> Duration {
+    Duration::from_millis((round as u64 * 137) % 700)
+}
+
+/// Median and worst.
+fn told(what: &str, mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort();
+    let (median, worst) = (times[times.len() / 2], *times.last().expect("a round"));
+    println!("{what}: median {median:?}, worst {worst:?} of {}", times.len());
+    (median, worst)
+}
+
+/// Waits until another node than `from` holds the address and answers the client, and checks that there never were two.
+fn taken_over(nodes: &Nodes, watch: &Watch, from: usize, since: Instant) -> (usize, Duration) {
+    let mut to = from;
+    eventually("another node takes over", SOON, || {
+        to = watch.holder().unwrap_or(from);
+        to != from
+    });
+    eventually("the client is answered by it", SOON, || {
+        watch.answered(Instant::now() - Duration::from_millis(50)).is_some()
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    watch.moved(from, to, since);
+    let _for_messages = nodes;
+    (to, watch.longest_gap(since, Instant::now()))
+}
+
+fn killed(timings: &str) -> Vec<Duration> {
+    let mut nodes = Nodes::start(3, timings, "");
+    let watch = Watch::start(nodes.lab(), PORT);
+    let mut gaps = Vec::new();
+    for round in 0..rounds() {
+        let holder = nodes.settled(&watch);
+        std::thread::sleep(offset(round));
+        let since = nodes.kill(holder);
+        let (_to, gap) = taken_over(&nodes, &watch, holder, since);
+        gaps.push(gap);
+        nodes.launch(holder);
+    }
+    gaps
+}
+
+#[test]
+fn a_killed_holder_is_replaced() {
+    let (_median, worst) = told("kill -9, default", killed("timings = \"default\""));
+    assert!(worst < Duration::from_secs(6), "{worst:?}");
+}
+
+#[test]
+fn a_killed_holder_is_replaced_faster_if_asked_for() {
+    let (_median, worst) = told("kill -9, fast", killed("timings = \"fast\""));
+    assert!(worst < Duration::from_secs(5), "{worst:?}");
+}
+
+#[test]
+fn a_frozen_holder_loses_the_address_before_another_gets_it() {
+    let mut nodes = Nodes::start(3, "", "");
+    let watch = Watch::start(nodes.lab(), PORT);
+    let mut gaps = Vec::new();
+    for round in 0..rounds() {
+        let holder = nodes.settled(&watch);
+        std::thread::sleep(offset(round));
+        let since = Instant::now();
+        nodes.process(holder).signal(libc::SIGSTOP);
+        let (to, gap) = taken_over(&nodes, &watch, holder, since);
+        gaps.push(gap);
+        // It wakes up with everything that it believed.
+        let woken = Instant::now();
+        nodes.process(holder).signal(libc::SIGCONT);
+        std::thread::sleep(Duration::from_millis(1500));
+        watch.stayed(to, woken);
+    }
+    told("SIGSTOP, default", gaps);
+}
+
+#[test]
+fn a_holder_that_is_cut_off_steps_down_before_another_takes_over() {
+    let nodes = Nodes::start(3, "", "");
+    let watch = Watch::start(nodes.lab(), PORT);
+    for cut in [Cut::Both, Cut::In, Cut::Out] {
+        let mut gaps = Vec::new();
+        for round in 0..rounds() {
+            let holder = nodes.settled(&watch);
+            std::thread::sleep(offset(round));
+            let since = Instant::now();
+            nodes.lab().cut(holder, cut);
+            let (to, gap) = taken_over(&nodes, &watch, holder, since);
+            gaps.push(gap);
+            let healed = Instant::now();
+            nodes.lab().heal(holder);
+            std::thread::sleep(Duration::from_millis(1000));
+            watch.stayed(to, healed);
+        }
+        told(&format!("cut {cut:?}, default"), gaps);
+    }
+}
