@@ -122,7 +122,14 @@ enum State {
     /// One was asked for.
     Asked { sent: Sent, failures: u32 },
     /// It has one.
-    Held { term: Term, sent: VecDeque<Sent>, next: Moment, failures: u32 },
+    Held {
+        term: Term,
+        /// When the request was sent that the term counts from.
+        confirmed: Moment,
+        sent: VecDeque<Sent>,
+        next: Moment,
+        failures: u32,
+    },
     /// It had one, and waits until all have stopped or would have been stopped.
     Stopping { term: Term, closing: bool },
     /// The node has left.
@@ -208,13 +215,15 @@ impl Session {
                 let failures = *failures;
                 self.ask_later(now, failures);
             }
-            State::Held { term, sent, next, .. } if now >= *next => {
+            State::Held { term, confirmed, sent, next, .. } if now >= *next => {
                 self.attempts += 1;
                 if sent.len() >= IN_FLIGHT_MAX {
                     sent.pop_front();
                 }
                 sent.push_back(Sent { attempt: self.attempts, at: now });
-                *next = now.after(self.policy.renew);
+                // One answer that is missing is soon made up for; after two the messages seem to be lost.
+                let late = now.since(*confirmed) >= self.policy.renew * 2;
+                *next = now.after(if late { self.policy.renew / 2 } else { self.policy.renew });
                 self.outputs.push_back(Output::Renew { attempt: self.attempts, lease: term.lease });
             }
             State::Stopping { term, closing } if now >= term.expiry => {
@@ -244,7 +253,7 @@ impl Session {
         }
         // Renewals keep the pace of the sendings, not of the answers.
         let next = sent.at.after(self.policy.renew);
-        self.state = State::Held { term, sent: VecDeque::new(), next, failures: 0 };
+        self.state = State::Held { term, confirmed: sent.at, sent: VecDeque::new(), next, failures: 0 };
         self.outputs.push_back(Output::Held(term));
     }
 
@@ -257,13 +266,14 @@ impl Session {
     }
 
     fn renewed(&mut self, now: Moment, attempt: u64, ttl: Duration) {
-        let State::Held { term, sent, failures, .. } = &mut self.state else { return };
+        let State::Held { term, confirmed, sent, failures, .. } = &mut self.state else { return };
         let Some(found) = sent.iter().find(|sent| sent.attempt == attempt).copied() else { return };
         sent.retain(|sent| sent.attempt > attempt);
         *failures = 0;
         let renewed = self.policy.term(term.lease, found.at, ttl);
         if renewed.deadline > term.deadline && now < renewed.deadline {
             *term = renewed;
+            *confirmed = found.at;
             self.outputs.push_back(Output::Held(renewed));
         }
     }

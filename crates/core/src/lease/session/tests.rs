@@ -53,7 +53,7 @@ fn without_answers_it_goes_on_asking_and_steps_down_before_the_lease_ends() {
             renewals += 1;
         }
     }
-    assert_eq!(renewals, 4, "at 1.5, 2, 2.5 and 3 s");
+    assert_eq!(renewals, 7, "at 1.5, 2, 2.25, 2.5, 2.75, 3 and 3.25 s");
     assert_eq!(session.deadline(), Some(at(3287)));
     session.step(at(3287), Input::Timeout);
     let [Output::StepDown { term, reason: Reason::Expired }] = outputs(&mut session)[..] else {
@@ -177,4 +177,46 @@ fn a_node_that_leaves_ends_its_lease_after_what_acted_on_it() {
     assert_eq!(outputs(&mut session), [Output::Revoke { lease: LEASE }]);
     assert!(session.is_closed());
     assert_eq!(session.deadline(), None);
+}
+
+/// How often a session is lost in ten minutes on a link that takes 100 ms each way and loses so much of what is sent.
+fn lost_in_ten_minutes(policy: Policy, loss: f64, seed: u64) -> usize {
+    let mut rng = Rng::seeded(seed);
+    let mut session = Session::new(policy, seed);
+    let (mut now, mut answers, mut lost) = (at(1000), VecDeque::new(), 0);
+    while now < at(601_000) {
+        let input = match answers.front() {
+            Some((arrives, input)) if *arrives <= now => {
+                let input = *input;
+                answers.pop_front();
+                input
+            }
+            _ => Input::Timeout,
+        };
+        session.step(now, input);
+        while let Some(output) = session.poll_output() {
+            let answer = match output {
+                Output::Grant { attempt } => Input::Granted { attempt, lease: LEASE, ttl: policy.ttl },
+                Output::Renew { attempt, .. } => Input::Renewed { attempt, ttl: policy.ttl },
+                Output::StepDown { .. } => {
+                    lost += 1;
+                    continue;
+                }
+                Output::Held(_) | Output::Revoke { .. } => continue,
+            };
+            if rng.unit() >= loss && rng.unit() >= loss {
+                answers.push_back((now.after(Duration::from_millis(200)), answer));
+            }
+        }
+        let arrives = answers.front().map_or(Moment::NEVER, |(arrives, _)| *arrives);
+        now = session.deadline().unwrap_or(Moment::NEVER).min(arrives).max(now);
+    }
+    lost
+}
+
+#[test]
+fn a_slow_link_that_loses_messages_ends_no_session() {
+    let lost = |loss: f64| (1..=30).map(|seed| lost_in_ten_minutes(policy(), loss, seed)).sum::<usize>();
+    assert_eq!(lost(0.05), 0);
+    assert!(lost(0.5) > 30, "the same test finds losses where there are any");
 }
