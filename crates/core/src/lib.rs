@@ -23,6 +23,7 @@ pub mod hedge;
 pub mod http_date;
 pub mod lease;
 pub mod limiter;
+pub mod opinion;
 pub mod outlier;
 pub mod quantile;
 pub mod quarantine;

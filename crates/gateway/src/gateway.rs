@@ -3,6 +3,7 @@
 mod accounts;
 mod discovered;
 mod drain;
+mod opinions;
 mod purge;
 
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use crate::worker::{Command, Parts, Worker};
 
 pub use accounts::AccountError;
 pub use drain::DrainError;
+pub use opinions::endpoint_number;
 pub use purge::PurgeError;
 
 /// How long a worker may take to carry out a command. It only ever takes this long if it is stuck.

@@ -33,5 +33,5 @@ mod tcp;
 mod worker;
 
 pub use cache::OBJECT_SHARE;
-pub use gateway::{AccountError, DrainError, Gateway, Outside, PurgeError, StartError};
+pub use gateway::{AccountError, DrainError, Gateway, Outside, PurgeError, StartError, endpoint_number};
 pub use inherit::{Inheritance, InheritedListener, Remembered};

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use mainstay_cluster::opinions;
 use mainstay_gateway::Gateway;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -54,6 +55,7 @@ pub struct Node {
     started: Instant,
     gateway: Arc<Gateway>,
     sessions: Arc<Tables>,
+    opinions: Arc<opinions::Counts>,
     leaving: AtomicBool,
     reload: Mutex<Reload>,
     sampler: Mutex<Sampler>,
@@ -85,6 +87,7 @@ impl Node {
             started: Instant::now(),
             gateway,
             sessions,
+            opinions: Arc::default(),
             leaving: AtomicBool::new(false),
             reload: Mutex::default(),
             sampler: Mutex::default(),
@@ -129,6 +132,11 @@ impl Node {
     /// Where its sessions are kept.
     pub fn sessions(&self) -> &Arc<Tables> {
         &self.sessions
+    }
+
+    /// What is known of the opinions of all nodes; nothing without a cluster.
+    pub fn opinions(&self) -> &Arc<opinions::Counts> {
+        &self.opinions
     }
 
     /// From here on the node is not ready.
@@ -210,6 +218,7 @@ impl Node {
             services,
             cells: cells::status(self),
             sessions: shared::sessions(self),
+            opinions: shared::opinions(self),
         }
     }
 
@@ -222,6 +231,7 @@ impl Node {
             usage: process::Usage::read(),
             sessions: shared::sessions(self),
             shared_config: self.cluster().map(|_cluster| self.shared.facts()),
+            opinions: shared::opinions(self),
         }
     }
 }

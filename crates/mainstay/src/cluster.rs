@@ -8,8 +8,10 @@ mod context;
 mod drivers;
 mod engine;
 mod handle;
+mod opinions;
 mod quorum;
 mod registration;
+mod sessions;
 
 use std::io;
 use std::sync::Arc;

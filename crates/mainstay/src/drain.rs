@@ -21,6 +21,9 @@ pub struct DrainArgs {
     /// Send it new requests again
     #[arg(long)]
     undo: bool,
+    /// On this node alone, although it belongs to a cluster
+    #[arg(long)]
+    local: bool,
     /// The node's admin socket [default: $XDG_RUNTIME_DIR/mainstay/admin.sock, /run/... for root, else /tmp/...]
     #[arg(long, visible_alias = "admin", value_name = "PATH")]
     admin_socket: Option<PathBuf>,
@@ -40,7 +43,12 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode, Failure> {
                 .hint("write SERVICE/ENDPOINT, such as checkout/10.0.1.10:8080; `mainstay status` lists them")
         })?;
     let path = args.admin_socket.clone().unwrap_or_else(defaults::admin_socket);
-    let request = DrainRequest { service: service.to_owned(), endpoint: endpoint.to_owned(), drain: !args.undo };
+    let request = DrainRequest {
+        service: service.to_owned(),
+        endpoint: endpoint.to_owned(),
+        drain: !args.undo,
+        local: args.local,
+    };
     let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
     let answer: DrainAnswer = client::ask(&[Place::Socket(path)], Method::POST, "/api/drain", Some(sent))?;
     if args.json {

@@ -20,6 +20,7 @@ mod hedge;
 mod lease;
 mod limiter;
 mod maglev;
+mod opinion;
 mod outlier;
 mod quarantine;
 mod release;

@@ -80,7 +80,7 @@ pub(crate) fn enter(run: &Run<'_>, exchange: &mut Exchange) {
 fn serves(service: &Service, index: usize) -> bool {
     service.state.endpoints.get(index).is_some_and(|endpoint| {
         let is_lost = endpoint.ejected.load(std::sync::atomic::Ordering::Acquire)
-            || endpoint.health() == health::State::Down
+            || endpoint.standing() == health::State::Down
             || (endpoint.located().is_none() && !matches!(endpoint.address, crate::spec::Address::Unix(_)));
         !is_lost
     })

@@ -41,7 +41,7 @@ impl Service {
             .iter()
             .enumerate()
             .map(|(index, endpoint)| eligibility::Known {
-                health: endpoint.health(),
+                health: endpoint.standing(),
                 live: endpoint.live.load(Ordering::Acquire),
                 ejected: endpoint.ejected.load(Ordering::Acquire),
                 draining: endpoint.is_draining(),
@@ -122,7 +122,7 @@ impl Service {
         let Some(capacity) = &self.spec.capacity else { return Vec::new() };
         let works = |index: usize| {
             self.endpoints.get(index).is_some_and(|endpoint| {
-                let is_out = endpoint.health() == mainstay_core::health::State::Down;
+                let is_out = endpoint.standing() == mainstay_core::health::State::Down;
                 !is_out && !endpoint.is_draining() && !endpoint.ejected.load(Ordering::Acquire)
             })
         };

@@ -7,10 +7,16 @@ use std::time::SystemTime;
 
 use mainstay_core::balance::Share;
 use mainstay_core::health;
+use mainstay_core::opinion::Effect;
 
 use super::factors::{Factor, Factors};
 use super::{Counter, Histogram, Shards};
 use crate::spec;
+
+/// How the effects of others' opinions are stored.
+const OWN: u8 = 0;
+const DOWN: u8 = 1;
+const SET_ASIDE: u8 = 2;
 
 /// An endpoint: health, load and counters.
 #[derive(Debug)]
@@ -41,6 +47,10 @@ pub struct Endpoint {
     pub ejected_until: AtomicU64,
     /// Drained by an operator ([`Self::drain_configured`] comes on top).
     pub drained: AtomicBool,
+    /// Drained by an operator for all nodes of the cluster.
+    pub drained_for_all: AtomicBool,
+    /// What the opinions of other nodes mean for it.
+    effect: AtomicU8,
     /// Why it is down, degraded, ejected or unresolved; empty when it is well.
     pub reason: Mutex<String>,
     /// When its state changed last.
@@ -76,6 +86,8 @@ impl Endpoint {
             priority: AtomicU16::new(spec.priority),
             drain_configured: AtomicBool::new(spec.drain),
             drained: AtomicBool::new(false),
+            drained_for_all: AtomicBool::new(false),
+            effect: AtomicU8::new(OWN),
             address: spec.address,
             health: AtomicU8::new(health as u8),
             factors: Factors::default(),
@@ -139,6 +151,37 @@ impl Endpoint {
         }
     }
 
+    /// What the opinions of other nodes mean for it.
+    pub fn effect(&self) -> Effect {
+        match self.effect.load(Ordering::Acquire) {
+            DOWN => Effect::Down,
+            SET_ASIDE => Effect::SetAside,
+            _own => Effect::Own,
+        }
+    }
+
+    /// Stores what the opinions of other nodes mean for it, and answers what it was. The caller raises the service's epoch if that
+    /// is news.
+    pub fn set_effect(&self, effect: Effect) -> Effect {
+        let before = self.effect();
+        let stored = match effect {
+            Effect::Own => OWN,
+            Effect::Down => DOWN,
+            Effect::SetAside => SET_ASIDE,
+        };
+        self.effect.store(stored, Ordering::Release);
+        before
+    }
+
+    /// What counts when endpoints are chosen: what active checks say, unless the other nodes know better.
+    pub fn standing(&self) -> health::State {
+        match (self.effect(), self.health()) {
+            (Effect::Down, _) => health::State::Down,
+            (Effect::SetAside, health::State::Down) => health::State::Up,
+            (Effect::SetAside | Effect::Own, own) => own,
+        }
+    }
+
     /// Stores what active checks say. The caller raises the service's epoch.
     pub fn set_health(&self, health: health::State) {
         self.health.store(health as u8, Ordering::Release);
@@ -169,7 +212,7 @@ impl Endpoint {
 
     /// Whether it gets no new requests by an operator's or the config's wish.
     pub fn is_draining(&self) -> bool {
-        self.drain_configured.load(Ordering::Acquire) || self.drained.load(Ordering::Acquire)
+        [&self.drain_configured, &self.drained, &self.drained_for_all].iter().any(|it| it.load(Ordering::Acquire))
     }
 }
 

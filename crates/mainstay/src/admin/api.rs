@@ -40,6 +40,9 @@ pub struct DrainRequest {
     pub endpoint: String,
     /// `false` ends the drain.
     pub drain: bool,
+    /// For this node alone, although it belongs to a cluster.
+    #[serde(default)]
+    pub local: bool,
 }
 
 /// What it answers.
@@ -196,7 +199,18 @@ async fn drain(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
             return error(StatusCode::BAD_REQUEST, why.to_string(), Some(hint.to_owned()));
         }
     };
-    match node.gateway.drain(&request.service, &request.endpoint, request.drain) {
+    let is_for_all = !request.local && node.cluster().is_some();
+    // A drain for all is a key that all nodes follow, this one too; what was drained here alone is undone with it.
+    let done = match is_for_all && request.drain {
+        true => node.gateway.find(&request.service, &request.endpoint).map(|_found| ()),
+        false => node.gateway.drain(&request.service, &request.endpoint, request.drain),
+    };
+    if let (Ok(()), true) = (&done, is_for_all)
+        && let Err(answer) = super::shared::drain(&node, &request).await
+    {
+        return answer;
+    }
+    match done {
         Ok(()) => match drained(&node, &request) {
             Some(answer) => Json(answer).into_response(),
             // A reload took the endpoint away in this very moment, and with it all its traffic.

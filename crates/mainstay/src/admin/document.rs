@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cells::CellStatus;
-use super::shared::SessionsStatus;
+use super::shared::{OpinionsStatus, SessionsStatus};
 
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Status {
     /// The tables of sessions that are in use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sessions: Vec<SessionsStatus>,
+    /// What nodes make of each other's verdicts, in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opinions: Option<OpinionsStatus>,
 }
 
 /// The process.

@@ -26,7 +26,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::admin::document::{Reload, ReloadOutcome};
 use crate::admin::process::Usage;
-use crate::admin::shared::SessionsStatus;
+use crate::admin::shared::{OpinionsStatus, SessionsStatus};
 use crate::admin::snapshot::health_word;
 
 pub use shared_config::SharedFacts;
@@ -77,6 +77,8 @@ pub struct Facts {
     pub sessions: Vec<SessionsStatus>,
     /// Of the configuration that it shares with others, if it is in a cluster.
     pub shared_config: Option<SharedFacts>,
+    /// What nodes make of each other's verdicts, in a cluster.
+    pub opinions: Option<OpinionsStatus>,
 }
 
 /// The answer to one scrape.
@@ -137,7 +139,6 @@ impl Collector for Scrape {
         families.listeners(&self.state)?;
         families.configuration(&self.state, &self.facts)?;
         families.shared(&self.facts)?;
-        families.shared_config(self.facts.shared_config.as_ref())?;
         families.process(&self.facts)
     }
 }

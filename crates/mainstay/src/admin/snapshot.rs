@@ -13,6 +13,7 @@ use crate::admin::document::{
     ServiceStatus, SourceStatus,
 };
 use crate::admin::sampler::{Activity, Sampler};
+use crate::admin::shared;
 use crate::timestamp;
 
 impl From<Activity> for ActivityStatus {
@@ -197,7 +198,7 @@ fn endpoint_status(
         weight_percent: f64::from(endpoint.share().as_permille()) / 10.0,
         zone: None,
         spare: false,
-        reason: lock(&endpoint.reason).clone(),
+        reason: shared::reason(endpoint),
         since: timestamp::rfc3339(changed_at),
         since_seconds: clock.duration_since(changed_at).unwrap_or_default().as_secs(),
         in_flight: u64::from(endpoint.in_flight.load(Ordering::Relaxed)),

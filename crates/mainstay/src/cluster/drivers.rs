@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mainstay_runtime::task::{self, Ended, Kind, Task};
 
-use super::{Context, addresses, quorum, registration};
+use super::{Context, addresses, opinions, quorum, registration, sessions};
 use crate::shared_config;
 
 /// After a driver ended by a defect, it is started again, but not at once.
@@ -20,6 +20,8 @@ pub(super) fn start(context: &Context) -> Drivers {
     drivers.add("registration", context, registration::run);
     drivers.add("config", context, shared_config::run);
     drivers.add("addresses", context, addresses::run);
+    drivers.add("sessions", context, sessions::run);
+    drivers.add("opinions", context, opinions::run);
     drivers
 }
 

@@ -1,7 +1,21 @@
 //! What the page says of what nodes share.
 
-use crate::admin::shared::SessionsStatus;
+use crate::admin::shared::{OpinionsStatus, SessionsStatus};
 use crate::status::table::{Paint, Tone};
+
+/// A line on what nodes make of each other's verdicts, in a cluster.
+pub(super) fn opinions(opinions: Option<&OpinionsStatus>, paint: Paint) -> String {
+    let Some(OpinionsStatus { live, is_cut_off, is_frozen, down, .. }) = opinions else { return String::new() };
+    let line = format!("opinions: {live} nodes are heard; {down} endpoints are down by the verdict of most");
+    let (tone, line) = match (is_cut_off, is_frozen) {
+        (true, _) => {
+            (Tone::Bad, format!("{line}; THIS NODE IS CUT OFF from all endpoints, its verdicts are set aside"))
+        }
+        (false, true) => (Tone::Warning, format!("{line}; frozen: what the others think is not known")),
+        (false, false) => (Tone::Faint, line),
+    };
+    format!("{}\n", paint.apply(tone, &line))
+}
 
 /// A line for each table of sessions that is in use.
 pub(super) fn sessions(tables: &[SessionsStatus], paint: Paint) -> String {
@@ -48,5 +62,8 @@ mod tests {
         let back = SessionsStatus { is_here: true, ..redis };
         assert!(sessions(&[back], Paint::Plain).contains("redis answers (0 answers, 7 failures)"));
         assert_eq!(sessions(&[], Paint::Plain), "");
+        let cut_off = OpinionsStatus { live: 3, is_cut_off: true, ..OpinionsStatus::default() };
+        assert!(opinions(Some(&cut_off), Paint::Plain).contains("THIS NODE IS CUT OFF"));
+        assert_eq!(opinions(None, Paint::Plain), "");
     }
 }

@@ -52,6 +52,7 @@ pub fn render(status: &Status, paint: Paint) -> String {
     page.push('\n');
     page.push_str(&listeners(&status.listeners, paint));
     page.push_str(&super::shared::sessions(&status.sessions, paint));
+    page.push_str(&super::shared::opinions(status.opinions.as_ref(), paint));
     page
 }
 
@@ -390,6 +391,7 @@ mod tests {
             services,
             cells: Vec::new(),
             sessions: Vec::new(),
+            opinions: None,
         }
     }
 

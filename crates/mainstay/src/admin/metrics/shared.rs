@@ -6,7 +6,27 @@ use super::{Facts, Families};
 use crate::admin::shared::SessionsStatus;
 
 impl Families<'_, '_> {
+    fn opinions(&mut self, facts: &Facts) -> fmt::Result {
+        let Some(opinions) = &facts.opinions else { return Ok(()) };
+        let flag = |is: bool| [([], f64::from(u8::from(is)))];
+        let live = [([], opinions.live as f64)];
+        self.gauge::<0>(("mainstay_opinions_nodes", "Nodes whose verdicts are heard, this one included."), None, live)?;
+        let name = ("mainstay_opinions_cut_off", "1 while this node alone sees every endpoint down.");
+        self.gauge::<0>(name, None, flag(opinions.is_cut_off))?;
+        let name = ("mainstay_opinions_frozen", "1 while there is no agreement on anything new.");
+        self.gauge::<0>(name, None, flag(opinions.is_frozen))?;
+        let down = [([], opinions.down as f64)];
+        self.gauge::<0>(("mainstay_opinions_down", "Endpoints that most nodes find down."), None, down)?;
+        self.counter::<0>(("mainstay_opinions_written", "Writes of this node's verdicts."), [([], opinions.written)])?;
+        let name = ("mainstay_opinions_received", "Verdicts of other nodes that came by the coordinator.");
+        self.counter::<0>(name, [([], opinions.received)])?;
+        let name = ("mainstay_opinions_repaired", "Verdicts of other nodes that only asking them has brought.");
+        self.counter::<0>(name, [([], opinions.repaired)])
+    }
+
     pub(super) fn shared(&mut self, facts: &Facts) -> fmt::Result {
+        self.shared_config(facts.shared_config.as_ref())?;
+        self.opinions(facts)?;
         let tables = &facts.sessions;
         if tables.is_empty() {
             return Ok(());
