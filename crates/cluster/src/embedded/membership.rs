@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use openraft::ChangeMembers;
+use openraft::{ChangeMembers, Membership};
 use serde::{Deserialize, Serialize};
 
 use super::raft::{Peer, Raft};
@@ -49,8 +49,7 @@ pub(super) async fn perform(state: &State, change: Change) -> Result<Changed, St
         Change::Move { node, peer } => {
             let changes = ChangeMembers::SetNodes([(node, peer)].into());
             member(raft, node)?;
-            raft.change_membership(changes, true).await.map_err(|error| error.to_string())?;
-            Ok(present(raft))
+            perform_one(raft, changes, true).await
         }
     }
 }
@@ -61,9 +60,9 @@ async fn add(raft: &Raft, node: u64, peer: Peer, even: bool) -> Result<Changed, 
     if voters.contains(&node) {
         return Ok(present(raft));
     }
-    raft.add_learner(node, peer, false).await.map_err(|error| error.to_string())?;
+    let added = raft.add_learner(node, peer, false).await.map_err(|error| error.to_string())?;
     if !voter {
-        return Ok(present(raft));
+        return Ok(added.membership.as_ref().map_or_else(|| present(raft), Changed::of));
     }
     caught_up(raft, node).await?;
     promote(raft, even).await
@@ -101,9 +100,7 @@ async fn remove(raft: &Raft, node: u64, even: bool) -> Result<Changed, String> {
     member(raft, node)?;
     let mut voters = voters(raft);
     if !voters.remove(&node) {
-        let change = ChangeMembers::RemoveNodes([node].into());
-        raft.change_membership(change, false).await.map_err(|error| error.to_string())?;
-        return Ok(present(raft));
+        return perform_one(raft, ChangeMembers::RemoveNodes([node].into()), false).await;
     }
     let target = target(&voters, &waiting(raft), even);
     match target.len() {
@@ -132,11 +129,16 @@ fn target(voters: &BTreeSet<u64>, waiting: &BTreeSet<u64>, even: bool) -> BTreeS
 }
 
 async fn become_voters(raft: &Raft, target: BTreeSet<u64>) -> Result<Changed, String> {
-    if target != voters(raft) {
-        let change = ChangeMembers::ReplaceAllVoters(target);
-        raft.change_membership(change, false).await.map_err(|error| error.to_string())?;
+    if target == voters(raft) {
+        return Ok(present(raft));
     }
-    Ok(present(raft))
+    perform_one(raft, ChangeMembers::ReplaceAllVoters(target), false).await
+}
+
+/// Changes the members. What the metrics say may be a moment behind the answer.
+async fn perform_one(raft: &Raft, change: ChangeMembers<u64, Peer>, retain: bool) -> Result<Changed, String> {
+    let done = raft.change_membership(change, retain).await.map_err(|error| error.to_string())?;
+    Ok(done.membership.as_ref().map_or_else(|| present(raft), Changed::of))
 }
 
 fn member(raft: &Raft, node: u64) -> Result<(), String> {
@@ -159,10 +161,15 @@ fn waiting(raft: &Raft) -> BTreeSet<u64> {
 fn present(raft: &Raft) -> Changed {
     let metrics = raft.metrics();
     let metrics = metrics.borrow();
-    let membership = metrics.membership_config.membership();
-    Changed {
-        voters: membership.voter_ids().map(NodeId).collect(),
-        learners: membership.learner_ids().map(NodeId).collect(),
+    Changed::of(metrics.membership_config.membership())
+}
+
+impl Changed {
+    fn of(membership: &Membership<u64, Peer>) -> Self {
+        Self {
+            voters: membership.voter_ids().map(NodeId).collect(),
+            learners: membership.learner_ids().map(NodeId).collect(),
+        }
     }
 }
 
