@@ -7,6 +7,7 @@
 //! [`crate::assignment`] says; the [`driver`] carries it out.
 
 pub mod announce;
+mod board;
 pub mod driver;
 pub mod guard;
 mod holding;

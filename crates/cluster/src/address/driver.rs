@@ -1,10 +1,9 @@
 //! Campaigns for the addresses that belong on this node, holds those that it wins, and gives them up in time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::select_all;
@@ -15,12 +14,13 @@ use mainstay_runtime::task::{Kind, Task, spawn_local};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
+pub use super::board::{Board, Doors, Floating, Settings, State};
 use super::guard::{Order, Orders};
 use super::holding::Holding;
+use super::kernel;
 use super::kernel::Kernel;
 use super::post::Post;
 use super::view::{View, follow};
-use super::{Prefixed, kernel};
 use crate::assignment::{self, Candidacy};
 use crate::coordinator::Coordinator;
 use crate::role::{Follow, Role, Standing, Stops};
@@ -33,75 +33,6 @@ const UNFIT: Duration = Duration::from_secs(10);
 const GUARD_EARLY: Duration = Duration::from_millis(60);
 /// The state is looked at this often even if nothing happens.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// An address that this node may hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Floating {
-    /// The address.
-    pub address: Prefixed,
-    /// The interface that it is put on; `None`: holding it means that its listeners are open.
-    pub interface: Option<String>,
-    /// Nodes that it goes to before others.
-    pub prefer: Vec<String>,
-    /// After how long a preferred node takes it back, if ever.
-    pub preempt: Option<Duration>,
-}
-
-/// Opens and closes listeners on addresses that are held by listening.
-pub trait Doors: Send + Sync {
-    /// Listeners on these addresses are open from now on, on all others closed. Returns once nothing is accepted any more on
-    /// what was closed.
-    ///
-    /// # Errors
-    /// Why a listener is not open.
-    fn set(&self, held: &BTreeSet<IpAddr>) -> Result<(), String>;
-}
-
-/// How the driver is set up.
-pub struct Settings {
-    /// The addresses.
-    pub addresses: Vec<Floating>,
-    /// Whether this node holds one only if no other can.
-    pub spare: bool,
-    /// The program and the arguments that make a guard.
-    pub guard: (PathBuf, Vec<String>),
-    /// What a guard's will says beside the lease.
-    pub will: Value,
-    /// For addresses that are held by listening.
-    pub doors: Arc<dyn Doors>,
-}
-
-/// What the rest of the process wants to know.
-#[derive(Debug, Default)]
-pub struct Board {
-    states: Mutex<BTreeMap<IpAddr, State>>,
-    view: Mutex<Option<View>>,
-}
-
-/// One address, as this node sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
-    /// The address.
-    pub floating: Floating,
-    /// Whether this node has it now, and its token.
-    pub held: Option<Token>,
-    /// Where it belongs, as far as this node knows.
-    pub belongs: Option<String>,
-    /// Why this node cannot hold it.
-    pub problem: Option<String>,
-}
-
-impl Board {
-    /// The addresses of this node.
-    pub fn states(&self) -> Vec<State> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    /// What stands in the coordinator, as far as it is known.
-    pub fn view(&self) -> Option<View> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// One address, and what this node has of it.
 struct Slot {

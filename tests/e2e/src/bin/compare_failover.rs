@@ -13,7 +13,7 @@ use mainstay_e2e::{eventually, tools};
 
 /// After a fault it is watched for so long.
 const WATCHED: Duration = Duration::from_secs(8);
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
