@@ -179,8 +179,7 @@ fn find_secrets(table: &DeTable<'_>, is_secret: bool, found: &mut Vec<Range<usiz
 fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option<Local>) -> Config {
     let root = Section::root(reader, document);
     let is_shared = local.is_some();
-    let Local { settings, cluster } = local.unwrap_or_else(|| Local::read(&root));
-    let addresses: Vec<_> = root.sections("address", address::KEYS).iter().map(address::read).collect();
+    let Local { settings, cluster, addresses } = local.unwrap_or_else(|| Local::read(&root));
     let mut listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
     let mut bound: Vec<_> = listeners.iter_mut().map(|read| &mut read.listener).collect();
     address::relate(reader, cluster.is_some(), &addresses, &mut bound);

@@ -1,24 +1,23 @@
-//! The configuration that the nodes of a cluster share, and what stays a node's own: `[node]` and `[cluster]`, which are
-//! taken from the node's file. All else comes from the shared text, in which those two sections may stand, since any node's
-//! file may be given to the cluster, but are not looked at.
+//! The configuration that the nodes of a cluster share, and what stays a node's own: `[node]`, `[cluster]` and `[[address]]`,
+//! which are taken from the node's file. All else comes from the shared text, in which those sections may stand, since any
+//! node's file may be given to the cluster, but are not looked at.
 
 use std::path::Path;
 
 use toml::de::DeTable;
 
+use super::address;
 use super::cluster::{self, Cluster};
 use super::node::{self, Settings};
 use super::reader::{Place, Reader, Section};
 use super::source::Source;
 use super::{Config, Files, Problem, Severity, examine, examine_with, problem, read_file, syntax};
 
-/// Sections that are never taken from the shared text.
-pub const LOCAL_SECTIONS: &[&str] = &["node", "cluster"];
-
 /// What a node's own file says of the node.
 pub(super) struct Local {
     pub(super) settings: Settings,
     pub(super) cluster: Option<Cluster>,
+    pub(super) addresses: Vec<address::Read>,
 }
 
 impl Local {
@@ -26,13 +25,16 @@ impl Local {
     pub(super) fn read(root: &Section<'_>) -> Self {
         let settings = node::read(root);
         let cluster = cluster::read(root, &settings);
-        Self { settings, cluster }
+        let addresses = root.sections("address", address::KEYS).iter().map(address::read).collect();
+        Self { settings, cluster, addresses }
     }
 
     /// The same for the checks of another text: what is wrong with a setting is not to be shown there.
     fn elsewhere(self) -> Self {
         let nowhere = Place { path: String::new(), span: 0..0 };
-        Self { settings: Settings { access_log: nowhere, ..self.settings }, cluster: self.cluster }
+        let mut addresses = self.addresses;
+        addresses.iter_mut().for_each(|read| read.place = nowhere.clone());
+        Self { settings: Settings { access_log: nowhere, ..self.settings }, cluster: self.cluster, addresses }
     }
 }
 
@@ -117,6 +119,10 @@ endpoints = [\"127.0.0.1:3001\"]
         let (folder, path) =
             own("[node]\nname = \"lb1\"\nworkers = 2\nadmin = \"off\"\n[[listener]]\nname = \"old\"\n");
         let config = overlay(&path, SHARED, "version 3").expect("it is right");
+        let floating = "[node]\nname = \"lb1\"\n[cluster]\n[[address]]\nip = \"10.0.1.100/32\"\ninterface = \"lo\"\n";
+        let (_folder, with_address) = own(floating);
+        let floats = overlay(&with_address, SHARED, "version 3").expect("it is right");
+        assert_eq!(floats.addresses.len(), 1, "who holds an address is between the nodes' own files");
         assert_eq!((config.spec.node.name.as_str(), config.spec.node.workers), ("lb1", 2));
         assert_eq!(config.spec.listeners.len(), 1);
         let tls = config.spec.listeners[0].tls.as_ref().expect("it has TLS");

@@ -44,7 +44,7 @@ pub struct ConfigArgs {
 enum Command {
     /// Give a file to the cluster: every node checks it, one serves it first, then all
     Apply {
-        /// The file; its [node] and [cluster] are left out
+        /// The file; its [node], [cluster] and [[address]] are left out
         file: PathBuf,
         /// Why, for the history
         #[arg(long, value_name = "TEXT", default_value = "")]
