@@ -63,6 +63,20 @@ pub struct Identity {
     pub address: String,
     /// Whether it votes, once it has caught up.
     pub voter: bool,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+/// How far a node has come in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// It makes the cluster when it starts for the first time.
+    Founder,
+    /// It was let in, and asks to be taken in when it runs.
+    Joined,
+    /// It has taken part. What it agreed to is on its disk, or it must not take part any more.
+    Member,
 }
 
 /// Why something about identities failed.

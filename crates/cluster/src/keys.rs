@@ -39,3 +39,23 @@ pub fn holder(ip: &std::net::IpAddr) -> String {
 pub fn requested_move(ip: &std::net::IpAddr) -> String {
     format!("{MOVES}{ip}")
 }
+
+/// What the cluster keeps of a join token.
+pub fn join_token(id: &str) -> String {
+    format!("membership/token/{id}")
+}
+
+/// The node whose place a new node takes.
+pub fn replaced_by(node: crate::peer::NodeId) -> String {
+    format!("{REPLACED}{node}")
+}
+
+/// That a node was removed. Kept for ever, as its certificate is valid for a while.
+pub fn removed(node: crate::peer::NodeId) -> String {
+    format!("{REMOVED}{node}")
+}
+
+/// Nodes whose places new nodes take, by the new node's number.
+const REPLACED: &str = "membership/replaces/";
+/// Nodes that were removed, by number.
+pub const REMOVED: &str = "membership/removed/";

@@ -18,6 +18,7 @@ pub mod embedded;
 pub mod etcd;
 pub mod identity;
 pub mod keys;
+pub mod membership;
 pub mod memory;
 pub mod opinions;
 pub mod peer;

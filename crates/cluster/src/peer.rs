@@ -50,7 +50,8 @@ pub enum Service {
 /// Why a message got no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CallError {
-    /// It was not sent: what it asks for has not been done.
+    /// It was not sent, and that is certain: nobody listens there, say. What it asks for has not been done. A node that is
+    /// silent is not unreachable but [`CallError::Lost`], even if no connection came about.
     #[error("node {to} cannot be reached: {reason}")]
     Unreachable {
         /// The node.

@@ -122,6 +122,14 @@ impl NodeKey {
         Ok(Self(KeyPair::generate()?))
     }
 
+    /// A node's key in PEM.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn from_pem(pem: &str) -> Result<Self, IdentityError> {
+        Ok(Self(KeyPair::from_pem(pem)?))
+    }
+
     /// In PEM. A secret.
     pub fn private(&self) -> String {
         self.0.serialize_pem()

@@ -77,6 +77,14 @@ impl Folder {
         }
         self.put(KEY, credentials.key.as_bytes())?;
         self.renew(&credentials.certificate)?;
+        self.write_identity(identity)
+    }
+
+    /// Writes the identity alone.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_identity(&self, identity: &Identity) -> Result<(), IdentityError> {
         let text = serde_json::to_vec_pretty(identity)
             .map_err(|error| IdentityError::Malformed { what: IDENTITY.to_owned(), why: error.to_string() })?;
         self.put(IDENTITY, &text)
@@ -169,7 +177,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::identity::ClusterId;
+    use crate::identity::{ClusterId, Stage};
     use crate::peer::NodeId;
 
     #[test]
@@ -179,7 +187,7 @@ mod tests {
         assert!(!folder.has_identity());
         let cluster = ClusterId::new().unwrap();
         let (name, address) = ("lb1".to_owned(), "10.0.1.1:7946".to_owned());
-        let identity = Identity { cluster, node: NodeId(1), name, address, voter: true };
+        let identity = Identity { cluster, node: NodeId(1), name, address, voter: true, stage: Stage::Founder };
         let text = |text: &str| text.to_owned();
         let credentials = Credentials {
             certificate: text("c"),

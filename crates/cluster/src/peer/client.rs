@@ -111,8 +111,8 @@ async fn exchange(pools: &Pools, to: NodeId, request: &Request, deadline: Instan
     let (mut stream, since, _place) = match connected {
         Ok(connected) => connected.map_err(unreachable)?,
         Err(_elapsed) => {
-            lane.failed("it cannot be connected to in time");
-            return Err(unreachable(format!("no connection within {:?}", request.limit)));
+            lane.failed(None);
+            return Err(lost(format!("no connection within {:?}", request.limit)));
         }
     };
     let speak = async {
@@ -146,7 +146,7 @@ async fn connection<'l>(
     if let Some((stream, since)) = lane.take(&address) {
         return Ok((stream, since, place));
     }
-    lane.may_connect()?;
+    lane.may_connect().await?;
     let since = Instant::now();
     match pools.connect(to, &address).await {
         Ok(stream) => {
@@ -154,7 +154,7 @@ async fn connection<'l>(
             Ok((stream, since, place))
         }
         Err(reason) => {
-            lane.failed(&reason);
+            lane.failed(Some(reason.clone()));
             Err(reason)
         }
     }

@@ -16,7 +16,7 @@ use super::server::{Doorkeeper, Handlers, Server};
 use super::tls::Tls;
 use super::*;
 use crate::identity::{
-    Authority, ClusterId, Credentials, Fingerprint, Identity, JoinToken, NodeKey, Subject, certificates,
+    Authority, ClusterId, Credentials, Fingerprint, Identity, JoinToken, NodeKey, Stage, Subject, certificates,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -51,7 +51,10 @@ impl Cluster {
         let authority = self.authority.certificate().to_owned();
         let credentials = Credentials { certificate, key: key.private(), authority, authority_key: None };
         let address = String::new();
-        (Identity { cluster: self.id.clone(), node: NodeId(node), name, address, voter: true }, credentials)
+        (
+            Identity { cluster: self.id.clone(), node: NodeId(node), name, address, voter: true, stage: Stage::Member },
+            credentials,
+        )
     }
 
     fn tls(&self, node: u64) -> Tls {
@@ -213,6 +216,22 @@ fn a_node_that_is_not_there_is_unreachable_and_comes_back() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("it is not asked again");
+    });
+}
+
+#[test]
+fn silence_is_not_taken_for_a_refusal() {
+    here(async {
+        let cluster = Cluster::new();
+        let one = cluster.node(1).await;
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        cluster.directory.place(NodeId(2), silent.local_addr().unwrap().to_string());
+        for _time in 0..3 {
+            let asked = tokio::time::Instant::now();
+            let answer = one.transport.call(NodeId(2), Service::Store, Bytes::new(), SHORT).await;
+            assert!(matches!(answer, Err(CallError::Lost { .. })), "{answer:?}");
+            assert!(asked.elapsed() > SHORT / 2, "who asks again and again must not do so without a pause");
+        }
     });
 }
 

@@ -61,7 +61,8 @@ struct Kept {
 
 struct Pause {
     until: Instant,
-    reason: String,
+    /// Why the last try failed; `None` if there was silence, which says nothing about the next try.
+    reason: Option<String>,
 }
 
 impl Pools {
@@ -135,12 +136,19 @@ impl Lane {
         self.kept.borrow_mut().clear();
     }
 
-    /// Whether it is time for another try to connect; if not, why the last one failed.
-    pub(super) fn may_connect(&self) -> Result<(), String> {
-        match &*self.pause.borrow() {
-            Some(pause) if Instant::now() < pause.until => Err(pause.reason.clone()),
-            Some(_) | None => Ok(()),
-        }
+    /// Waits until it is time for another try to connect.
+    ///
+    /// # Errors
+    /// Why the last one failed, if that was said at once: nobody needs to wait to hear it again.
+    pub(super) async fn may_connect(&self) -> Result<(), String> {
+        let until = match &*self.pause.borrow() {
+            Some(Pause { until, .. }) if *until <= Instant::now() => return Ok(()),
+            Some(Pause { reason: Some(reason), .. }) => return Err(reason.clone()),
+            Some(Pause { until, reason: None }) => *until,
+            None => return Ok(()),
+        };
+        tokio::time::sleep_until(until).await;
+        Ok(())
     }
 
     pub(super) fn connected(&self, address: String) {
@@ -149,13 +157,14 @@ impl Lane {
         *self.pause.borrow_mut() = None;
     }
 
-    pub(super) fn failed(&self, reason: &str) {
+    /// Notes that no connection came about, and what was said.
+    pub(super) fn failed(&self, reason: Option<String>) {
         let failures = self.failures.get();
         self.failures.set(failures.saturating_add(1));
         let whole = PAUSE_FIRST.saturating_mul(1 << failures.min(8)).min(PAUSE_MAX);
         // Half of it at random, so that nodes that lost sight of one do not all come back at once.
         let share = random::<1>().map_or(0, |byte| u32::from(byte[0]));
         let until = Instant::now() + whole / 2 + whole / 512 * share;
-        *self.pause.borrow_mut() = Some(Pause { until, reason: reason.to_owned() });
+        *self.pause.borrow_mut() = Some(Pause { until, reason });
     }
 }

@@ -1,0 +1,59 @@
+//! Answers members: takes them in once they run, and renews their certificates.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::message::{Granted, Wish, decode, encode};
+use super::{Membership, NAME_MAX};
+use crate::embedded::Peer;
+use crate::keys;
+use crate::peer::{Handler, NodeId};
+
+/// Answers [`crate::peer::Service::Membership`].
+#[derive(Clone, Debug)]
+pub struct Office(pub Membership);
+
+#[async_trait]
+impl Handler for Office {
+    async fn handle(&self, from: NodeId, message: Bytes) -> Result<Bytes, String> {
+        let granted = match decode(&message)? {
+            Wish::Admit { peer } => self.admit(from, peer).await?,
+            Wish::Renew { name, public_key } => self.renew(from, &name, &public_key).await?,
+        };
+        encode(&granted)
+    }
+}
+
+impl Office {
+    async fn admit(&self, node: NodeId, peer: Peer) -> Result<Granted, String> {
+        let store = &self.0.coordinator;
+        let removed = store.get(&keys::removed(node)).await.map_err(|error| error.to_string())?;
+        if removed.is_some() {
+            return Err(format!("node {node} was removed from the cluster; its number is never given again"));
+        }
+        self.0.directory.place(node, peer.address.clone());
+        self.0.engine.add(node, peer, false).await.map_err(|error| error.to_string())?;
+        let key = keys::replaced_by(node);
+        if let Some(entry) = store.get(&key).await.map_err(|error| error.to_string())? {
+            let old = std::str::from_utf8(&entry.value).ok().and_then(|text| text.parse().ok()).map(NodeId);
+            let member = self.0.engine.status().members.into_iter().find(|member| Some(member.node) == old);
+            if let Some(member) = member {
+                self.0.remove(&member, false).await.map_err(|error| error.to_string())?;
+                tracing::info!(old = %member.node, new = %node, "cluster: a node took another's place");
+            }
+            let gone = crate::coordinator::Transaction::always([crate::coordinator::Operation::delete(key)]);
+            store.transact(gone).await.map_err(|error| error.to_string())?;
+        }
+        Ok(Granted::Admitted)
+    }
+
+    async fn renew(&self, node: NodeId, name: &str, public_key: &str) -> Result<Granted, String> {
+        let members = self.0.engine.status().members;
+        let is_member = members.iter().any(|member| member.node == node && member.name == name);
+        if !is_member || name.len() > NAME_MAX {
+            return Err(format!("node {node} is no member called `{name}`"));
+        }
+        let certificate = self.0.certify(node, name, public_key).map_err(|error| error.to_string())?;
+        Ok(Granted::Renewed { certificate })
+    }
+}
