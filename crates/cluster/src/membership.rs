@@ -25,7 +25,7 @@ use crate::peer::tls::Tls;
 use crate::peer::{NodeId, Transport};
 
 pub use door::Door;
-pub use keep::{admission, directory, promotion, renewal};
+pub use keep::{admission, contacts, directory, promotion, renewal};
 pub use message::{JoinReply, JoinRequest, Known};
 pub use office::Office;
 
@@ -39,7 +39,7 @@ const NAME_MAX: usize = 100;
 const ADDRESS_MAX: usize = 260;
 
 /// A node's part in its cluster, for everything here. All copies are the same one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Membership {
     /// The engine.
     pub engine: Arc<Embedded>,
@@ -55,6 +55,12 @@ pub struct Membership {
     pub folder: Folder,
     /// What it shows.
     pub tls: Tls,
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership").field("identity", &self.identity).finish_non_exhaustive()
+    }
 }
 
 /// Why a change of the members was not made.

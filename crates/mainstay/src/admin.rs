@@ -6,6 +6,7 @@
 pub mod addresses;
 pub mod api;
 pub mod cells;
+pub mod cluster;
 pub mod document;
 pub mod explanation;
 pub mod guard;
@@ -37,7 +38,7 @@ use crate::admin::document::{Configuration, Reload, ReloadOutcome, Status};
 use crate::admin::sampler::Sampler;
 use crate::admin::socket::OwnedSocket;
 use crate::admin::upgrade::Asked;
-use crate::cluster;
+use crate::cluster::Handle;
 use crate::config::Config;
 use crate::doors::Doors;
 use crate::failure::Failure;
@@ -64,7 +65,7 @@ pub struct Node {
     /// Whether another process answers in this one's place.
     succeeded: watch::Sender<bool>,
     /// The node's part in a cluster, once it has one.
-    cluster: OnceLock<Arc<cluster::Handle>>,
+    cluster: OnceLock<Arc<Handle>>,
     shared: Board,
     doors: Doors,
 }
@@ -120,12 +121,12 @@ impl Node {
     }
 
     /// Notes that the node takes part in a cluster, once.
-    pub fn take_part(&self, cluster: Arc<cluster::Handle>) {
+    pub fn take_part(&self, cluster: Arc<Handle>) {
         let _only_one_thread_does = self.cluster.set(cluster);
     }
 
     /// The node's part in a cluster, if it has one and has opened it.
-    pub fn cluster(&self) -> Option<&Arc<cluster::Handle>> {
+    pub fn cluster(&self) -> Option<&Arc<Handle>> {
         self.cluster.get()
     }
 
@@ -219,6 +220,7 @@ impl Node {
             cells: cells::status(self),
             sessions: shared::sessions(self),
             opinions: shared::opinions(self),
+            cluster: self.cluster().map(|handle| cluster::report(&self.name, handle)),
         }
     }
 

@@ -65,6 +65,15 @@ enum Command {
     /// Show which node holds which floating address, or move one to another node
     #[command(after_help = ADDRESS_HELP)]
     Address(address::AddressArgs),
+    /// Make a new cluster, of which this node is the first
+    #[command(after_help = INIT_HELP)]
+    Init(cluster::commands::InitArgs),
+    /// Bring this node into a cluster, with a token that `mainstay cluster token` makes on a node of it
+    #[command(after_help = JOIN_HELP)]
+    Join(cluster::commands::JoinArgs),
+    /// Show who belongs to the cluster; let nodes in, or send them away
+    #[command(after_help = CLUSTER_HELP)]
+    Cluster(cluster::commands::ClusterArgs),
     /// Let a new process take over from a running node, without losing a connection
     #[command(after_help = UPGRADE_HELP)]
     Upgrade(upgrade::UpgradeArgs),
@@ -165,6 +174,35 @@ Examples:
   mainstay address move 10.0.1.100 lb2
   mainstay address list --json | jq '.[] | {ip, holder}'";
 
+const INIT_HELP: &str = "\
+Makes the cluster's certificate authority, and this node's certificate and key, in the folder `cluster` of the node's
+`data_dir`. Only their owner can read them; they are not part of the configuration. Start the node afterwards.
+
+Examples:
+  mainstay init -c /etc/mainstay/lb.toml
+  mainstay init -c lb.toml --address 10.0.1.1:7946";
+
+const JOIN_HELP: &str = "\
+Asks a node of the cluster, which checks the token and gives this node a number and a certificate. Start the node
+afterwards; it is taken in once it runs. The token is used up by this. With `-` in its place it is read from standard
+input, where other users of the machine do not see it.
+
+Examples:
+  mainstay join mainstay-join-1.ABC -c /etc/mainstay/lb.toml
+  mainstay join - -c lb.toml --address 10.0.1.2:7946";
+
+const CLUSTER_HELP: &str = "\
+A cluster has one, three or five voters; further nodes follow without a vote. A node that joins votes once it has caught
+up and the number of voters is odd with it: the second one waits for the third. Tokens and removals work only over the
+node's admin socket.
+
+Examples:
+  mainstay cluster status
+  mainstay cluster add lb2
+  mainstay cluster token --for 30m --no-vote
+  mainstay cluster add lb4 --replace lb3
+  mainstay cluster remove lb3";
+
 const UPGRADE_HELP: &str = "\
 Install the new binary over the old one first, or name it with --binary. It must accept the configuration; then it is
 started with the same arguments, gets the listening sockets and what is known of endpoints, and once it serves the old
@@ -231,6 +269,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Cell(args) => cell::cell(&args),
         Command::Config(args) => shared_config::command::config(&args),
         Command::Address(args) => address::address(&args),
+        Command::Init(args) => cluster::commands::init(&args),
+        Command::Join(args) => cluster::commands::join(&args),
+        Command::Cluster(args) => cluster::commands::cluster(&args),
         Command::Upgrade(args) => upgrade::upgrade(&args),
         Command::AddressGuard(args) => guard::guard(&args),
         Command::Demo(args) => demo::run(args.into()),
@@ -263,6 +304,9 @@ mod tests {
             CELL_HELP,
             CONFIG_HELP,
             ADDRESS_HELP,
+            INIT_HELP,
+            JOIN_HELP,
+            CLUSTER_HELP,
             UPGRADE_HELP,
             DEMO_HELP,
         ];

@@ -84,9 +84,23 @@ pub fn ask<T: DeserializeOwned>(
     path: &str,
     sent: Option<String>,
 ) -> Result<T, Failure> {
+    ask_within(places, method, path, sent, TIMEOUT)
+}
+
+/// As [`ask`], for what may take longer than a look.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_within<T: DeserializeOwned>(
+    places: &[Place],
+    method: Method,
+    path: &str,
+    sent: Option<String>,
+    limit: Duration,
+) -> Result<T, Failure> {
     let mut tried = Vec::new();
     for place in places {
-        match ask_one(place, method.clone(), path, sent.clone()) {
+        match ask_one(place, method.clone(), path, sent.clone(), limit) {
             Ok(answer) => {
                 return serde_json::from_slice(&answer).map_err(|error| {
                     let hint = "is it another program, or another version of mainstay?";
@@ -144,9 +158,15 @@ pub fn follow<T: DeserializeOwned>(
     }
 }
 
-fn ask_one(place: &Place, method: Method, path: &str, sent: Option<String>) -> Result<Bytes, Unanswered> {
+fn ask_one(
+    place: &Place,
+    method: Method,
+    path: &str,
+    sent: Option<String>,
+    limit: Duration,
+) -> Result<Bytes, Unanswered> {
     let mut answer = Vec::new();
-    ask_with(place, method, path, sent, TIMEOUT, |data| answer.extend_from_slice(&data))?;
+    ask_with(place, method, path, sent, limit, |data| answer.extend_from_slice(&data))?;
     Ok(answer.into())
 }
 

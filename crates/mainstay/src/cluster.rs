@@ -4,11 +4,13 @@
 //! [`drivers`] lists what runs on the thread. Each driver gets a [`Context`] and ends when the node leaves.
 
 mod addresses;
+pub mod commands;
 mod context;
 mod drivers;
 mod engine;
 mod handle;
 mod opinions;
+mod members;
 mod quorum;
 mod registration;
 mod sessions;
@@ -28,7 +30,7 @@ use tokio::sync::watch;
 pub use addresses::GUARD;
 pub use context::Context;
 pub use engine::ETCD_PREFIX;
-pub use handle::{Handle, Quorum};
+pub use handle::{Handle, Parts, Quorum};
 
 use crate::admin::Node;
 use crate::config::Config;
@@ -73,16 +75,25 @@ pub fn start(plan: Plan, node: &Arc<Node>) -> io::Result<Running> {
 }
 
 async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
+    let handle = Arc::new(Handle::new(plan.engine.name()));
+    node.take_part(Arc::clone(&handle));
     let mut gone = leaving.clone();
     let opened = tokio::select! {
         biased;
         _leaving = gone.wait_for(|leaves| *leaves) => return,
-        opened = engine::open(&plan.engine) => opened,
+        opened = engine::open(&plan.engine, &handle) => opened,
     };
-    let handle = Arc::new(Handle::new(&opened));
-    node.take_part(Arc::clone(&handle));
+    let Some(mut opened) = opened else {
+        // What is wrong is in the status until the node leaves; it serves on meanwhile.
+        let _leaving = gone.wait_for(|leaves| *leaves).await;
+        return;
+    };
+    handle.open(&opened);
+    // They end last.
+    let tasks = std::mem::take(&mut opened.tasks);
+    let membership = opened.membership.as_ref().map(|(membership, _transport)| membership.clone());
     let (session, renewing) = start_session(&plan.config.spec.node.name, &opened);
-    let context = Context::new(&plan.config, opened, node, handle, session, leaving);
+    let context = Context::new(&plan.config, opened, node, Arc::clone(&handle), session, leaving);
     tracing::info!(node = context.name, id = %context.id, engine = plan.engine.name(), "cluster: taking part");
     let mut drivers = drivers::start(&context);
     let _leaving = gone.wait_for(|leaves| *leaves).await;
@@ -95,6 +106,11 @@ async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
         tracing::warn!(left = drivers.names().join(" "), "cluster: not everything was handed over in time");
     }
     renewing.abort();
+    handle.close();
+    if let Some(membership) = membership {
+        membership.engine.shutdown().await;
+    }
+    drop(tasks);
     tracing::info!("cluster: left");
 }
 

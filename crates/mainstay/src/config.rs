@@ -123,6 +123,17 @@ fn read_file(path: &Path) -> Result<String, Fault> {
         .map_err(|error| Fault::new(format!("the file is not UTF-8: byte {} is not", error.utf8_error().valid_up_to())))
 }
 
+/// Reads a duration as configurations have it, such as `30m`.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(|fault| match fault.hint {
+        Some(hint) => format!("{}; {hint}", fault.message),
+        None => fault.message,
+    })
+}
+
 /// Checks a text. `file` is what problems call it; relative paths in it are taken from `base_dir`.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 //! has a deadline and every failure names what was missing.
 
 pub mod address;
+pub mod cluster;
 pub mod dns;
 pub mod gateway;
 pub mod grpc;

@@ -21,6 +21,8 @@ const ASK: Duration = Duration::from_millis(500);
 const ADMIT_LIMIT: Duration = Duration::from_secs(45);
 /// How often certificates are looked at.
 const RENEWAL_LOOK: Duration = Duration::from_secs(60);
+/// How often nodes say hello, and how long they wait for an answer.
+const HELLO: Duration = Duration::from_secs(1);
 const RENEWAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Keeps the directory up to date. `address_of` says where a node of some name is, if the operator knows better.
@@ -93,12 +95,26 @@ async fn ask_admission(membership: &Membership) -> Result<(), String> {
         match call.await {
             Ok(answer) => match decode(&answer)? {
                 Granted::Admitted => return Ok(()),
-                Granted::Renewed { .. } => reasons.push(format!("node {node} answered something else")),
+                Granted::Renewed { .. } | Granted::Hello => {
+                    reasons.push(format!("node {node} answered something else"))
+                }
             },
             Err(error) => reasons.push(error.to_string()),
         }
     }
     if reasons.is_empty() { Err("no other node is known".to_owned()) } else { Err(reasons.join("; ")) }
+}
+
+/// Says hello to all others, so that every node can tell which ones it reaches.
+pub async fn contacts(membership: Membership) {
+    let Ok(hello) = encode(&Wish::Hello) else { return };
+    loop {
+        tokio::time::sleep(HELLO).await;
+        let others = membership.directory.all().into_keys().filter(|node| *node != membership.identity.node);
+        let calls = others.map(|node| membership.transport.call(node, Service::Membership, hello.clone(), HELLO));
+        // The transport notes what came of each.
+        let _noted = futures_util::future::join_all(calls).await;
+    }
 }
 
 /// While this node leads, lets nodes vote that wait for it.
@@ -165,7 +181,7 @@ async fn ask_renewal(membership: &Membership, public_key: String) -> Result<Stri
         match membership.transport.call(node, Service::Membership, message.clone(), RENEWAL_LIMIT).await {
             Ok(answer) => match decode(&answer)? {
                 Granted::Renewed { certificate } => return Ok(certificate),
-                Granted::Admitted => reasons.push(format!("node {node} answered something else")),
+                Granted::Admitted | Granted::Hello => reasons.push(format!("node {node} answered something else")),
             },
             Err(error) => reasons.push(error.to_string()),
         }

@@ -119,6 +119,8 @@ pub(super) enum Wish {
     },
     /// A new certificate for its name and public key.
     Renew { name: String, public_key: String },
+    /// Nothing but an answer.
+    Hello,
 }
 
 /// What it hears.
@@ -126,6 +128,7 @@ pub(super) enum Wish {
 pub(super) enum Granted {
     Admitted,
     Renewed { certificate: String },
+    Hello,
 }
 
 pub(super) fn encode(value: &impl Serialize) -> Result<Bytes, String> {

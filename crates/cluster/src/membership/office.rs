@@ -19,6 +19,7 @@ impl Handler for Office {
         let granted = match decode(&message)? {
             Wish::Admit { peer } => self.admit(from, peer).await?,
             Wish::Renew { name, public_key } => self.renew(from, &name, &public_key).await?,
+            Wish::Hello => Granted::Hello,
         };
         encode(&granted)
     }

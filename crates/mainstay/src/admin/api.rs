@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::guard::{self, Origin};
-use crate::admin::{Node, addresses, cells, explanation, metrics, purge, shared_config, upgrade};
+use crate::admin::{Node, addresses, cells, cluster, explanation, metrics, purge, shared_config, upgrade};
 
 /// Bytes of a request's body, at most.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -84,7 +84,14 @@ pub fn router(node: Arc<Node>, door: Door) -> Router {
         Door::Unix => (post(drain), post(upgrade::upgrade), post(purge::purge)),
         Door::Tcp(_) => (post(drain_refused), post(upgrade::upgrade_refused), post(purge::purge_refused)),
     };
+    let (tokens, removals) = match door {
+        Door::Unix => (post(cluster::token), post(cluster::remove)),
+        Door::Tcp(_) => (post(cluster::refused), post(cluster::refused)),
+    };
     Router::new()
+        .route("/api/cluster", get(cluster::status))
+        .route("/api/cluster/token", tokens)
+        .route("/api/cluster/remove", removals)
         .route("/", get(index))
         .route("/health", get(health))
         .route("/ready", get(ready))
@@ -134,6 +141,8 @@ async fn index() -> &'static str {
      POST /api/cells   over the unix socket only (`mainstay cell move ACCOUNT CELL`)\n\
      GET  /api/addresses  who holds which floating address (`mainstay address list` prints it)\n\
      POST /api/addresses  over the unix socket only (`mainstay address move ADDRESS NODE`)\n\
+     GET  /api/cluster who belongs to the cluster (`mainstay cluster status` prints it)\n\
+     POST /api/cluster/token, /api/cluster/remove over the unix socket only (`mainstay cluster`)\n\
      POST /api/drain   over the unix socket only (`mainstay drain SERVICE/ENDPOINT`)\n\
      POST /api/cache/purge over the unix socket only (`mainstay cache purge`)\n\
      GET  /api/config  what a cluster's nodes serve (`mainstay config status`); /api/config/versions lists versions\n\

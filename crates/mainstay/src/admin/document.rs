@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cells::CellStatus;
+use super::cluster::ClusterStatus;
 use super::shared::{OpinionsStatus, SessionsStatus};
 
 /// The whole answer.
@@ -29,6 +30,9 @@ pub struct Status {
     /// What nodes make of each other's verdicts, in a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opinions: Option<OpinionsStatus>,
+    /// The node's part in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterStatus>,
 }
 
 /// The process.

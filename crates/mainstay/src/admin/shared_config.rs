@@ -145,7 +145,10 @@ async fn refused() -> Response {
 
 fn store(node: &Node) -> Result<Arc<dyn Coordinator>, Box<Response>> {
     match node.cluster() {
-        Some(cluster) => Ok(Arc::clone(cluster.coordinator())),
+        Some(cluster) => cluster.parts().map(|parts| parts.coordinator).map_err(|why| {
+            let why = format!("this node takes no part in its cluster: {why}");
+            Box::new(error(StatusCode::SERVICE_UNAVAILABLE, why, Some("ask another node of the cluster".to_owned())))
+        }),
         None => {
             let hint = "without `[cluster]` a node serves its own file, and serves it anew when it changes";
             Err(Box::new(error(StatusCode::CONFLICT, "this node is in no cluster".to_owned(), Some(hint.to_owned()))))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mainstay_cluster::coordinator::Coordinator;
+use mainstay_cluster::membership::Membership;
 use mainstay_cluster::peer::directory::Directory;
 use mainstay_cluster::peer::server::Handlers;
 use mainstay_cluster::peer::{NodeId, Transport};
@@ -26,6 +27,8 @@ pub struct Context {
     pub id: NodeId,
     /// What nodes agree by.
     pub coordinator: Arc<dyn Coordinator>,
+    /// Who belongs, of nodes that keep the agreement themselves.
+    pub membership: Option<Membership>,
     /// Asks other nodes.
     pub transport: Arc<dyn Transport>,
     /// Where drivers attach who answers other nodes.
@@ -63,6 +66,7 @@ impl Context {
             name: config.spec.node.name.clone(),
             id: opened.id,
             coordinator: opened.coordinator,
+            membership: opened.membership.map(|(membership, _transport)| membership),
             transport: opened.transport,
             handlers: opened.handlers,
             directory: opened.directory,

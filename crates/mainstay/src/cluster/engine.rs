@@ -1,5 +1,8 @@
 //! Opens what holds the agreement.
 
+mod embedded;
+
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,101 +10,141 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use mainstay_cluster::coordinator::Coordinator;
 use mainstay_cluster::etcd::{self, Etcd};
+use mainstay_cluster::membership::Membership;
 use mainstay_cluster::memory::Memory;
+use mainstay_cluster::peer::client::TlsTransport;
 use mainstay_cluster::peer::directory::Directory;
 use mainstay_cluster::peer::server::Handlers;
 use mainstay_cluster::peer::{CallError, NodeId, Service, Transport};
 use mainstay_cluster::timings::Timings;
 use mainstay_gateway::spec::Node;
+use mainstay_runtime::task::AbortOnDrop;
 
+use super::handle::Handle;
 use crate::config::cluster::{Cluster, Engine};
 use crate::failure::Failure;
 
 /// What all keys in etcd begin with.
 pub const ETCD_PREFIX: &str = "mainstay/";
 /// After the engine could not be opened. It may be that the process before this one has not let go yet.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is opened, and with what.
 #[derive(Debug)]
 pub(super) struct Plan {
-    engine: Engine,
+    engine: Choice,
     timings: Timings,
+}
+
+#[derive(Debug)]
+enum Choice {
+    Memory,
+    Embedded(Box<embedded::Plan>),
+    Etcd(Vec<String>),
 }
 
 /// What came of it.
 pub(super) struct Opened {
-    pub(super) name: &'static str,
     pub(super) id: NodeId,
     pub(super) coordinator: Arc<dyn Coordinator>,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) handlers: Handlers,
     pub(super) directory: Directory,
     pub(super) timings: Timings,
+    /// Of nodes that keep the agreement themselves.
+    pub(super) membership: Option<(Membership, TlsTransport)>,
+    /// What ends with the thread's part.
+    pub(super) tasks: Vec<AbortOnDrop>,
+}
+
+/// Why the engine was not opened.
+pub(super) enum OpenError {
+    /// It may be opened yet.
+    NotYet(String),
+    /// It never will: somebody has to do something.
+    Never(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotYet(reason) | Self::Never(reason) => f.write_str(reason),
+        }
+    }
 }
 
 impl Plan {
     pub(super) fn name(&self) -> &'static str {
         match self.engine {
-            Engine::Memory => "memory",
-            Engine::Embedded => "embedded",
-            Engine::Etcd { .. } => "etcd",
+            Choice::Memory => "memory",
+            Choice::Embedded(_) => "embedded",
+            Choice::Etcd(_) => "etcd",
         }
     }
 }
 
-pub(super) fn prepare(cluster: &Cluster, _node: &Node) -> Result<Plan, Failure> {
-    match &cluster.engine {
-        Engine::Memory | Engine::Etcd { .. } => Ok(Plan { engine: cluster.engine.clone(), timings: cluster.timings }),
-        Engine::Embedded => {
-            let failure =
-                Failure::usage("this version runs a cluster by etcd, or one of a single node without `data_dir`");
-            Err(failure.hint("set `etcd` under [cluster], or leave `data_dir` out, or [cluster]"))
-        }
-    }
+pub(super) fn prepare(cluster: &Cluster, node: &Node) -> Result<Plan, Failure> {
+    let engine = match &cluster.engine {
+        Engine::Memory => Choice::Memory,
+        Engine::Embedded => Choice::Embedded(Box::new(embedded::prepare(cluster, node)?)),
+        Engine::Etcd { endpoints } => Choice::Etcd(endpoints.clone()),
+    };
+    Ok(Plan { engine, timings: cluster.timings })
 }
 
-/// Opens the engine, however long that takes.
-pub(super) async fn open(plan: &Plan) -> Opened {
+/// Opens the engine, however long that takes; `None` if it never will.
+pub(super) async fn open(plan: &Plan, handle: &Handle) -> Option<Opened> {
     let mut said = String::new();
     loop {
-        match try_open(plan) {
-            Ok(opened) => return opened,
-            Err(reason) if reason == said => {}
-            Err(reason) => {
-                tracing::warn!(engine = plan.name(), reason, "cluster: cannot be opened yet");
-                said = reason;
+        let result = match &plan.engine {
+            Choice::Memory => Ok(alone(plan, NodeId(1), Arc::new(Memory::new()))),
+            Choice::Embedded(embedded) => embedded::open(embedded, plan.timings).await,
+            Choice::Etcd(endpoints) => open_etcd(plan, endpoints),
+        };
+        let error = match result {
+            Ok(opened) => return Some(opened),
+            Err(error) => error,
+        };
+        let reason = error.to_string();
+        if reason != said {
+            handle.note_failure(reason.clone());
+        }
+        match error {
+            OpenError::NotYet(_) if reason == said => {}
+            OpenError::NotYet(_) => tracing::warn!(engine = plan.name(), reason, "cluster: cannot be opened yet"),
+            OpenError::Never(_) => {
+                tracing::error!(engine = plan.name(), reason, "cluster: this node takes no part");
+                return None;
             }
         }
+        said = reason;
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-fn try_open(plan: &Plan) -> Result<Opened, String> {
-    let alone = |id, coordinator| Opened {
-        name: plan.name(),
+fn alone(plan: &Plan, id: NodeId, coordinator: Arc<dyn Coordinator>) -> Opened {
+    Opened {
         id,
         coordinator,
         transport: Arc::new(Alone),
         handlers: Handlers::default(),
         directory: Directory::default(),
         timings: plan.timings,
-    };
-    match &plan.engine {
-        Engine::Memory => Ok(alone(NodeId(1), Arc::new(Memory::new()))),
-        Engine::Etcd { endpoints } => {
-            let options = etcd::Options {
-                endpoints: endpoints.clone(),
-                prefix: ETCD_PREFIX.to_owned(),
-                timeout: plan.timings.rpc,
-                tls: None,
-                user: None,
-            };
-            let etcd = Etcd::new(&options).map_err(|error| error.to_string())?;
-            Ok(alone(NodeId(0), Arc::new(etcd)))
-        }
-        Engine::Embedded => Err("not in this version".to_owned()),
+        membership: None,
+        tasks: Vec::new(),
     }
+}
+
+fn open_etcd(plan: &Plan, endpoints: &[String]) -> Result<Opened, OpenError> {
+    let options = etcd::Options {
+        endpoints: endpoints.to_vec(),
+        prefix: ETCD_PREFIX.to_owned(),
+        timeout: plan.timings.rpc,
+        tls: None,
+        user: None,
+    };
+    let etcd = Etcd::new(&options).map_err(|error| OpenError::NotYet(error.to_string()))?;
+    Ok(alone(plan, NodeId(0), Arc::new(etcd)))
 }
 
 /// The transport of a node that has no others.

@@ -1,26 +1,46 @@
 //! What the rest of the process asks the cluster's thread for: the admin interface above all.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use mainstay_cluster::address::driver::Board;
 use mainstay_cluster::coordinator::Coordinator;
+use mainstay_cluster::membership::Membership;
 use mainstay_cluster::peer::NodeId;
+use mainstay_cluster::peer::client::TlsTransport;
 
 use super::engine::Opened;
 
 /// The cluster as seen from other threads.
 pub struct Handle {
-    id: NodeId,
     engine: &'static str,
-    coordinator: Arc<dyn Coordinator>,
+    parts: Mutex<Option<Parts>>,
+    /// Why the engine is not open.
+    failure: Mutex<Option<String>>,
     quorum: Mutex<Quorum>,
     addresses: Arc<Board>,
 }
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").field("id", &self.id).field("engine", &self.engine).finish_non_exhaustive()
+        f.debug_struct("Handle").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+/// What is there while the engine is open. Whoever takes a copy gives it back soon: the next process waits for it.
+#[derive(Clone)]
+pub struct Parts {
+    /// The node's number.
+    pub id: NodeId,
+    /// What nodes agree by. May be asked from any thread with a runtime.
+    pub coordinator: Arc<dyn Coordinator>,
+    /// Of nodes that keep the agreement themselves, with what they know of each other's connections.
+    pub membership: Option<(Membership, TlsTransport)>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -44,19 +64,33 @@ pub enum Quorum {
 }
 
 impl Handle {
-    pub(super) fn new(opened: &Opened) -> Self {
+    pub(super) fn new(engine: &'static str) -> Self {
+        let failure = Some("it is being opened".to_owned());
         Self {
-            id: opened.id,
-            engine: opened.name,
-            coordinator: Arc::clone(&opened.coordinator),
+            engine,
+            parts: Mutex::default(),
+            failure: Mutex::new(failure),
             quorum: Mutex::new(Quorum::Unknown),
             addresses: Arc::default(),
         }
     }
 
-    /// The node's number.
-    pub fn id(&self) -> NodeId {
-        self.id
+    pub(super) fn open(&self, opened: &Opened) {
+        *lock(&self.failure) = None;
+        *lock(&self.parts) = Some(Parts {
+            id: opened.id,
+            coordinator: Arc::clone(&opened.coordinator),
+            membership: opened.membership.clone(),
+        });
+    }
+
+    pub(super) fn close(&self) {
+        *lock(&self.parts) = None;
+        *lock(&self.failure) = Some("this node has left".to_owned());
+    }
+
+    pub(super) fn note_failure(&self, reason: String) {
+        *lock(&self.failure) = Some(reason);
     }
 
     /// What holds the agreement: `memory`, `embedded` or `etcd`.
@@ -64,9 +98,13 @@ impl Handle {
         self.engine
     }
 
-    /// What nodes agree by. May be asked from any thread with a runtime.
-    pub fn coordinator(&self) -> &Arc<dyn Coordinator> {
-        &self.coordinator
+    /// The open engine.
+    ///
+    /// # Errors
+    /// Why it is not open.
+    pub fn parts(&self) -> Result<Parts, String> {
+        let parts = lock(&self.parts).clone();
+        parts.ok_or_else(|| lock(&self.failure).clone().unwrap_or_default())
     }
 
     /// The floating addresses of this node.
@@ -76,10 +114,15 @@ impl Handle {
 
     /// Whether the cluster can decide anything.
     pub fn quorum(&self) -> Quorum {
-        self.quorum.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.quorum).clone()
     }
 
     pub(super) fn note_quorum(&self, quorum: Quorum) {
-        *self.quorum.lock().unwrap_or_else(PoisonError::into_inner) = quorum;
+        *lock(&self.quorum) = quorum;
     }
+}
+
+// What is inside is replaced whole, so that a holder that panicked left nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,7 @@ use crate::admin::document::{
     ActivityStatus, BreakerStatus, EndpointStatus, ListenerStatus, ReloadOutcome, RouteStatus, ServiceState,
     ServiceStatus, SharedStatus, SourceStatus, Status,
 };
+use crate::status::cluster;
 use crate::status::table::{Cell, Paint, Tone, printable, render as table};
 
 /// What a circuit breaker is while there is nothing to say of it.
@@ -37,6 +38,9 @@ pub fn render(status: &Status, paint: Paint) -> String {
         for problem in &reload.problems {
             page.push_str(&format!("  {}\n", printable(problem)));
         }
+    }
+    if let Some(cluster) = &status.cluster {
+        page.push_str(&cluster::line(cluster, paint));
     }
     page.push('\n');
     page.push_str(&services(&status.services, paint));
@@ -392,6 +396,7 @@ mod tests {
             cells: Vec::new(),
             sessions: Vec::new(),
             opinions: None,
+            cluster: None,
         }
     }
 

@@ -1,0 +1,129 @@
+//! Three real nodes that agree: made, killed, grown, repaired, by the commands that an operator has.
+
+use mainstay_e2e::cluster::{Nodes, SOON, member, plain};
+use mainstay_e2e::eventually;
+
+/// Texts of a command that must fail.
+fn refusal(output: &std::process::Output) -> String {
+    assert!(!output.status.success(), "it should not succeed: {}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Whether the cluster takes a change through this node: a token is one.
+fn takes_changes(nodes: &Nodes, index: usize) -> bool {
+    nodes.nodes[index].cluster(&["token"]).status.success()
+}
+
+#[test]
+fn three_nodes_survive_the_death_of_one_and_of_all() {
+    let mut nodes = Nodes::start(3, plain);
+    assert_eq!(nodes.voters(0), ["n1", "n2", "n3"]);
+    let page = nodes.nodes[1].cluster(&["status"]);
+    let page = String::from_utf8_lossy(&page.stdout).into_owned();
+    assert!(page.starts_with("embedded: quorum") && page.contains("3 of 3 voters seen"), "{page}");
+
+    let leader = nodes.leader();
+    nodes.nodes[leader].kill();
+    let left: Vec<usize> = nodes.running().collect();
+    let name = nodes.nodes[leader].place.name.clone();
+    eventually("the others elect another and see the dead one", SOON, || {
+        left.iter().all(|index| {
+            let status = nodes.nodes[*index].status();
+            status["leader"].is_string()
+                && status["leader"] != name.as_str()
+                && member(&status, &name).is_some_and(|it| it["state"] == "down")
+        })
+    });
+    assert!(takes_changes(&nodes, left[0]));
+
+    nodes.nodes[left[0]].kill();
+    eventually("one alone sees that there is no quorum", SOON, || nodes.nodes[left[1]].status()["quorum"] == false);
+    assert!(!takes_changes(&nodes, left[1]), "one of three decides nothing");
+    let page = nodes.nodes[left[1]].try_command(&["status", "--admin", "./admin.sock"]);
+    assert!(String::from_utf8_lossy(&page.stdout).contains("NO QUORUM"));
+    nodes.nodes[left[1]].kill();
+
+    for node in &mut nodes.nodes {
+        node.start();
+    }
+    nodes.wait_until_whole();
+    assert_eq!(nodes.voters(2), ["n1", "n2", "n3"], "everything is back");
+    assert!(takes_changes(&nodes, 1));
+}
+
+#[test]
+fn a_cluster_grows_and_a_dead_node_is_replaced() {
+    let mut nodes = Nodes::start(1, plain);
+    nodes.add(&[]);
+    eventually("the second node follows", SOON, || {
+        member(&nodes.nodes[0].status(), "n2").is_some_and(|it| it["role"] == "waiting" && it["state"] == "up")
+    });
+    assert_eq!(nodes.voters(0), ["n1"], "two voters are worse than one");
+    nodes.add(&[]);
+    eventually("three vote", SOON, || nodes.voters(0).len() == 3);
+    nodes.add(&[]);
+    nodes.add(&[]);
+    eventually("five vote", SOON, || nodes.voters(0).len() == 5);
+    nodes.add(&["--no-vote"]);
+    nodes.wait_until_whole();
+    assert_eq!(member(&nodes.nodes[0].status(), "n6").map(|it| &it["role"]), Some(&"learner".into()));
+    assert!(takes_changes(&nodes, 5), "a node without a vote passes changes on");
+    assert!(!nodes.nodes[5].dir().join("data/cluster/ca.key").exists(), "it cannot sign");
+
+    // One of the voters is gone for ever: a new node of the same name takes its place.
+    nodes.nodes[1].kill();
+    let refused = refusal(&nodes.nodes[0].cluster(&["add", "n2"]));
+    assert!(refused.contains("`n2` already") && refused.contains("--replace"), "{refused}");
+    let new = nodes.add_named(Some("n2"), &["--replace", "n2"]);
+    eventually("it votes in the place of the dead one", SOON, || {
+        let status = nodes.nodes[0].status();
+        let found = member(&status, "n2").cloned().unwrap_or_default();
+        nodes.voters(0).len() == 5 && found["id"].as_u64() > Some(2) && found["state"] == "up"
+    });
+    assert_eq!(nodes.nodes[new].status()["quorum"], true);
+
+    // The dead one comes back: its number is never given again, and nobody listens to it.
+    nodes.nodes[1].start();
+    eventually("the node that was replaced has no quorum", SOON, || nodes.nodes[1].status()["quorum"] == false);
+    assert!(!takes_changes(&nodes, 1));
+    assert!(takes_changes(&nodes, 0));
+}
+
+#[test]
+fn who_may_come_in_and_go() {
+    let mut nodes = Nodes::start(3, plain);
+    let refused = refusal(&nodes.nodes[0].cluster(&["remove", "n3"]));
+    assert!(refused.contains("two voters would be left"), "{refused}");
+    let refused = refusal(&nodes.nodes[0].cluster(&["remove", "n9"]));
+    assert!(refused.contains("no node of the cluster is called `n9`"), "{refused}");
+
+    // A token opens once, for the name that it was made for.
+    let made = nodes.nodes[0].cluster(&["add", "n4", "--json"]);
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).expect("JSON");
+    let token = made["token"].as_str().expect("a token").to_owned();
+    let (other, four) = (nodes.make(Some("x4")), nodes.make(Some("n4")));
+    let join = |nodes: &Nodes, index: usize| nodes.nodes[index].try_command(&["join", &token, "-c", "mainstay.toml"]);
+    assert!(refusal(&join(&nodes, other)).contains("the token is for a node called `n4`"));
+    assert!(join(&nodes, four).status.success());
+    let refused = refusal(&join(&nodes, four));
+    assert!(refused.contains("belongs to a cluster already"), "{refused}");
+    let again = nodes.make(Some("n4"));
+    assert!(refusal(&join(&nodes, again)).contains("the token is not valid"));
+    let damaged = nodes.nodes[again].try_command(&["join", &token[..token.len() - 2], "-c", "mainstay.toml"]);
+    assert!(refusal(&damaged).contains("damaged"));
+    assert!(
+        refusal(&nodes.nodes[again].try_command(&["run", "-c", "mainstay.toml"])).contains("belongs to no cluster yet")
+    );
+
+    // The fourth waits to vote; with it a voter can go without leaving two.
+    nodes.nodes[four].start();
+    eventually("the fourth node waits to vote", SOON, || {
+        member(&nodes.nodes[0].status(), "n4").is_some_and(|it| it["role"] == "waiting" && it["state"] == "up")
+    });
+    let removed = nodes.nodes[0].cluster(&["remove", "n3"]);
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    assert_eq!(nodes.voters(0), ["n1", "n2", "n4"]);
+    eventually("the one that was removed is refused", SOON, || nodes.nodes[2].status()["quorum"] == false);
+    let tokens = nodes.nodes[0].admin("/api/cluster/token");
+    assert_eq!(tokens.status, 405, "tokens are made over the admin socket only");
+}
