@@ -1,7 +1,7 @@
 //! `mainstay status`: what a running node does, for people or as JSON.
 
-mod shared;
 pub mod cluster;
+mod shared;
 pub mod table;
 pub mod view;
 

@@ -21,6 +21,9 @@ use super::{OpenError, Opened};
 use crate::config::cluster::Cluster;
 use crate::failure::Failure;
 
+/// What the engine keeps in the node's folder.
+const LOG_FILE: &str = "raft.redb";
+
 /// What is needed to open it.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -73,12 +76,14 @@ pub(super) async fn open(plan: &Plan, timings: Timings) -> Result<Opened, OpenEr
         ))
     })?;
     let directory = Directory::default();
+    directory.place(identity.node, identity.address.clone());
     for known in read_known(&plan.folder) {
         let address = plan.cluster.address_of(&known.name).map_or(known.address, str::to_owned);
         directory.place(known.node, address);
     }
     let (transport, connections) = client::start(tls.clone(), directory.clone());
     let shared: Arc<dyn Transport> = Arc::new(transport.clone());
+    remembers(&plan.folder, &identity)?;
     let settings = Settings::new(identity.node, plan.folder.path(), timings, Arc::clone(&shared));
     let engine = Arc::new(Embedded::start(settings).await.map_err(failed)?);
     let handlers = Handlers::default();
@@ -111,20 +116,24 @@ pub(super) async fn open(plan: &Plan, timings: Timings) -> Result<Opened, OpenEr
     })
 }
 
-/// Makes the cluster if this node founds it; refuses to go on if the node has lost what it agreed to.
+/// Refuses to go on if the node has lost what it agreed to: it could promise the same to two.
+fn remembers(folder: &Folder, identity: &Identity) -> Result<(), OpenError> {
+    let log = folder.path().join(LOG_FILE);
+    if identity.stage != Stage::Member || log.exists() {
+        return Ok(());
+    }
+    Err(OpenError::Never(format!(
+        "{} is gone, and with it what this node agreed to, so that it must not vote: let another node take its place with \
+         `mainstay cluster add NAME --replace {}`",
+        log.display(),
+        identity.name
+    )))
+}
+
+/// Makes the cluster if this node founds it.
 async fn begin(engine: &Embedded, folder: &Folder, identity: &mut Identity) -> Result<(), OpenError> {
-    match identity.stage {
-        Stage::Joined => return Ok(()),
-        Stage::Member if engine.status().last_log.is_none() => {
-            return Err(OpenError::Never(format!(
-                "{} has lost what this node agreed to, so that it must not vote: remove node {} from the cluster, empty \
-                 the folder, and let it join anew",
-                folder.path().display(),
-                identity.node
-            )));
-        }
-        Stage::Member => return Ok(()),
-        Stage::Founder => {}
+    if identity.stage != Stage::Founder {
+        return Ok(());
     }
     let peer = Peer { name: identity.name.clone(), address: identity.address.clone(), voter: true };
     let founded = engine.initialize([(identity.node, peer)].into()).await;
