@@ -113,13 +113,7 @@ async fn ask(node: &Node, request: &MoveRequest) -> Result<MoveAnswer, (StatusCo
         let hint = "write [cluster] and [[address]] in the configuration, see docs/addresses.md".to_owned();
         return Err((StatusCode::NOT_FOUND, "this node is in no cluster".to_owned(), Some(hint)));
     };
-    let coordinator = match cluster.parts() {
-        Ok(parts) => parts.coordinator,
-        Err(why) => {
-            let why = format!("this node takes no part in its cluster: {why}");
-            return error(StatusCode::SERVICE_UNAVAILABLE, why, Some("ask another node of the cluster".to_owned()));
-        }
-    };
+    let coordinator = cluster.parts().map_err(unavailable)?.coordinator;
     let view = view::read(coordinator.as_ref(), Consistency::Linearizable).await;
     let view = view.map_err(|why| unavailable(why.to_string()))?;
     let able = candidates(&view, *ip);

@@ -135,7 +135,10 @@ pub fn reason(endpoint: &Endpoint) -> String {
 pub(super) async fn drain(node: &Node, request: &DrainRequest) -> Result<(), Response> {
     let Some(cluster) = node.cluster() else { return Ok(()) };
     let drained = Drained { service: request.service.clone(), endpoint: request.endpoint.clone() };
-    let set = drained.set(cluster.coordinator().as_ref(), request.drain);
+    let set = async {
+        let coordinator = cluster.parts().map_err(mainstay_cluster::coordinator::Error::Unavailable)?.coordinator;
+        drained.set(coordinator.as_ref(), request.drain).await
+    };
     let outcome = match tokio::time::timeout(DRAIN_LIMIT, set).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
