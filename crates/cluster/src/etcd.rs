@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{Certificate, ConnectOptions, GetOptions, Identity, TlsOptions, WatchOptions};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use self::convert::{Space, revision, signed};
 use self::fault::Fault;
@@ -62,6 +64,24 @@ pub struct Tls {
     pub authorities: Vec<u8>,
     /// The certificate, with its chain, and the private key that this node shows.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Tls {
+    /// The client library would say so only when it connects.
+    fn check(&self) -> Result<(), Error> {
+        let count = |pem: &[u8]| CertificateDer::pem_slice_iter(pem).filter(Result::is_ok).count();
+        if count(&self.authorities) == 0 {
+            return Err(Error::Invalid("the file of etcd's authority has no certificate, as PEM".to_owned()));
+        }
+        let Some((certificate, key)) = &self.identity else { return Ok(()) };
+        if count(certificate) == 0 {
+            return Err(Error::Invalid("the file of this node's certificate for etcd has none, as PEM".to_owned()));
+        }
+        match PrivateKeyDer::from_pem_slice(key) {
+            Ok(_key) => Ok(()),
+            Err(_reason) => Err(Error::Invalid("the file of this node's key for etcd has none, as PEM".to_owned())),
+        }
+    }
 }
 
 impl fmt::Debug for Options {
@@ -119,6 +139,9 @@ impl Etcd {
                 }
                 _ => return Err(Error::Invalid(format!("{url}: write http:// or https:// before it"))),
             }
+        }
+        if let Some(tls) = &options.tls {
+            tls.check()?;
         }
         let mut connect = ConnectOptions::new()
             .with_connect_timeout(options.timeout)

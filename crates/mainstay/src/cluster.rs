@@ -29,7 +29,7 @@ use tokio::sync::watch;
 
 pub use addresses::GUARD;
 pub use context::Context;
-pub use engine::ETCD_PREFIX;
+pub use engine::connect_to_etcd;
 pub use handle::{Handle, Parts, Quorum};
 
 use crate::admin::Node;

@@ -9,6 +9,7 @@ mod cell;
 pub mod cluster;
 pub mod defaults;
 mod endpoints;
+pub mod etcd;
 mod fallback;
 mod files;
 mod guard;

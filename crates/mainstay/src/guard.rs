@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use mainstay_cluster::address::guard;
 use mainstay_cluster::coordinator::{Coordinator, LeaseId};
-use mainstay_cluster::etcd::{self, Etcd};
 use mainstay_runtime::thread;
 use serde_json::Value;
 
-use crate::cluster::ETCD_PREFIX;
+use crate::cluster::connect_to_etcd;
+use crate::config::etcd::Etcd;
 use crate::failure::Failure;
 
 /// How long it is tried to have the dead node's lease ended. By then it has expired.
@@ -37,14 +37,11 @@ pub fn guard(args: &GuardArgs) -> Result<ExitCode, Failure> {
 /// Has the lease of the dead node ended, so that others need not wait until it expires.
 fn execute(will: Value) {
     let Some(lease) = will.get("lease").and_then(Value::as_i64).map(LeaseId) else { return };
-    let endpoints: Vec<String> =
-        will.get("etcd").and_then(|list| serde_json::from_value(list.clone()).ok()).unwrap_or_default();
-    if endpoints.is_empty() {
+    let Some(etcd) = will.get("etcd").and_then(|etcd| serde_json::from_value::<Etcd>(etcd.clone()).ok()) else {
         return;
-    }
-    let options = etcd::Options { endpoints, prefix: ETCD_PREFIX.to_owned(), timeout: ATTEMPT, tls: None, user: None };
+    };
     let revoked = thread::run_here(async {
-        let etcd = Etcd::new(&options).map_err(|error| error.to_string())?;
+        let etcd = connect_to_etcd(&etcd, ATTEMPT).map_err(|error| error.to_string())?;
         let end = Instant::now() + TRY_FOR;
         loop {
             match etcd.revoke(lease).await {

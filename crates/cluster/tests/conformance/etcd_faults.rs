@@ -236,8 +236,12 @@ fn the_version_is_known_and_warned_of() {
 
 #[test]
 fn options_that_contradict_themselves_are_refused() {
-    let tls = Tls { authorities: Vec::new(), identity: None };
+    let empty = Tls { authorities: Vec::new(), identity: None };
+    let (_dir, _arguments, tls) = certificates();
+    let keyless = Tls { identity: Some((tls.authorities.clone(), b"no key".to_vec())), ..tls.clone() };
     for (endpoints, tls) in [
+        (vec!["https://127.0.0.1:2379"], Some(empty)),
+        (vec!["https://127.0.0.1:2379"], Some(keyless)),
         (vec![], None),
         (vec!["127.0.0.1:2379"], None),
         (vec!["https://127.0.0.1:2379"], None),

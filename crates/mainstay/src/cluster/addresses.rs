@@ -57,7 +57,7 @@ fn floating(address: &Address) -> Floating {
 /// How somebody else can be told to end this node's lease, when this node cannot.
 fn will(context: &Context) -> serde_json::Value {
     match context.config.cluster.as_ref().map(|cluster| &cluster.engine) {
-        Some(Engine::Etcd { endpoints }) => json!({ "etcd": endpoints }),
+        Some(Engine::Etcd(etcd)) => json!({ "etcd": etcd }),
         Some(Engine::Embedded | Engine::Memory) | None => json!({}),
     }
 }

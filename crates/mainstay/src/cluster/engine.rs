@@ -1,6 +1,7 @@
 //! Opens what holds the agreement.
 
 mod embedded;
+mod etcd;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use mainstay_cluster::coordinator::Coordinator;
-use mainstay_cluster::etcd::{self, Etcd};
 use mainstay_cluster::membership::Membership;
 use mainstay_cluster::memory::Memory;
 use mainstay_cluster::peer::client::TlsTransport;
@@ -20,12 +20,12 @@ use mainstay_cluster::timings::Timings;
 use mainstay_gateway::spec::Node;
 use mainstay_runtime::task::AbortOnDrop;
 
+pub use etcd::connect as connect_to_etcd;
+
 use super::handle::Handle;
 use crate::config::cluster::{Cluster, Engine};
 use crate::failure::Failure;
 
-/// What all keys in etcd begin with.
-pub const ETCD_PREFIX: &str = "mainstay/";
 /// After the engine could not be opened. It may be that the process before this one has not let go yet.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -40,7 +40,7 @@ pub(super) struct Plan {
 enum Choice {
     Memory,
     Embedded(Box<embedded::Plan>),
-    Etcd(Vec<String>),
+    Etcd(etcd::Plan),
 }
 
 /// What came of it.
@@ -87,7 +87,7 @@ pub(super) fn prepare(cluster: &Cluster, node: &Node) -> Result<Plan, Failure> {
     let engine = match &cluster.engine {
         Engine::Memory => Choice::Memory,
         Engine::Embedded => Choice::Embedded(Box::new(embedded::prepare(cluster, node)?)),
-        Engine::Etcd { endpoints } => Choice::Etcd(endpoints.clone()),
+        Engine::Etcd(etcd) => Choice::Etcd(etcd::prepare(etcd, cluster.timings)?),
     };
     Ok(Plan { engine, timings: cluster.timings })
 }
@@ -99,7 +99,7 @@ pub(super) async fn open(plan: &Plan, handle: &Handle) -> Option<Opened> {
         let result = match &plan.engine {
             Choice::Memory => Ok(alone(plan, NodeId(1), Arc::new(Memory::new()))),
             Choice::Embedded(embedded) => embedded::open(embedded, plan.timings).await,
-            Choice::Etcd(endpoints) => open_etcd(plan, endpoints),
+            Choice::Etcd(etcd) => Ok(alone(plan, NodeId(0), Arc::new(etcd.0.clone()))),
         };
         let error = match result {
             Ok(opened) => return Some(opened),
@@ -133,18 +133,6 @@ fn alone(plan: &Plan, id: NodeId, coordinator: Arc<dyn Coordinator>) -> Opened {
         membership: None,
         tasks: Vec::new(),
     }
-}
-
-fn open_etcd(plan: &Plan, endpoints: &[String]) -> Result<Opened, OpenError> {
-    let options = etcd::Options {
-        endpoints: endpoints.to_vec(),
-        prefix: ETCD_PREFIX.to_owned(),
-        timeout: plan.timings.rpc,
-        tls: None,
-        user: None,
-    };
-    let etcd = Etcd::new(&options).map_err(|error| OpenError::NotYet(error.to_string()))?;
-    Ok(alone(plan, NodeId(0), Arc::new(etcd)))
 }
 
 /// The transport of a node that has no others.

@@ -5,17 +5,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use mainstay_cluster::timings::Timings;
 use mainstay_gateway::spec::Address;
 
+use super::etcd::{self, Etcd};
 use super::node::Settings;
 use super::problem::{Fault, listed};
-use super::reader::{Item, Section, clip};
+use super::reader::{Section, clip};
 use super::{keys, words};
 
 /// Where nodes ask each other, unless the configuration says otherwise.
 pub const PORT: u16 = 7946;
 /// Nodes that can be named, at most.
 const PEERS_MAX: usize = 64;
-/// Addresses of etcd, at most.
-const ETCD_MAX: usize = 16;
 
 /// What `[cluster]` says.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,10 +39,7 @@ pub enum Engine {
     /// The nodes themselves.
     Embedded,
     /// An etcd cluster.
-    Etcd {
-        /// Where its members are: URLs.
-        endpoints: Vec<String>,
-    },
+    Etcd(Etcd),
 }
 
 /// Another node, or this one.
@@ -66,7 +62,7 @@ impl Cluster {
 pub(super) fn read(root: &Section<'_>, settings: &Settings) -> Option<Cluster> {
     let section = root.item("cluster")?.section(&keys::CLUSTER)?;
     let peers = read_peers(&section, &settings.node.name);
-    let etcd = section.field("etcd", None, |item| Some(Some(read_etcd(item)))).value;
+    let etcd = etcd::read(&section);
     let default = default_listen(&peers, &settings.node.name);
     let listen = section.field("listen", default, |item| item.parsed(words::bind));
     if section.has("peers") && etcd.is_some() && settings.node.data_dir.is_none() {
@@ -74,7 +70,7 @@ pub(super) fn read(root: &Section<'_>, settings: &Settings) -> Option<Cluster> {
         section.reader.error(&section.place, fault.hint("leave `peers` out: etcd tells nodes of each other"));
     }
     let engine = match (etcd, settings.node.data_dir.is_some()) {
-        (Some(endpoints), _) => Engine::Etcd { endpoints },
+        (Some(etcd), _) => Engine::Etcd(etcd),
         (None, true) => Engine::Embedded,
         (None, false) => {
             without_folder(&section, &peers);
@@ -169,23 +165,4 @@ fn parse_address(text: &str) -> Result<String, Fault> {
         Address::Name { host, port } => Ok(format!("{host}:{port}")),
         Address::Member { .. } | Address::Unix { .. } => Err(Fault::new("nodes reach each other over TCP only")),
     }
-}
-
-fn read_etcd(list: &Item<'_>) -> Vec<String> {
-    let items = list.list();
-    if list.is_list() && !(1..=ETCD_MAX).contains(&items.len()) {
-        let fault = Fault::new(format!("1 to {ETCD_MAX} addresses of etcd can be named here"));
-        list.error(fault.hint("write etcd = [\"http://10.0.0.1:2379\"]"));
-    }
-    items.iter().filter_map(|item| item.parsed(parse_url)).collect()
-}
-
-fn parse_url(text: &str) -> Result<String, Fault> {
-    let hint = "write \"http://10.0.0.1:2379\", or https";
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    let Some(rest) = rest else {
-        return Err(Fault::new(format!("`{}` is not an address of etcd", clip(text))).hint(hint));
-    };
-    words::endpoint(rest.strip_suffix('/').unwrap_or(rest)).map_err(|fault| fault.or_hint(hint))?;
-    Ok(text.strip_suffix('/').unwrap_or(text).to_owned())
 }

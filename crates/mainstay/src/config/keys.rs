@@ -26,7 +26,11 @@ sections! {
     NODE = "node": "name", "zone", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
         "resolver", "cache", "data_dir", "spare";
     /// What several nodes agree by.
-    CLUSTER = "cluster": "peers", "etcd", "listen", "timings", "voter";
+    CLUSTER = "cluster": "peers", "etcd", "etcd_tls", "etcd_user", "listen", "timings", "voter";
+    /// Certificates for etcd.
+    ETCD_TLS = "cluster.etcd_tls": "ca", "cert", "key";
+    /// Who a node is to etcd.
+    ETCD_USER = "cluster.etcd_user": "name", "password_file";
     /// Memory for stored responses.
     NODE_CACHE = "node.cache": "memory";
     /// How names are looked up.

@@ -107,7 +107,7 @@ fn place(args: &NodeArgs) -> Result<(Config, Folder, String), Failure> {
     };
     let data_dir = match (&cluster.engine, &config.spec.node.data_dir) {
         (Engine::Embedded, Some(data_dir)) => data_dir,
-        (Engine::Etcd { .. }, _) => {
+        (Engine::Etcd(_), _) => {
             return Err(Failure::usage("with etcd a node takes part by its configuration alone")
                 .hint("start it with `mainstay run`; leave `etcd` out to let the nodes themselves agree"));
         }

@@ -4,6 +4,7 @@ use mainstay_cluster::timings::Timings;
 
 use super::super::Severity;
 use super::super::cluster::{Cluster, Engine, parse_node_address};
+use super::super::etcd::{Etcd, Tls, User};
 use super::{SMALL, read};
 
 fn cluster(node: &str, text: &str) -> Cluster {
@@ -35,9 +36,18 @@ fn defaults_and_every_key() {
     assert_eq!((all.listen.port(), all.timings, all.voter), (8000, Timings::FAST, false));
     let own = cluster(FOLDER, "peers = [\"lb1=10.0.1.1:7000\"]");
     assert_eq!(own.listen.to_string(), "10.0.1.1:7000", "it listens where others reach it");
-    let etcd = cluster("", "etcd = [\"http://10.0.0.1:2379\", \"https://etcd2.example:2379/\"]");
-    let endpoints = ["http://10.0.0.1:2379", "https://etcd2.example:2379"].map(str::to_owned).to_vec();
-    assert_eq!(etcd.engine, Engine::Etcd { endpoints });
+    let etcd = cluster("", "etcd = [\"http://10.0.0.1:2379\", \"http://etcd2.example:2379/\"]");
+    let endpoints = ["http://10.0.0.1:2379", "http://etcd2.example:2379"].map(str::to_owned).to_vec();
+    assert_eq!(etcd.engine, Engine::Etcd(Etcd { endpoints, tls: None, user: None }));
+    let all = cluster(
+        "",
+        "etcd = [\"https://10.0.0.1:2379\"]\netcd_tls = { ca = \"/ca.pem\", cert = \"/node.pem\", key = \"/node.key\" }\n\
+         etcd_user = { name = \"mainstay\", password_file = \"/password\" }",
+    );
+    let tls = Tls { ca: "/ca.pem".into(), identity: Some(("/node.pem".into(), "/node.key".into())) };
+    let user = User { name: "mainstay".to_owned(), password_file: "/password".into() };
+    let endpoints = vec!["https://10.0.0.1:2379".to_owned()];
+    assert_eq!(all.engine, Engine::Etcd(Etcd { endpoints, tls: Some(tls), user: Some(user) }));
 }
 
 #[test]
@@ -61,6 +71,24 @@ fn what_is_wrong_is_said() {
         (FOLDER, "etcd = []", "cluster.etcd", "1 to 16"),
         (FOLDER, "etcd = [\"10.0.0.1:2379\"]", "cluster.etcd[0]", "is not an address of etcd"),
         ("", "etcd = [\"http://e:1\"]\npeers = [\"lb1=a:1\"]", "cluster", "no effect beside `etcd`"),
+        ("", "etcd = [\"http://e:1\", \"https://f:1\"]", "cluster.etcd", "some are http"),
+        ("", "etcd = [\"https://e:1\"]", "cluster.etcd", "whom to trust"),
+        ("", "etcd = [\"http://e:1\"]\netcd_tls = { ca = \"c\" }", "cluster.etcd_tls", "no use at http"),
+        ("", "etcd = [\"https://e:1\"]\netcd_tls = { ca = \"c\", key = \"k\" }", "cluster.etcd_tls", "belong together"),
+        (
+            "",
+            "etcd = [\"https://e:1\"]\netcd_tls = { cert = \"c\", key = \"k\" }",
+            "cluster.etcd_tls",
+            "`ca` is missing",
+        ),
+        (
+            "",
+            "etcd = [\"http://e:1\"]\netcd_user = { name = \"n\" }",
+            "cluster.etcd_user",
+            "`password_file` is missing",
+        ),
+        (FOLDER, "etcd_tls = { ca = \"c\" }", "cluster.etcd_tls", "without `etcd`"),
+        (FOLDER, "etcd_user = { name = \"n\", password_file = \"p\" }", "cluster.etcd_user", "without `etcd`"),
         (FOLDER, "timings = \"quick\"", "cluster.timings", "is not known here"),
         (FOLDER, "listen = \"7946\"", "cluster.listen", "an address is required"),
         (FOLDER, "voters = true", "cluster.voters", "unknown key"),
