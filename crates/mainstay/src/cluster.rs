@@ -63,6 +63,13 @@ pub fn prepare(config: &Config) -> Result<Option<Plan>, Failure> {
     Ok(Some(Plan { config: Arc::new(config.clone()), engine }))
 }
 
+impl Plan {
+    /// Whether nodes tell each other of sessions.
+    pub fn shares_sessions(&self) -> bool {
+        self.engine.is_embedded()
+    }
+}
+
 /// Starts the thread. What the cluster knows and does is at the node's [`Handle`] from then on.
 ///
 /// # Errors
@@ -77,6 +84,7 @@ pub fn start(plan: Plan, node: &Arc<Node>) -> io::Result<Running> {
 async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
     let handle = Arc::new(Handle::new(plan.engine.name()));
     node.take_part(Arc::clone(&handle));
+    let _limit = sessions::limit_waiting(node.sessions().embedded());
     let mut gone = leaving.clone();
     let opened = tokio::select! {
         biased;

@@ -219,7 +219,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
     };
     relations::check(reader, parts);
     let sessions = sessions::read(&root);
-    sticky::check_redis(reader, &services, &sessions);
+    sticky::check_tables(reader, &services, &sessions, cluster.as_ref());
     relations::check_objects(reader, parts.routes, settings.node.cache_memory);
     if files == Files::Tried {
         files::check(reader, &settings, &listeners, parts.routes, &services);

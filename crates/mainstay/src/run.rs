@@ -175,6 +175,10 @@ async fn live(
     let mut bound = admin::bind(config.admin, config.admin_socket.clone(), admin)?;
     let files = Files::watch(watched::files(file.as_deref(), &config.spec));
     let tables = Tables::start(&config.sessions)?;
+    if plan.as_ref().is_some_and(cluster::Plan::shares_sessions) {
+        // Before the first request: the cluster's thread starts after it.
+        tables.embedded().expect_others();
+    }
     let gateway = prepare(&config, inheritance, &tables)?;
     if let Some(predecessor) = &mut predecessor {
         predecessor.await_word(&gateway, ready).await?;

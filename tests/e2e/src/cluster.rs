@@ -1,5 +1,6 @@
 //! Real nodes of one cluster, on loopback: each a process with a folder, an admin interface and a port of its own.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -46,8 +47,17 @@ pub struct Node {
 pub struct Nodes {
     /// The nodes, in the order in which they were made.
     pub nodes: Vec<Node>,
-    config: fn(&Place) -> String,
+    recipe: Recipe,
     dir: tempfile::TempDir,
+}
+
+/// What makes a node's configuration.
+struct Recipe(Box<dyn Fn(&Place) -> String>);
+
+impl fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recipe")
+    }
 }
 
 /// One listener and a service that nobody needs.
@@ -62,7 +72,7 @@ pub fn plain(place: &Place) -> String {
 impl Nodes {
     /// A cluster of `count` nodes that run and agree. `config` makes the configuration of one without `[node]`; it must have
     /// `listen = "PEER"` under `[cluster]`, as [`plain`] has.
-    pub fn start(count: usize, config: fn(&Place) -> String) -> Self {
+    pub fn start(count: usize, config: impl Fn(&Place) -> String + 'static) -> Self {
         let mut nodes = Self::empty(config);
         nodes.found();
         for _further in 1..count {
@@ -76,8 +86,12 @@ impl Nodes {
     ///
     /// # Panics
     /// If there is no temporary folder.
-    pub fn empty(config: fn(&Place) -> String) -> Self {
-        Self { nodes: Vec::new(), config, dir: tempfile::tempdir().expect("a temporary directory") }
+    pub fn empty(config: impl Fn(&Place) -> String + 'static) -> Self {
+        Self {
+            nodes: Vec::new(),
+            recipe: Recipe(Box::new(config)),
+            dir: tempfile::tempdir().expect("a temporary directory"),
+        }
     }
 
     /// Makes the first node by `mainstay init` and starts it.
@@ -119,7 +133,8 @@ impl Nodes {
         let dir = self.dir.path().join(format!("node{}", index + 1));
         fs::create_dir(&dir).expect("a folder");
         let place = Place { name, index, peer: address::free(), listen: address::free(), dir };
-        let node = Node::new(place, self.config);
+        let config = (self.recipe.0)(&place);
+        let node = Node::new(place, &config);
         self.nodes.push(node);
         index
     }
@@ -192,7 +207,7 @@ fn is_up(member: &Value) -> bool {
 }
 
 impl Node {
-    fn new(place: Place, config: fn(&Place) -> String) -> Self {
+    fn new(place: Place, config: &str) -> Self {
         let (admin, socket) = (address::free(), place.dir.join("admin.sock"));
         let node = format!(
             "[node]\nname = \"{}\"\nadmin = \"{admin}\"\nadmin_socket = \"{}\"\ndata_dir = \"{}\"\n\
@@ -201,7 +216,7 @@ impl Node {
             socket.display(),
             place.dir.join("data").display()
         );
-        fs::write(place.dir.join("mainstay.toml"), format!("{node}{}", config(&place))).expect("the configuration");
+        fs::write(place.dir.join("mainstay.toml"), format!("{node}{config}")).expect("the configuration");
         Self { process: None, place, admin, socket }
     }
 

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use mainstay_e2e::cluster::{Nodes, Place, SOON};
 use mainstay_e2e::gateway::simple;
 use mainstay_e2e::process::Process;
 use mainstay_e2e::wire::Response;
@@ -164,4 +167,85 @@ fn without_redis_requests_go_on_and_sessions_are_back_with_it() {
         assert_eq!(origin(&ask(listen, Some(&session))), bound);
     }
     assert!(!gateway.stderr().contains("hush-hush"));
+}
+
+/// Sessions that clients know of: the cookie and the endpoint that it was bound to.
+type Sessions = Vec<(String, SocketAddr)>;
+
+/// Clients that begin one session after the other until nobody answers, or there are very many.
+fn begin_sessions(target: SocketAddr) -> (Vec<std::thread::JoinHandle<Sessions>>, Arc<AtomicUsize>) {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let clients = (0..4).map(|_client| {
+        let begun = Arc::clone(&begun);
+        std::thread::spawn(move || {
+            let mut sessions = Sessions::new();
+            while let Some(answer) = (sessions.len() < 2000).then(|| try_ask(target)).flatten() {
+                sessions.push((cookie(&answer).expect("a session begins with a cookie"), origin(&answer)));
+                begun.fetch_add(1, Ordering::Relaxed);
+            }
+            sessions
+        })
+    });
+    (clients.collect(), begun)
+}
+
+/// A whole answer to a request without a cookie; `None` if none came.
+fn try_ask(target: SocketAddr) -> Option<Response> {
+    let mut wire = Wire::try_connect(target, Duration::from_secs(10)).ok()?;
+    wire.send("GET /ok HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n").ok()?;
+    wire.response().ok().filter(|answer| answer.status == 200)
+}
+
+/// For each session, whether it goes where it was bound.
+fn stay(target: SocketAddr, sessions: &[(String, SocketAddr)]) -> Vec<bool> {
+    let answers = sessions.iter().map(|(cookie, bound)| (ask(target, Some(cookie)), bound));
+    answers.map(|(answer, bound)| (answer.status, origin(&answer)) == (200, *bound)).collect()
+}
+
+fn count(stay: &[bool]) -> usize {
+    stay.iter().filter(|stays| **stays).count()
+}
+
+#[test]
+fn after_a_nodes_death_the_others_have_its_sessions_and_so_has_the_node_that_comes_back() {
+    let origins = Origin::several(4);
+    let service = "balance = \"round-robin\"\nsticky = { table = \"embedded\", ttl = \"5m\" }\n";
+    let at = addresses(&origins);
+    let to = at.clone();
+    let config = move |place: &Place| {
+        let cluster = format!("[cluster]\ntimings = \"default\"\nlisten = \"{}\"\n", place.peer);
+        // An answer that comes without another node's knowing is no acknowledgement: on a busy machine it takes its time.
+        format!("{cluster}{}\n[sessions]\nack_timeout = \"2s\"\n", simple(place.listen, &to, service))
+    };
+    let mut nodes = Nodes::start(3, config);
+    let listens: Vec<SocketAddr> = nodes.nodes.iter().map(|node| node.place.listen).collect();
+    eventually("a session is known to two nodes before its client hears of it", SOON, || {
+        let (session, bound) = {
+            let it = ask(listens[0], None);
+            (cookie(&it).expect("a cookie"), origin(&it))
+        };
+        stay(listens[1], &[(session.clone(), bound)])[0] && stay(listens[2], &[(session, bound)])[0]
+    });
+
+    let (clients, begun) = begin_sessions(listens[0]);
+    eventually("clients have 200 sessions", SOON, || begun.load(Ordering::Relaxed) >= 200);
+    nodes.nodes[0].kill();
+    let sessions: Sessions = clients.into_iter().flat_map(|client| client.join().expect("a client")).collect();
+    assert!(sessions.len() >= 200 && sessions.iter().map(|(_, bound)| bound).collect::<BTreeSet<_>>().len() == 4);
+    let (second, third) = (stay(listens[1], &sessions), stay(listens[2], &sessions));
+    println!("{} sessions; kept by the second node {}, by the third {}", sessions.len(), count(&second), count(&third));
+    let lost = second.iter().zip(&third).filter(|(second, third)| !**second && !**third).count();
+    assert_eq!(lost, 0, "of {} that clients had", sessions.len());
+    // The control: the same gateway, but nobody tells it of sessions.
+    let alone = free();
+    let _gateway = Mainstay::start(&simple(alone, &at, service));
+    let kept = count(&stay(alone, &sessions));
+    assert!(kept < sessions.len() / 2, "{kept} of {} stay by chance", sessions.len());
+
+    eventually("the others have told each other what only one of them knew", SOON, || {
+        [1, 2].into_iter().all(|node| count(&stay(listens[node], &sessions)) == sessions.len())
+    });
+    nodes.nodes[0].start();
+    let kept = count(&stay(listens[0], &sessions));
+    assert_eq!(kept, sessions.len(), "the node that came back has all, from its first answer on");
 }

@@ -128,7 +128,13 @@ impl Replicator {
     /// Runs until nobody says any more who the others are.
     pub async fn run(self) {
         let Self { store, transport, mut others, pace, mut changes } = self;
-        let mut links = Links { store: Arc::clone(&store), transport, pace, links: BTreeMap::new() };
+        let mut links = Links {
+            store: Arc::clone(&store),
+            transport,
+            pace,
+            departures: watch::Sender::new(0),
+            links: BTreeMap::new(),
+        };
         links.renew(&others.borrow_and_update());
         let mut waited_for: VecDeque<(Instant, Rc<Parcel>)> = VecDeque::new();
         let fill_until = Instant::now() + pace.fill;
@@ -174,6 +180,8 @@ struct Links {
     store: Arc<Store>,
     transport: Arc<dyn Transport>,
     pace: Pace,
+    /// How many times a node has stopped answering.
+    departures: watch::Sender<u64>,
     links: BTreeMap<NodeId, Link>,
 }
 
@@ -182,7 +190,8 @@ impl Links {
     fn renew(&mut self, others: &[NodeId]) {
         self.links.retain(|to, _link| others.contains(to));
         for to in others {
-            self.links.entry(*to).or_insert_with(|| Link::open(*to, &self.store, &self.transport, self.pace));
+            let open = || Link::open(*to, &self.store, &self.transport, self.pace, &self.departures);
+            self.links.entry(*to).or_insert_with(open);
         }
     }
 

@@ -209,6 +209,19 @@ impl Store {
             .fold((0, 0), |(len, evicted), part| (len + part.table.len(), evicted + part.table.evicted()))
     }
 
+    /// There are others, whom there is no way to yet: look-ups wait from now on, as they do once there is. Without a way
+    /// [`Self::give_up_others`] has to end it.
+    pub fn expect_others(&self) {
+        self.filling.store(true, Ordering::Release);
+    }
+
+    /// Look-ups wait no longer for others whom there is still no way to. With a way nothing changes.
+    pub fn give_up_others(&self, now: u64) {
+        if self.way.get().is_none() {
+            self.filled(now);
+        }
+    }
+
     /// Opens the way to others, as node `node`, and has look-ups wait until [`Self::filled`]. Once only.
     pub(super) fn connect(&self, node: u64) -> Option<mpsc::Receiver<Change>> {
         let (changes, received) = mpsc::channel(CHANGES_MAX);

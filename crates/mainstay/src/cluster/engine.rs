@@ -81,6 +81,11 @@ impl Plan {
             Choice::Etcd(_) => "etcd",
         }
     }
+
+    /// Whether the nodes keep the agreement themselves, and so speak to each other.
+    pub(super) fn is_embedded(&self) -> bool {
+        matches!(self.engine, Choice::Embedded(_))
+    }
 }
 
 pub(super) fn prepare(cluster: &Cluster, node: &Node) -> Result<Plan, Failure> {

@@ -5,12 +5,24 @@ use std::time::Duration;
 
 use mainstay_cluster::peer::{NodeId, Service};
 use mainstay_cluster::sessions::replicate::{Answerer, Pace, Replicator};
+use mainstay_cluster::sessions::{Store, now};
+use mainstay_runtime::task::{AbortOnDrop, Kind, spawn_local};
 use tokio::sync::watch;
 
 use super::Context;
 
 /// How soon a node that has come or gone is noticed.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Look-ups wait for what the other nodes have, but not for long if the engine is not open by then. Lasts until it is dropped.
+pub(super) fn limit_waiting(store: &Arc<Store>) -> AbortOnDrop {
+    let store = Arc::clone(store);
+    let limit = async move {
+        tokio::time::sleep(Pace::default().fill).await;
+        store.give_up_others(now());
+    };
+    spawn_local(Kind::Control, limit).abort_on_drop()
+}
 
 pub(super) async fn run(context: Context) {
     let store = Arc::clone(context.node.sessions().embedded());

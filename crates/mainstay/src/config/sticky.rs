@@ -6,6 +6,7 @@ use mainstay_core::balance::Policy;
 use mainstay_core::session::TTL_SECONDS;
 use mainstay_gateway::spec::{Protocol, SameSite, SessionEngine, SessionTable, Sticky};
 
+use super::cluster::{Cluster, Engine};
 use super::problem::Fault;
 use super::reader::{Item, Reader, Section};
 use super::relations::Parts;
@@ -98,12 +99,29 @@ fn table(section: &Section<'_>) -> Option<SessionTable> {
     Some(SessionTable { engine: found, ttl: ttl.value })
 }
 
-/// Sessions that are to be kept in Redis need to know where that is.
-pub(super) fn check_redis(reader: &Reader<'_>, services: &[super::service::Read], sessions: &Sessions) {
-    let in_redis = |read: &&super::service::Read| {
+/// Whether sessions can be kept where services want them: in Redis if it is known where that is, in the nodes if they speak to
+/// each other. Nodes that agree by etcd do not.
+pub(super) fn check_tables(
+    reader: &Reader<'_>,
+    services: &[super::service::Read],
+    sessions: &Sessions,
+    cluster: Option<&Cluster>,
+) {
+    let keeps_in = |read: &super::service::Read, engine: SessionEngine| {
         let table = read.service.sticky.as_ref().and_then(|sticky| sticky.table);
-        table.is_some_and(|table| table.engine == SessionEngine::Redis)
+        table.is_some_and(|table| table.engine == engine)
     };
+    let is_by_etcd = cluster.is_some_and(|cluster| matches!(cluster.engine, Engine::Etcd { .. }));
+    for read in services.iter().filter(|read| is_by_etcd && keeps_in(read, SessionEngine::Embedded)) {
+        let fault = Fault::new(format!(
+            "service `{}` keeps its sessions in each node's own table: with `cluster.etcd` nodes do not tell each other of them, \
+             and a session is lost with its node",
+            read.service.name
+        ));
+        let hint = "write table = \"redis\", or leave `cluster.etcd` out and let the nodes agree by themselves";
+        reader.warn(&read.place, fault.hint(hint));
+    }
+    let in_redis = |read: &&super::service::Read| keeps_in(read, SessionEngine::Redis);
     for read in services.iter().filter(in_redis).filter(|_read| sessions.redis.is_none()) {
         let fault = Fault::new(format!(
             "service `{}` keeps its sessions in Redis, of which nothing is said",

@@ -10,7 +10,7 @@ use mainstay_core::backoff;
 use mainstay_core::random::Rng;
 use mainstay_core::session::Merged;
 use mainstay_runtime::task::{AbortOnDrop, Kind, spawn_local};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::{Pace, Parcel};
 use crate::peer::{NodeId, Service, Transport};
@@ -42,12 +42,18 @@ struct Ends {
     /// Comparisons tried, whether they came to anything or not.
     compared: Cell<u64>,
     has_compared: Notify,
-    /// It has just stopped answering.
-    went_away: Notify,
+    /// How many times a node has stopped answering, whichever it was.
+    departures: watch::Sender<u64>,
 }
 
 impl Link {
-    pub(super) fn open(to: NodeId, store: &Arc<Store>, transport: &Arc<dyn Transport>, pace: Pace) -> Self {
+    pub(super) fn open(
+        to: NodeId,
+        store: &Arc<Store>,
+        transport: &Arc<dyn Transport>,
+        pace: Pace,
+        departures: &watch::Sender<u64>,
+    ) -> Self {
         let (queue, queued) = mpsc::channel(QUEUE_MAX);
         let ends = Rc::new(Ends {
             to,
@@ -57,7 +63,7 @@ impl Link {
             is_here: Cell::new(true),
             compared: Cell::new(0),
             has_compared: Notify::new(),
-            went_away: Notify::new(),
+            departures: departures.clone(),
         });
         let tell = spawn_local(Kind::Control, Rc::clone(&ends).tell(queued));
         let compare = spawn_local(Kind::Control, Rc::clone(&ends).keep_comparing());
@@ -101,11 +107,14 @@ impl Ends {
         }
     }
 
-    /// Compares now and then, and soon after the other side has stopped answering, to see when it is back.
+    /// Compares now and then, and soon after a node has stopped answering: if it is the other side, to see when it is back; if
+    /// it is a third one, because its last sessions may have reached only one of the two.
     async fn keep_comparing(self: Rc<Self>) {
         let mut rng = Rng::seeded(now() ^ (self.to.0 << 32) ^ u64::from(std::process::id()));
         let mut failures = 0;
+        let mut departures = self.departures.subscribe();
         loop {
+            departures.mark_unchanged();
             let is_done = self.compare().await.is_ok();
             self.compared.set(self.compared.get() + 1);
             self.has_compared.notify_one();
@@ -119,8 +128,10 @@ impl Ends {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // The first pause after it has gone is short; later ones are not cut short by it.
-                () = self.went_away.notified(), if is_done => tokio::time::sleep(PAUSE_MIN).await,
+                // The first pause after one has gone is short; where there is no answer anyhow it is not cut short.
+                _departure = departures.changed(), if is_done => {
+                    tokio::time::sleep(PAUSE_MIN + PAUSE.base.mul_f64(rng.unit())).await;
+                }
             }
         }
     }
@@ -164,7 +175,7 @@ impl Ends {
             match &answer {
                 Ok(_reply) => tracing::info!(node = %self.to, "sessions: a node answers again"),
                 Err(error) => {
-                    self.went_away.notify_one();
+                    self.departures.send_modify(|count| *count = count.wrapping_add(1));
                     tracing::warn!(node = %self.to, error, "sessions: a node does not answer; nobody waits for it");
                 }
             }

@@ -18,12 +18,16 @@ struct Node {
 }
 
 fn start(network: &Switchboard, id: u64, of: u64, ack: Ack) -> Node {
+    start_comparing(network, id, of, ack, Duration::from_millis(300))
+}
+
+fn start_comparing(network: &Switchboard, id: u64, of: u64, ack: Ack, compare: Duration) -> Node {
     let policy = Policy { ack, ack_timeout: Duration::from_millis(300), ..Policy::default() };
     let store = Store::new(policy);
     network.attach(NodeId(id), Service::Sessions, Arc::new(Answerer::new(Arc::clone(&store))));
     let (tell, others) = watch::channel((1..=of).filter(|other| *other != id).map(NodeId).collect());
     let pace = Pace {
-        compare: Duration::from_millis(300),
+        compare,
         tell_used: Duration::from_millis(50),
         fill: Duration::from_secs(5),
         call: Duration::from_millis(200),
@@ -141,6 +145,44 @@ fn a_node_that_starts_has_what_the_others_have_before_it_denies_a_session() {
         assert!(matches!(late.store.find(now(), key(99_999)), Found::Now(None)));
     })
     .unwrap();
+}
+
+#[test]
+fn what_a_dead_node_told_only_one_of_the_others_is_soon_known_to_all() {
+    run_here(async {
+        let network = Switchboard::default();
+        // Nobody compares by the clock for as long as this lasts.
+        let start = |id| start_comparing(&network, id, 3, Ack::One, Duration::from_secs(3600));
+        let nodes = [start(1), start(2), start(3)];
+        until("all have compared", || nodes.iter().all(|node| count(&node.store.counts.comparisons) == 2)).await;
+        network.cut(NodeId(1), NodeId(3), true);
+        assert!(bind(&nodes[0].store, 1, "a:1").await);
+        assert_eq!(endpoint(&nodes[2].store, 1), None);
+        for other in [2, 3] {
+            network.cut(NodeId(1), NodeId(other), true);
+            network.cut(NodeId(other), NodeId(1), true);
+        }
+        // The third notices when it has something to tell.
+        bind(&nodes[2].store, 2, "a:1").await;
+        until("the third knows", || endpoint(&nodes[2].store, 1).is_some()).await;
+        assert_eq!(count(&nodes[2].store.counts.repaired), 1);
+    })
+    .unwrap();
+}
+
+#[test]
+fn look_ups_wait_for_others_from_before_there_is_a_way_to_them() {
+    let store = Store::new(Policy::default());
+    store.expect_others();
+    let Found::Later(mut told) = store.find(now(), key(1)) else { panic!("it does not wait") };
+    store.give_up_others(now());
+    assert_eq!(told.try_recv(), Ok(None), "nobody came");
+    assert!(matches!(store.find(now(), key(1)), Found::Now(None)));
+    let store = Store::new(Policy::default());
+    store.expect_others();
+    let _changes = store.connect(1).expect("the first one");
+    store.give_up_others(now());
+    assert!(matches!(store.find(now(), key(1)), Found::Later(_)), "it goes on as the replicator says");
 }
 
 #[test]

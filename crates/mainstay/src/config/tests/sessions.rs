@@ -51,6 +51,20 @@ fn a_table_in_redis() {
 }
 
 #[test]
+fn nodes_that_agree_by_etcd_do_not_share_their_tables() {
+    let said = |cluster: &str, table: &str| {
+        shown(&format!("[node]\ndata_dir = \"/d\"\n{cluster}{REDIS}{SMALL}sticky = {{ table = \"{table}\" }}\n"))
+    };
+    let etcd = "[cluster]\netcd = [\"http://10.0.0.1:2379\"]\n";
+    let warned = said(etcd, "embedded");
+    assert!(warned.len() == 1 && warned[0].contains(": warning: service[0]: service `app` keeps"), "{warned:?}");
+    assert!(warned[0].contains("a session is lost with its node; write table = \"redis\""), "{warned:?}");
+    for (cluster, table) in [(etcd, "redis"), ("[cluster]\n", "embedded"), ("", "embedded")] {
+        assert_eq!(said(cluster, table), [""; 0], "{cluster}{table}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     let service = |written: &str| shown(&format!("{SMALL}sticky = {{ {written} }}\n"));
     for (written, expected) in [
