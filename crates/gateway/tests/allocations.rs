@@ -99,6 +99,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog, admission: Admis
         listeners: vec![Listener {
             name: "web".to_owned(),
             bind,
+            floating: false,
             proxy_protocol: None,
             tls: None,
             max_connections: 100,
