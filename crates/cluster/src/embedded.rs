@@ -30,8 +30,10 @@ use openraft::error::{InitializeError, RaftError};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::coordinator::Error as RequestError;
+use crate::coordinator::{Error as RequestError, LeaseId, Range};
+use crate::keys;
 use crate::peer::{Handler, NodeId, Service, Transport};
+use crate::role::Holder;
 use crate::store::{Command, Damaged, Limits, Reply, Store};
 use crate::timings::Timings;
 use state::State;
@@ -202,6 +204,24 @@ impl Embedded {
             FromLeader::Changed(result) => result.map_err(ChangeError::Refused),
             other => Err(RequestError::Unknown(format!("the leader answered {other:?}")).into()),
         }
+    }
+
+    /// Whether, as this node's replica knows, the lease is the session of the node of this name: the node's own keys, or
+    /// roles that it holds, go with it.
+    pub fn lease_is_of(&self, lease: LeaseId, name: &str) -> bool {
+        let own = [keys::node(name), keys::candidate(name)];
+        self.state.replica.read(|store| {
+            let held = store.lease(lease).map(|granted| &granted.keys);
+            held.into_iter().flatten().any(|key| {
+                let is_role = || {
+                    let listing = store.range(&Range::key(key), None, 1).ok();
+                    let entry = listing.and_then(|listing| listing.entries.into_iter().next());
+                    let holder = entry.and_then(|entry| Holder::from_bytes(&entry.value));
+                    holder.is_some_and(|holder| holder.node == name)
+                };
+                own.contains(key) || is_role()
+            })
+        })
     }
 
     /// What this node knows of itself and of the others.

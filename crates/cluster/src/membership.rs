@@ -5,6 +5,7 @@ mod door;
 mod keep;
 mod message;
 mod office;
+mod will;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -28,6 +29,7 @@ pub use door::Door;
 pub use keep::{admission, contacts, directory, promotion, renewal};
 pub use message::{JoinReply, JoinRequest, Known};
 pub use office::Office;
+pub use will::end_lease;
 
 /// How long a node's certificate is valid. It is renewed after two thirds of it.
 pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 86_400);
@@ -173,10 +175,10 @@ impl Membership {
         let authority = certificates("ca.crt", &credentials.authority)?;
         let fingerprint = Fingerprint::of(&authority[0]);
         // This node first, as it is there; of the others those that can sign.
-        let mut addresses: Vec<String> = Vec::new();
-        let own = |member: &&Member| member.node == self.identity.node;
-        let others = members.iter().filter(|member| !own(member) && (member.voter || member.waiting));
-        for member in members.iter().filter(own).chain(others) {
+        // A node that has just started may not know its members yet, but it knows itself.
+        let mut addresses: Vec<String> = self.directory.address(self.identity.node).into_iter().collect();
+        let others = members.iter().filter(|member| member.node != self.identity.node);
+        for member in others.filter(|member| member.voter || member.waiting) {
             addresses.extend(self.directory.address(member.node));
         }
         if credentials.authority_key.is_none() && addresses.len() > 1 {

@@ -1,19 +1,25 @@
 //! `mainstay address-guard`: the process that takes floating addresses away from a node that is dead or frozen.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use mainstay_cluster::address::guard;
 use mainstay_cluster::coordinator::{Coordinator, LeaseId};
+use mainstay_cluster::identity::Folder;
+use mainstay_cluster::membership;
 use mainstay_runtime::thread;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::cluster::connect_to_etcd;
+use crate::config::Config;
 use crate::config::etcd::Etcd;
 use crate::failure::Failure;
 
-/// How long it is tried to have the dead node's lease ended. By then it has expired.
+/// How long it is tried to have the dead node's lease ended in etcd. By then it has expired.
 const TRY_FOR: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -23,6 +29,37 @@ const ATTEMPT: Duration = Duration::from_secs(1);
 pub struct GuardArgs {
     /// The node's process, which has started this one
     parent: u32,
+}
+
+/// Who can be asked to end the lease.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Will {
+    lease: Option<i64>,
+    etcd: Option<Etcd>,
+    nodes: Option<Nodes>,
+}
+
+/// The way to the other nodes.
+#[derive(Debug, Serialize, Deserialize)]
+struct Nodes {
+    data_dir: PathBuf,
+    /// Where nodes are, by name, if the configuration says so.
+    peers: BTreeMap<String, String>,
+    /// After this the lease has ended by itself.
+    limit_millis: u64,
+}
+
+/// What a node leaves that keeps the agreement with others.
+pub fn embedded_will(config: &Config) -> Value {
+    let (Some(cluster), Some(data_dir)) = (&config.cluster, &config.spec.node.data_dir) else { return json!({}) };
+    let limit = cluster.timings.ttl + cluster.timings.rpc;
+    let nodes = Nodes {
+        data_dir: data_dir.clone(),
+        peers: cluster.peers.iter().map(|peer| (peer.name.clone(), peer.address.clone())).collect(),
+        limit_millis: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+    };
+    json!({ "nodes": nodes })
 }
 
 /// Guards until the node's end.
@@ -36,24 +73,34 @@ pub fn guard(args: &GuardArgs) -> Result<ExitCode, Failure> {
 
 /// Has the lease of the dead node ended, so that others need not wait until it expires.
 fn execute(will: Value) {
-    let Some(lease) = will.get("lease").and_then(Value::as_i64).map(LeaseId) else { return };
-    let Some(etcd) = will.get("etcd").and_then(|etcd| serde_json::from_value::<Etcd>(etcd.clone()).ok()) else {
-        return;
+    let Ok(will) = serde_json::from_value::<Will>(will) else { return };
+    let Some(lease) = will.lease.map(LeaseId) else { return };
+    let revoked = match (will.nodes, will.etcd) {
+        (Some(nodes), _) => thread::run_here(ask_nodes(nodes, lease)),
+        (None, Some(etcd)) => thread::run_here(ask_etcd(etcd, lease)),
+        (None, None) => return,
     };
-    let revoked = thread::run_here(async {
-        let etcd = connect_to_etcd(&etcd, ATTEMPT).map_err(|error| error.to_string())?;
-        let end = Instant::now() + TRY_FOR;
-        loop {
-            match etcd.revoke(lease).await {
-                Ok(()) => return Ok(()),
-                Err(error) if Instant::now() >= end => return Err(error.to_string()),
-                Err(_not_now) => tokio::time::sleep(PAUSE).await,
-            }
-        }
-    });
     match revoked {
         Ok(Ok(())) => tracing::warn!("the node is dead; the guard has had its lease ended"),
         Ok(Err(error)) => tracing::warn!(error, "the node is dead; its lease expires by itself"),
         Err(error) => tracing::warn!(%error, "the node is dead; its lease expires by itself"),
+    }
+}
+
+async fn ask_nodes(nodes: Nodes, lease: LeaseId) -> Result<(), String> {
+    let Nodes { data_dir, peers, limit_millis } = nodes;
+    let address_of = |name: &str| peers.get(name).cloned();
+    membership::end_lease(&Folder::of(&data_dir), address_of, lease, Duration::from_millis(limit_millis)).await
+}
+
+async fn ask_etcd(settings: Etcd, lease: LeaseId) -> Result<(), String> {
+    let etcd = connect_to_etcd(&settings, ATTEMPT).map_err(|error| error.to_string())?;
+    let end = Instant::now() + TRY_FOR;
+    loop {
+        match etcd.revoke(lease).await {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() >= end => return Err(error.to_string()),
+            Err(_not_now) => tokio::time::sleep(PAUSE).await,
+        }
     }
 }

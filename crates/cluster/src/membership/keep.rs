@@ -95,7 +95,7 @@ async fn ask_admission(membership: &Membership) -> Result<(), String> {
         match call.await {
             Ok(answer) => match decode(&answer)? {
                 Granted::Admitted => return Ok(()),
-                Granted::Renewed { .. } | Granted::Hello => {
+                Granted::Renewed { .. } | Granted::Hello | Granted::Ended => {
                     reasons.push(format!("node {node} answered something else"))
                 }
             },
@@ -181,7 +181,9 @@ async fn ask_renewal(membership: &Membership, public_key: String) -> Result<Stri
         match membership.transport.call(node, Service::Membership, message.clone(), RENEWAL_LIMIT).await {
             Ok(answer) => match decode(&answer)? {
                 Granted::Renewed { certificate } => return Ok(certificate),
-                Granted::Admitted | Granted::Hello => reasons.push(format!("node {node} answered something else")),
+                Granted::Admitted | Granted::Hello | Granted::Ended => {
+                    reasons.push(format!("node {node} answered something else"))
+                }
             },
             Err(error) => reasons.push(error.to_string()),
         }

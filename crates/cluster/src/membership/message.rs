@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{ADDRESS_MAX, NAME_MAX};
+use crate::coordinator::LeaseId;
 use crate::embedded::Peer;
 use crate::identity::{IdentityError, JoinToken, NodeKey, TokenId};
 use crate::peer::NodeId;
@@ -121,6 +122,8 @@ pub(super) enum Wish {
     Renew { name: String, public_key: String },
     /// Nothing but an answer.
     Hello,
+    /// The end of its own lease: it has died, and its guard speaks for it.
+    End { lease: LeaseId },
 }
 
 /// What it hears.
@@ -129,6 +132,7 @@ pub(super) enum Granted {
     Admitted,
     Renewed { certificate: String },
     Hello,
+    Ended,
 }
 
 pub(super) fn encode(value: &impl Serialize) -> Result<Bytes, String> {

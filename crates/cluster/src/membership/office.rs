@@ -1,10 +1,11 @@
-//! Answers members: takes them in once they run, and renews their certificates.
+//! Answers members: takes them in once they run, renews their certificates, and ends the leases of those that died.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::message::{Granted, Wish, decode, encode};
 use super::{Membership, NAME_MAX};
+use crate::coordinator::LeaseId;
 use crate::embedded::Peer;
 use crate::keys;
 use crate::peer::{Handler, NodeId};
@@ -20,6 +21,7 @@ impl Handler for Office {
             Wish::Admit { peer } => self.admit(from, peer).await?,
             Wish::Renew { name, public_key } => self.renew(from, &name, &public_key).await?,
             Wish::Hello => Granted::Hello,
+            Wish::End { lease } => self.end(from, lease).await?,
         };
         encode(&granted)
     }
@@ -56,5 +58,18 @@ impl Office {
         }
         let certificate = self.0.certify(node, name, public_key).map_err(|error| error.to_string())?;
         Ok(Granted::Renewed { certificate })
+    }
+
+    async fn end(&self, node: NodeId, lease: LeaseId) -> Result<Granted, String> {
+        let members = self.0.engine.status().members;
+        let member = members.into_iter().find(|member| member.node == node);
+        let name = member.ok_or_else(|| format!("node {node} is not a member"))?.name;
+        // What this node's replica knows is enough: leases never change hands, and names of leases are never given again.
+        if !self.0.engine.lease_is_of(lease, &name) {
+            return Err(format!("lease {} is not known to be that of node {node}, {name}", lease.0));
+        }
+        self.0.coordinator.revoke(lease).await.map_err(|error| error.to_string())?;
+        tracing::info!(%node, name, lease = lease.0, "cluster: ended the lease of a node that has died");
+        Ok(Granted::Ended)
     }
 }

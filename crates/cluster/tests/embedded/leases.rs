@@ -2,9 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use mainstay_cluster::coordinator::{Change, Error, LeaseId, Range};
+use mainstay_cluster::coordinator::{Change, Coordinator, Error, LeaseId, Range};
+use mainstay_cluster::keys;
+use mainstay_cluster::role::Holder;
 
 use crate::cluster::{Cluster, eventually, run, text};
+
+const LONG: Duration = Duration::from_secs(60);
 
 async fn keep(cluster: &Cluster, node: u64, lease: LeaseId, every: Duration, until: Instant) {
     while Instant::now() < until {
@@ -89,5 +93,24 @@ fn a_revoked_lease_ends_at_once() {
         assert!(cluster.on(1).get("held").await.unwrap().is_none());
         eventually("all have applied it", || cluster.ids().into_iter().all(|node| cluster.status(node).revision == 2))
             .await;
+    });
+}
+
+#[test]
+fn a_lease_is_its_nodes_by_the_nodes_own_keys_or_by_the_roles_that_it_holds() {
+    run(async || {
+        let cluster = Cluster::of(1).await;
+        let node = cluster.node(1);
+        let [one, two, bare] = [node.grant(LONG).await, node.grant(LONG).await, node.grant(LONG).await];
+        let (one, two, bare) = (one.unwrap().id, two.unwrap().id, bare.unwrap().id);
+        cluster.on(1).put(&keys::node("a"), text("{}"), Some(one)).await.unwrap();
+        cluster.on(1).put(&keys::role("r"), Holder { node: "b".to_owned() }.to_bytes(), Some(two)).await.unwrap();
+        let of = |lease| ["a", "b", "r", ""].map(|name| node.lease_is_of(lease, name));
+        assert_eq!(of(one), [true, false, false, false]);
+        assert_eq!(of(two), [false, true, false, false]);
+        assert_eq!(of(bare), [false; 4]);
+        assert_eq!(of(LeaseId(77)), [false; 4]);
+        node.revoke(one).await.unwrap();
+        assert_eq!(of(one), [false; 4]);
     });
 }

@@ -15,6 +15,7 @@ use super::Context;
 use crate::admin::Node;
 use crate::config::address::{Address, Mode};
 use crate::config::cluster::Engine;
+use crate::guard;
 
 /// The hidden subcommand of the guard.
 pub const GUARD: &str = "address-guard";
@@ -58,7 +59,8 @@ fn floating(address: &Address) -> Floating {
 fn will(context: &Context) -> serde_json::Value {
     match context.config.cluster.as_ref().map(|cluster| &cluster.engine) {
         Some(Engine::Etcd(etcd)) => json!({ "etcd": etcd }),
-        Some(Engine::Embedded | Engine::Memory) | None => json!({}),
+        Some(Engine::Embedded) => guard::embedded_will(&context.config),
+        Some(Engine::Memory) | None => json!({}),
     }
 }
 

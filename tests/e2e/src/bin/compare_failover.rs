@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mainstay_e2e::lab::nodes::{Nodes, PORT};
+use mainstay_e2e::lab::nodes::{Engine, Nodes, PORT};
 use mainstay_e2e::lab::watch::Watch;
 use mainstay_e2e::lab::{Cut, FLOATING, Lab, serve};
 use mainstay_e2e::process::Process;
@@ -58,7 +58,7 @@ fn told(seen: &[Seen]) -> String {
 }
 
 fn ours(timings: &str, fault: Fault) -> Vec<Seen> {
-    let mut nodes = Nodes::start(3, timings, "");
+    let mut nodes = Nodes::start(3, Engine::Embedded, timings, "");
     let watch = Watch::start(nodes.lab(), PORT);
     let mut seen = Vec::new();
     for round in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! Nodes that run the real binary in a lab, and an etcd for them beside the client, whose cable is never cut.
+//! Nodes that run the real binary in a lab, agreeing by themselves or by an etcd.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -15,13 +15,26 @@ use crate::{eventually, gateway, tools};
 /// Where gateways listen.
 pub const PORT: u16 = 8080;
 const ORIGIN: u16 = 9000;
+const TAKES_PART: &str = "cluster: taking part";
 const SOON: Duration = Duration::from_secs(30);
+
+/// Where nodes ask each other.
+const PEERS: u16 = 7946;
+
+/// What the nodes agree by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// They themselves.
+    Embedded,
+    /// An etcd beside the client, whose cable is never cut.
+    Etcd,
+}
 
 /// A cluster. Dropping it ends its processes, and then the lab.
 #[derive(Debug)]
 pub struct Nodes {
     processes: Vec<Option<Process>>,
-    etcd: Process,
+    etcd: Option<Process>,
     dir: tempfile::TempDir,
     lab: Lab,
 }
@@ -31,28 +44,72 @@ impl Nodes {
     ///
     /// # Panics
     /// If they do not come up.
-    pub fn start(count: usize, cluster: &str, address: &str) -> Self {
+    pub fn start(count: usize, engine: Engine, cluster: &str, address: &str) -> Self {
         let lab = Lab::new(count);
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let etcd = etcd(&lab, dir.path());
+        let etcd = (engine == Engine::Etcd).then(|| etcd(&lab, dir.path()));
         serve(&lab.client(), ORIGIN);
         let mut nodes = Self { processes: Vec::new(), etcd, dir, lab };
         for node in 0..count {
             fs::create_dir(nodes.folder(node)).expect("a folder");
-            let socket = nodes.folder(node).join("admin.sock");
+            let path = |name: &str| nodes.folder(node).join(name).display().to_string();
+            let (folder, agreement) = match engine {
+                Engine::Etcd => (String::new(), format!("etcd = [\"http://{CLIENT}:2379\"]")),
+                Engine::Embedded => (
+                    format!("data_dir = \"{}\"\n", path("data")),
+                    format!("listen = \"{}:{PEERS}\"", nodes.lab.address(node)),
+                ),
+            };
             let text = format!(
                 "[node]\nname = \"n{node}\"\nadmin = \"off\"\nadmin_socket = \"{}\"\naccess_log = \"off\"\nworkers = 1\n\
-                 [cluster]\netcd = [\"http://{CLIENT}:2379\"]\n{cluster}\n\
+                 {folder}[cluster]\n{agreement}\n{cluster}\n\
                  [[address]]\nip = \"{FLOATING}/32\"\ninterface = \"eth0\"\n{address}\n\
                  [[listener]]\nname = \"web\"\nbind = \"0.0.0.0:{PORT}\"\n\
                  [[service]]\nname = \"app\"\nendpoints = [\"{CLIENT}:{ORIGIN}\"]\n",
-                socket.display()
+                path("admin.sock")
             );
             fs::write(nodes.folder(node).join("mainstay.toml"), text).expect("a configuration");
             nodes.processes.push(None);
+            if engine == Engine::Embedded {
+                nodes.bring_in(node);
+            }
             nodes.launch(node);
         }
+        if engine == Engine::Embedded {
+            eventually("all nodes vote", SOON, || nodes.voters(0) == count);
+        }
         nodes
+    }
+
+    /// Gives a node an identity: the first one founds the cluster, the others join it.
+    fn bring_in(&self, node: usize) {
+        let config = self.folder(node).join("mainstay.toml").display().to_string();
+        let mut command = self.lab.command(&self.lab.node(node), &gateway::built("mainstay"));
+        let output = match node {
+            0 => command.args(["init", "-c", &config]).output(),
+            _another => command.args(["join", &self.token(), "-c", &config]).output(),
+        };
+        let output = output.expect("mainstay");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A token for a node, once the first one can give it.
+    fn token(&self) -> String {
+        let mut token = None;
+        eventually("a token", SOON, || {
+            let made = self.command(0, &["cluster", "token"]);
+            token = made.status.success().then(|| String::from_utf8_lossy(&made.stdout).trim().to_owned());
+            token.is_some()
+        });
+        token.expect("it was made")
+    }
+
+    /// How many nodes vote, as one of them knows.
+    fn voters(&self, node: usize) -> usize {
+        let status = self.command(node, &["cluster", "status", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+        let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
+        members.iter().filter(|member| member["role"] == "leader" || member["role"] == "voter").count()
     }
 
     /// The machines.
@@ -70,10 +127,17 @@ impl Nodes {
         let file = self.folder(node).join("mainstay.toml");
         let arguments = ["run", "-c", &file.display().to_string()];
         let program = gateway::built("mainstay");
-        let mut process = self.lab.start(node, &format!("n{node}"), &self.folder(node), &program, &arguments);
-        let before = process.stderr().matches("cluster: taking part").count();
-        process.wait_for_log("cluster: taking part", before.max(1), SOON);
+        let name = format!("n{node}");
+        let before = self.said(node, TAKES_PART);
+        let mut process = self.lab.start(node, &name, &self.folder(node), &program, &arguments);
+        process.wait_for_log(TAKES_PART, before + 1, SOON);
         self.processes[node] = Some(process);
+    }
+
+    /// How often a node and its guard have said this so far, earlier processes included.
+    pub fn said(&self, node: usize, what: &str) -> usize {
+        let said = fs::read_to_string(self.folder(node).join(format!("n{node}.stderr"))).unwrap_or_default();
+        said.matches(what).count()
     }
 
     /// A node's process.
@@ -131,7 +195,9 @@ impl Drop for Nodes {
         for process in self.processes.iter_mut().flatten() {
             process.kill();
         }
-        self.etcd.kill();
+        if let Some(etcd) = &mut self.etcd {
+            etcd.kill();
+        }
     }
 }
 
