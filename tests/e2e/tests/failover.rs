@@ -4,11 +4,13 @@
 use std::time::{Duration, Instant};
 
 use mainstay_e2e::eventually;
-use mainstay_e2e::lab::Cut;
 use mainstay_e2e::lab::nodes::{Engine, Nodes, PORT};
 use mainstay_e2e::lab::watch::Watch;
+use mainstay_e2e::lab::{Cut, FLOATING};
 
 const SOON: Duration = Duration::from_secs(20);
+/// A planner that has just started gives other nodes so much time to start as well, and plans nothing meanwhile.
+const STARTING: Duration = Duration::from_secs(3);
 /// What a guard says once it has had the lease of its dead node ended.
 const ENDED: &str = "the guard has had its lease ended";
 
@@ -49,12 +51,10 @@ fn taken_over(nodes: &Nodes, watch: &Watch, from: usize, since: Instant) -> (usi
 fn killed(engine: Engine, timings: &str, rounds: usize) -> Vec<Duration> {
     let mut nodes = Nodes::start(3, engine, timings, "");
     let watch = Watch::start(nodes.lab(), PORT);
-    // A planner that has just started waits for nodes that may be starting as well.
-    std::thread::sleep(Duration::from_secs(3));
     let mut gaps = Vec::new();
     for round in 0..rounds {
         let holder = nodes.settled(&watch);
-        std::thread::sleep(offset(round));
+        std::thread::sleep(STARTING + offset(round));
         let ended = nodes.said(holder, ENDED);
         let since = nodes.kill(holder);
         let (_to, gap) = taken_over(&nodes, &watch, holder, since);
@@ -125,4 +125,26 @@ fn a_holder_that_is_cut_off_steps_down_before_another_takes_over() {
         }
         told(&format!("cut {cut:?}, default"), gaps);
     }
+}
+
+#[test]
+fn an_address_goes_where_it_is_sent_and_stays_there() {
+    let nodes = Nodes::start(3, Engine::Embedded, "", "");
+    let watch = Watch::start(nodes.lab(), PORT);
+    let mut gaps = Vec::new();
+    for _round in 0..2 {
+        let holder = nodes.settled(&watch);
+        let to = (holder + 1) % 3;
+        let since = Instant::now();
+        // Asked of the third node, which has nothing to do with it.
+        let asked = nodes.command((holder + 2) % 3, &["address", "move", &FLOATING.to_string(), &format!("n{to}")]);
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+        let (new, gap) = taken_over(&nodes, &watch, holder, since);
+        assert_eq!(new, to);
+        gaps.push(gap);
+        let there = Instant::now();
+        std::thread::sleep(Duration::from_millis(1000));
+        watch.stayed(to, there);
+    }
+    told("address move, default", gaps);
 }
