@@ -93,7 +93,7 @@ async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
     };
     let Some(mut opened) = opened else {
         // What is wrong is in the status until the node leaves; it serves on meanwhile.
-        let _leaving = gone.wait_for(|leaves| *leaves).await;
+        until(&mut gone).await;
         return;
     };
     handle.open(&opened);
@@ -104,7 +104,7 @@ async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
     let context = Context::new(&plan.config, opened, node, Arc::clone(&handle), session, leaving);
     tracing::info!(node = context.name, id = %context.id, engine = plan.engine.name(), "cluster: taking part");
     let mut drivers = drivers::start(&context);
-    let _leaving = gone.wait_for(|leaves| *leaves).await;
+    until(&mut gone).await;
     // What drivers did not give up goes with the session.
     let handed_over = async {
         drivers.ended().await;
@@ -120,6 +120,12 @@ async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
     }
     drop(tasks);
     tracing::info!("cluster: left");
+}
+
+/// Waits until the node leaves. What the wait answers holds the channel's lock: if it were kept, the next one to say that the
+/// node leaves would wait for it, and everybody who looks for that one.
+async fn until(leaving: &mut watch::Receiver<bool>) {
+    drop(leaving.wait_for(|leaves| *leaves).await);
 }
 
 /// The one session of this node, on which its roles and its registration rest.

@@ -155,6 +155,17 @@ impl Nodes {
         before
     }
 
+    /// SIGTERM, and waits until it has left.
+    ///
+    /// # Panics
+    /// If it does not leave.
+    pub fn terminate(&mut self, node: usize) {
+        let process = self.process(node);
+        process.signal(libc::SIGTERM);
+        let ended = process.wait(Duration::from_secs(45));
+        assert!(ended.is_some(), "node {node} does not leave:\n{}", self.logs());
+    }
+
     /// What nodes have said so far, for messages.
     pub fn logs(&self) -> String {
         let logs = self.processes.iter().flatten().map(|process| process.stderr());
