@@ -84,12 +84,29 @@ fn bind(address: SocketAddr, reuse_port: bool, floating: bool) -> io::Result<Soc
 /// # Errors
 /// What the system says.
 pub fn stop_listening_softly(listener: &TcpListener) -> io::Result<()> {
+    drop_new_connections(&SockRef::from(listener))
+}
+
+/// Takes the connections that come to `address` from now on away from whoever listens on all addresses of this machine, and
+/// lets none in, as [`stop_listening_softly`] does: a more exact listener gets them. It lasts until what is returned is
+/// dropped. The machine need not have the address.
+///
+/// # Errors
+/// What the system says.
+pub fn hold_back(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bind(address, true, true)?;
+    // Before it listens: what came in between would wait in a queue that nobody empties, and be reset in the end.
+    drop_new_connections(&SockRef::from(&socket))?;
+    listen(socket, 1)
+}
+
+fn drop_new_connections(socket: &SockRef<'_>) -> io::Result<()> {
     // Classic BPF over the TCP header, whose byte 13 holds the flags: drop what has SYN set (0x02), take the rest whole.
     const LOAD_BYTE: u16 = 0x30;
     const JUMP_IF_SET: u16 = 0x45;
     const RETURN: u16 = 0x06;
     let instruction = socket2::SockFilter::new;
-    SockRef::from(listener).attach_filter(&[
+    socket.attach_filter(&[
         instruction(LOAD_BYTE, 0, 0, 13),
         instruction(JUMP_IF_SET, 0, 1, 0x02),
         instruction(RETURN, 0, 0, 0),

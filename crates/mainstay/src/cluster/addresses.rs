@@ -77,12 +77,8 @@ async fn drain(context: &Context) -> Vec<TcpListener> {
     let mut held_back = Vec::new();
     for ip in held.iter().map(|state| state.floating.address.ip) {
         for port in &ports {
-            // More exact than a listener on all addresses, so that the kernel gives connections to this one.
-            match socket::listen_tcp_floating(SocketAddr::new(ip, *port), 1, true) {
-                Ok(listener) => match socket::stop_listening_softly(&listener) {
-                    Ok(()) => held_back.push(listener),
-                    Err(error) => tracing::debug!(%error, %ip, port, "connections are not held back"),
-                },
+            match socket::hold_back(SocketAddr::new(ip, *port)) {
+                Ok(listener) => held_back.push(listener),
                 Err(error) => tracing::debug!(%error, %ip, port, "connections are not held back"),
             }
         }

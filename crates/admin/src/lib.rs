@@ -1,0 +1,1 @@
+//! Who may do what at a node, what was done, and how the interface for it is described.
