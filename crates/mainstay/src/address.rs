@@ -1,7 +1,6 @@
 //! `mainstay address`: who holds which floating address, and moving one to another node.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -9,8 +8,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 
 use crate::admin::addresses::{AddressStatus, MoveAnswer, MoveRequest};
-use crate::client::{self, Place};
-use crate::config::defaults;
+use crate::client::{self, AdminArgs};
 use crate::failure::Failure;
 use crate::output;
 
@@ -22,12 +20,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct AddressArgs {
     #[command(subcommand)]
     command: Command,
-    /// The node's admin socket [default: $XDG_RUNTIME_DIR/mainstay/admin.sock, /run/... for root, else /tmp/...]
-    #[arg(long, visible_alias = "admin", value_name = "PATH", global = true)]
-    admin_socket: Option<PathBuf>,
-    /// Print the result as JSON
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -51,12 +45,12 @@ enum Command {
 /// # Errors
 /// If no node answers, or the address cannot be moved there.
 pub fn address(args: &AddressArgs) -> Result<ExitCode, Failure> {
-    let places = [Place::Socket(args.admin_socket.clone().unwrap_or_else(defaults::admin_socket))];
+    let places = [args.admin.place_for_changes()];
     let list = || client::ask::<Vec<AddressStatus>>(&places, Method::GET, "/api/addresses", None);
     match &args.command {
         Command::List => {
             let addresses = list()?;
-            if args.json { output::json(&addresses)? } else { output::text(&table(&addresses))? }
+            if args.admin.json { output::json(&addresses)? } else { output::text(&table(&addresses))? }
         }
         Command::Move { address, node, wait } => {
             let request = MoveRequest { ip: *address, node: node.clone() };
@@ -71,7 +65,7 @@ pub fn address(args: &AddressArgs) -> Result<ExitCode, Failure> {
                 }
                 std::thread::sleep(LOOK);
             }
-            if args.json { output::json(&answer)? } else { output::text(&describe(&answer))? }
+            if args.admin.json { output::json(&answer)? } else { output::text(&describe(&answer))? }
         }
     }
     Ok(ExitCode::SUCCESS)

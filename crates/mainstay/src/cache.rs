@@ -1,14 +1,12 @@
 //! `mainstay cache`: what a running node has stored.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
 
 use crate::admin::purge::{PurgeAnswer, PurgeRequest};
-use crate::client::{self, Place};
-use crate::config::defaults;
+use crate::client::{self, AdminArgs};
 use crate::failure::Failure;
 use crate::output;
 
@@ -33,12 +31,8 @@ struct PurgeArgs {
     /// Of URLs whose path begins like this alone
     #[arg(long, value_name = "PATH", default_value = "/")]
     path: String,
-    /// The node's admin socket [default: $XDG_RUNTIME_DIR/mainstay/admin.sock, /run/... for root, else /tmp/...]
-    #[arg(long, visible_alias = "admin", value_name = "PATH")]
-    admin_socket: Option<PathBuf>,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 /// Carries the command out.
@@ -50,11 +44,11 @@ pub fn cache(args: &CacheArgs) -> Result<ExitCode, Failure> {
     if !args.path.starts_with('/') {
         return Err(Failure::usage(format!("`{}` is not a path", args.path)).hint("a path begins with a slash"));
     }
-    let socket = args.admin_socket.clone().unwrap_or_else(defaults::admin_socket);
     let request = PurgeRequest { route: args.route.clone(), path: args.path.clone() };
     let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
-    let answer: PurgeAnswer = client::ask(&[Place::Socket(socket)], Method::POST, "/api/cache/purge", Some(sent))?;
-    if args.json {
+    let answer: PurgeAnswer =
+        client::ask(&[args.admin.place_for_changes()], Method::POST, "/api/cache/purge", Some(sent))?;
+    if args.admin.json {
         output::json(&answer)?;
     } else {
         let responses = if answer.purged == 1 { "response" } else { "responses" };

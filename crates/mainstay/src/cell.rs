@@ -1,14 +1,12 @@
 //! `mainstay cell`: how full cells are, and moving an account from one to another.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
 
 use crate::admin::cells::{CellStatus, MoveAnswer, MoveRequest};
-use crate::client::{self, Place};
-use crate::config::defaults;
+use crate::client::{self, AdminArgs};
 use crate::failure::Failure;
 use crate::output;
 
@@ -17,12 +15,8 @@ use crate::output;
 pub struct CellArgs {
     #[command(subcommand)]
     command: Command,
-    /// The node's admin socket [default: $XDG_RUNTIME_DIR/mainstay/admin.sock, /run/... for root, else /tmp/...]
-    #[arg(long, visible_alias = "admin", value_name = "PATH", global = true)]
-    admin_socket: Option<PathBuf>,
-    /// Print the result as JSON
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -46,17 +40,17 @@ enum Command {
 /// # Errors
 /// If no node answers, or the account cannot be moved.
 pub fn cell(args: &CellArgs) -> Result<ExitCode, Failure> {
-    let places = [Place::Socket(args.admin_socket.clone().unwrap_or_else(defaults::admin_socket))];
+    let places = [args.admin.place_for_changes()];
     match &args.command {
         Command::List => {
             let cells: Vec<CellStatus> = client::ask(&places, Method::GET, "/api/cells", None)?;
-            if args.json { output::json(&cells)? } else { output::text(&table(&cells))? }
+            if args.admin.json { output::json(&cells)? } else { output::text(&table(&cells))? }
         }
         Command::Move { account, cell, drain } => {
             let request = MoveRequest { account: account.clone(), cell: cell.clone(), drain_seconds: *drain };
             let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
             let answer: MoveAnswer = client::ask(&places, Method::POST, "/api/cells", Some(sent))?;
-            if args.json { output::json(&answer)? } else { output::text(&describe(&answer, *drain))? }
+            if args.admin.json { output::json(&answer)? } else { output::text(&describe(&answer, *drain))? }
         }
     }
     Ok(ExitCode::SUCCESS)

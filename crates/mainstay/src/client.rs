@@ -1,5 +1,7 @@
 //! Asks the admin interface of a running node, over its unix socket or TCP.
 
+mod admin_args;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::admin::api::ErrorAnswer;
 use crate::config::defaults;
 use crate::failure::Failure;
+
+pub use admin_args::AdminArgs;
 
 /// No answer takes longer, even with thousands of endpoints.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,7 +120,7 @@ pub fn ask_within<T: DeserializeOwned>(
 
 fn unreachable_failure(tried: &[String]) -> Failure {
     let hint = "is a node running on this machine, as this user? start one with `mainstay run -c FILE`; if its \
-                `admin_socket` or `admin` is not the default, name it with --admin (drain: --admin-socket)";
+                `admin_socket` or `admin` is not the default, name it with --admin";
     Failure::new(format!("no node answers: tried {}", tried.join(", "))).hint(hint)
 }
 

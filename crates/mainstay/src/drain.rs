@@ -1,14 +1,12 @@
 //! `mainstay drain`: takes one endpoint out of service, or back in.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use hyper::Method;
 
 use crate::admin::api::{DrainAnswer, DrainRequest};
-use crate::client::{self, Place};
-use crate::config::defaults;
+use crate::client::{self, AdminArgs};
 use crate::failure::Failure;
 use crate::output;
 
@@ -24,12 +22,8 @@ pub struct DrainArgs {
     /// On this node alone, although it belongs to a cluster
     #[arg(long)]
     local: bool,
-    /// The node's admin socket [default: $XDG_RUNTIME_DIR/mainstay/admin.sock, /run/... for root, else /tmp/...]
-    #[arg(long, visible_alias = "admin", value_name = "PATH")]
-    admin_socket: Option<PathBuf>,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 /// Carries the command out.
@@ -42,7 +36,6 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode, Failure> {
             Failure::usage(format!("`{}` does not name a service and an endpoint", args.target))
                 .hint("write SERVICE/ENDPOINT, such as checkout/10.0.1.10:8080; `mainstay status` lists them")
         })?;
-    let path = args.admin_socket.clone().unwrap_or_else(defaults::admin_socket);
     let request = DrainRequest {
         service: service.to_owned(),
         endpoint: endpoint.to_owned(),
@@ -50,8 +43,8 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode, Failure> {
         local: args.local,
     };
     let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
-    let answer: DrainAnswer = client::ask(&[Place::Socket(path)], Method::POST, "/api/drain", Some(sent))?;
-    if args.json {
+    let answer: DrainAnswer = client::ask(&[args.admin.place_for_changes()], Method::POST, "/api/drain", Some(sent))?;
+    if args.admin.json {
         output::json(&answer)?;
     } else {
         output::text(&describe(&answer, args.undo))?;

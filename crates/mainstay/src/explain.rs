@@ -8,7 +8,7 @@ use clap::Args;
 use hyper::Method;
 
 use crate::admin::explanation::Requests;
-use crate::client::{self, Place};
+use crate::client::{self, AdminArgs};
 use crate::failure::Failure;
 use crate::output;
 use crate::status::table::Paint;
@@ -19,12 +19,8 @@ pub struct ExplainArgs {
     /// The request's id: `x-request-id` of its response, `id` of its line in the access log
     #[arg(value_name = "REQUEST-ID")]
     id: String,
-    /// The node's admin socket or address
-    #[arg(long, visible_alias = "admin-socket", value_name = "SOCKET_OR_ADDR")]
-    admin: Option<String>,
-    /// Print the node's answer as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 /// Carries the command out.
@@ -35,12 +31,9 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     if args.id.trim().is_empty() {
         return Err(Failure::usage("the request's id is empty").hint("it is in the response's header `x-request-id`"));
     }
-    let places = match &args.admin {
-        Some(place) => vec![Place::parse(place)],
-        None => Place::defaults(),
-    };
+    let places = args.admin.places();
     let path = format!("/api/requests/{}", encoded(args.id.trim()));
-    if args.json {
+    if args.admin.json {
         // As the node sent it: a newer node may say more than this program knows.
         let answer: serde_json::Value = client::ask(&places, Method::GET, &path, None)?;
         output::text(&format!("{answer:#}\n"))?;

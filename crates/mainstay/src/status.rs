@@ -13,7 +13,7 @@ use clap::Args;
 use hyper::Method;
 
 use crate::admin::document::Status;
-use crate::client::{self, Place};
+use crate::client::{self, AdminArgs, Place};
 use crate::failure::Failure;
 use crate::output;
 use crate::status::table::Paint;
@@ -26,12 +26,8 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 /// Arguments of `mainstay status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The node's admin socket or address
-    #[arg(long, visible_alias = "admin-socket", value_name = "SOCKET_OR_ADDR")]
-    admin: Option<String>,
-    /// Print the node's answer as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// Look again every second, until Ctrl-C
     #[arg(long, short)]
     watch: bool,
@@ -42,13 +38,10 @@ pub struct StatusArgs {
 /// # Errors
 /// If no node answers.
 pub fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
-    let places = match &args.admin {
-        Some(place) => vec![Place::parse(place)],
-        None => Place::defaults(),
-    };
+    let places = args.admin.places();
     loop {
         let text = answer(args, &places)?;
-        let clears = args.watch && !args.json && std::io::stdout().is_terminal();
+        let clears = args.watch && !args.admin.json && std::io::stdout().is_terminal();
         output::text(&if clears { format!("{CLEAR}{text}") } else { text })?;
         if !args.watch {
             return Ok(ExitCode::SUCCESS);
@@ -58,7 +51,7 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
 }
 
 fn answer(args: &StatusArgs, places: &[Place]) -> Result<String, Failure> {
-    if args.json {
+    if args.admin.json {
         // As the node sent it: a newer node may say more than this program knows.
         let answer: serde_json::Value = client::ask(places, Method::GET, "/api/status", None)?;
         return Ok(if args.watch { format!("{answer}\n") } else { format!("{answer:#}\n") });

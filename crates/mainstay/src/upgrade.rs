@@ -2,14 +2,13 @@
 
 pub mod event;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::client::{self, Place};
-use crate::config::defaults;
+use crate::client::{self, AdminArgs, Place};
 use crate::failure::Failure;
 use crate::output;
 use crate::upgrade::event::{Done, Event, UpgradeRequest};
@@ -22,18 +21,14 @@ const AROUND: Duration = Duration::from_secs(30);
 /// Arguments of `mainstay upgrade`.
 #[derive(Debug, Args)]
 pub struct UpgradeArgs {
-    /// The node's admin socket [default: $XDG_RUNTIME_DIR/mainstay/admin.sock, /run/... for root, else /tmp/...]
-    #[arg(long, visible_alias = "admin", value_name = "PATH")]
-    admin_socket: Option<PathBuf>,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// The program to start [default: the path that the node was started from]
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
     /// How long the new process may take to get ready
     #[arg(long, value_name = "SECONDS", default_value_t = READY_SECONDS, value_parser = clap::value_parser!(u64).range(1..=300))]
     timeout: u64,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Carries the command out.
@@ -41,7 +36,7 @@ pub struct UpgradeArgs {
 /// # Errors
 /// If no node answers, or the upgrade failed; the node goes on as before then.
 pub fn upgrade(args: &UpgradeArgs) -> Result<ExitCode, Failure> {
-    let path = args.admin_socket.clone().unwrap_or_else(defaults::admin_socket);
+    let place = args.admin.place_for_changes();
     let absolute = |path: &PathBuf| {
         let said = |error| Failure::usage(format!("--binary {}: {error}", path.display()));
         std::path::absolute(path).map_err(said)
@@ -51,25 +46,25 @@ pub fn upgrade(args: &UpgradeArgs) -> Result<ExitCode, Failure> {
     let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
     let mut last = None;
     let limit = Duration::from_secs(args.timeout) + AROUND;
-    client::follow(&Place::Socket(path.clone()), "/api/upgrade", sent, limit, |event: Event| {
-        let written = if args.json { Ok(()) } else { output::text(&told(&event)) };
+    client::follow(&place, "/api/upgrade", sent, limit, |event: Event| {
+        let written = if args.admin.json { Ok(()) } else { output::text(&told(&event)) };
         last = Some(event);
         written
     })?;
     match last {
         Some(Event::Done(done)) => {
-            if args.json {
+            if args.admin.json {
                 output::json(&done)?;
             }
             Ok(ExitCode::SUCCESS)
         }
         Some(Event::Failed { error, hint, log }) => Err(refused(error, hint, &log)),
-        Some(_) | None => Err(broke_off(&path)),
+        Some(_) | None => Err(broke_off(&place)),
     }
 }
 
-fn broke_off(path: &Path) -> Failure {
-    let hint = format!("`mainstay status --admin {}` shows which process serves", path.display());
+fn broke_off(place: &Place) -> Failure {
+    let hint = format!("`mainstay status --admin {place}` shows which process serves");
     Failure::new("the node broke off in the middle of the upgrade").hint(hint)
 }
 

@@ -3,8 +3,11 @@
 mod found;
 mod members;
 
-use clap::{Args, Subcommand};
 use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::client::AdminArgs;
 
 pub use found::{init, join};
 pub use members::cluster;
@@ -45,12 +48,8 @@ struct NodeArgs {
 pub struct ClusterArgs {
     #[command(subcommand)]
     command: Command,
-    /// The node's admin socket [default: $XDG_RUNTIME_DIR/mainstay/admin.sock, /run/... for root, else /tmp/...]
-    #[arg(long, visible_alias = "admin", value_name = "PATH", global = true)]
-    admin_socket: Option<PathBuf>,
-    /// Print the result as JSON
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use super::diff;
 use super::event::{Aborted, ApplyRequest, Event, History, Overview, Progress, RollbackRequest, Shown};
-use crate::client::{self, Place};
-use crate::config::{self, defaults};
+use crate::client::{self, AdminArgs, Place};
+use crate::config;
 use crate::failure::Failure;
 use crate::output;
 
@@ -32,12 +32,8 @@ const FOLLOWED_MAX: Duration = Duration::from_secs(590);
 pub struct ConfigArgs {
     #[command(subcommand)]
     command: Command,
-    /// The node's admin socket [default: $XDG_RUNTIME_DIR/mainstay/admin.sock, /run/... for root, else /tmp/...]
-    #[arg(long, visible_alias = "admin", value_name = "PATH", global = true)]
-    admin_socket: Option<PathBuf>,
-    /// Print the result as JSON
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,10 +125,7 @@ fn parse_bake(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// If no node answers, the file is wrong, or the release did not succeed.
 pub fn config(args: &ConfigArgs) -> Result<ExitCode, Failure> {
-    let desk = Desk {
-        place: Place::Socket(args.admin_socket.clone().unwrap_or_else(defaults::admin_socket)),
-        json: args.json,
-    };
+    let desk = Desk { place: args.admin.place_for_changes(), json: args.admin.json };
     match &args.command {
         Command::Apply { file, note, terms } => desk.apply(file, note, terms),
         Command::Rollback { version, terms } => {

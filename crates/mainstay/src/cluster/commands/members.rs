@@ -8,7 +8,7 @@ use hyper::Method;
 use super::{ClusterArgs, Command, TokenArgs};
 use crate::admin::cluster::{ClusterStatus, RemoveAnswer, RemoveRequest, TokenAnswer, TokenRequest};
 use crate::client::{self, Place};
-use crate::config::{defaults, parse_duration};
+use crate::config::parse_duration;
 use crate::failure::Failure;
 use crate::output;
 use crate::status::cluster::page;
@@ -22,13 +22,13 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// If no node answers, or the cluster refuses.
 pub fn cluster(args: &ClusterArgs) -> Result<ExitCode, Failure> {
-    let places = [Place::Socket(args.admin_socket.clone().unwrap_or_else(defaults::admin_socket))];
+    let places = [args.admin.place_for_changes()];
     match &args.command {
         Command::Status => status(args, &places)?,
         Command::Add { name, token } => add(args, &places, name, token)?,
         Command::Token { token } => {
             let answer = make_token(&places, None, token)?;
-            if args.json { output::json(&answer)? } else { output::text(&format!("{}\n", answer.token))? }
+            if args.admin.json { output::json(&answer)? } else { output::text(&format!("{}\n", answer.token))? }
         }
         Command::Remove { name, two } => remove(args, &places, name, *two)?,
     }
@@ -37,7 +37,7 @@ pub fn cluster(args: &ClusterArgs) -> Result<ExitCode, Failure> {
 
 fn status(args: &ClusterArgs, places: &[Place]) -> Result<(), Failure> {
     let status: ClusterStatus = client::ask(places, Method::GET, "/api/cluster", None)?;
-    if args.json { output::json(&status) } else { output::text(&page(&status, Paint::for_stdout())) }
+    if args.admin.json { output::json(&status) } else { output::text(&page(&status, Paint::for_stdout())) }
 }
 
 fn make_token(places: &[Place], name: Option<&str>, args: &TokenArgs) -> Result<TokenAnswer, Failure> {
@@ -53,7 +53,7 @@ fn make_token(places: &[Place], name: Option<&str>, args: &TokenArgs) -> Result<
 
 fn add(args: &ClusterArgs, places: &[Place], name: &str, token: &TokenArgs) -> Result<(), Failure> {
     let answer = make_token(places, Some(name), token)?;
-    if args.json {
+    if args.admin.json {
         return output::json(&answer);
     }
     let becomes = match (&token.replace, token.no_vote) {
@@ -75,7 +75,7 @@ fn remove(args: &ClusterArgs, places: &[Place], name: &str, two: bool) -> Result
     let request = RemoveRequest { name: name.to_owned(), two };
     let answer: RemoveAnswer =
         client::ask_within(places, Method::POST, "/api/cluster/remove", Some(sent(&request)?), CHANGE_LIMIT)?;
-    if args.json {
+    if args.admin.json {
         return output::json(&answer);
     }
     output::text(&format!(
