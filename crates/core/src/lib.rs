@@ -37,4 +37,5 @@ pub mod route;
 pub mod session;
 pub mod shard;
 pub mod time;
+pub mod transition;
 pub mod zone;
