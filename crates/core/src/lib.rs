@@ -37,5 +37,4 @@ pub mod route;
 pub mod session;
 pub mod shard;
 pub mod time;
-pub mod transition;
 pub mod zone;

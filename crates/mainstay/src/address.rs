@@ -46,7 +46,7 @@ enum Command {
 /// If no node answers, or the address cannot be moved there.
 pub fn address(args: &AddressArgs) -> Result<ExitCode, Failure> {
     let places = [args.admin.place_for_changes()];
-    let list = || client::ask::<Vec<AddressStatus>>(&places, Method::GET, "/api/addresses", None);
+    let list = || client::ask::<Vec<AddressStatus>>(&places, Method::GET, "/api/v1/addresses", None);
     match &args.command {
         Command::List => {
             let addresses = list()?;
@@ -55,7 +55,7 @@ pub fn address(args: &AddressArgs) -> Result<ExitCode, Failure> {
         Command::Move { address, node, wait } => {
             let request = MoveRequest { ip: *address, node: node.clone() };
             let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
-            let answer: MoveAnswer = client::ask(&places, Method::POST, "/api/addresses", Some(sent))?;
+            let answer: MoveAnswer = client::ask(&places, Method::POST, "/api/v1/addresses", Some(sent))?;
             let end = Instant::now() + Duration::from_secs((*wait).min(3600));
             let is_there = |status: &AddressStatus| status.ip == *address && status.holder.as_ref() == Some(node);
             while !list()?.iter().any(is_there) {

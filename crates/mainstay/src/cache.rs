@@ -47,7 +47,7 @@ pub fn cache(args: &CacheArgs) -> Result<ExitCode, Failure> {
     let request = PurgeRequest { route: args.route.clone(), path: args.path.clone() };
     let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
     let answer: PurgeAnswer =
-        client::ask(&[args.admin.place_for_changes()], Method::POST, "/api/cache/purge", Some(sent))?;
+        client::ask(&[args.admin.place_for_changes()], Method::POST, "/api/v1/cache/purge", Some(sent))?;
     if args.admin.json {
         output::json(&answer)?;
     } else {

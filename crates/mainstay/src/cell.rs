@@ -43,13 +43,13 @@ pub fn cell(args: &CellArgs) -> Result<ExitCode, Failure> {
     let places = [args.admin.place_for_changes()];
     match &args.command {
         Command::List => {
-            let cells: Vec<CellStatus> = client::ask(&places, Method::GET, "/api/cells", None)?;
+            let cells: Vec<CellStatus> = client::ask(&places, Method::GET, "/api/v1/cells", None)?;
             if args.admin.json { output::json(&cells)? } else { output::text(&table(&cells))? }
         }
         Command::Move { account, cell, drain } => {
             let request = MoveRequest { account: account.clone(), cell: cell.clone(), drain_seconds: *drain };
             let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
-            let answer: MoveAnswer = client::ask(&places, Method::POST, "/api/cells", Some(sent))?;
+            let answer: MoveAnswer = client::ask(&places, Method::POST, "/api/v1/cells", Some(sent))?;
             if args.admin.json { output::json(&answer)? } else { output::text(&describe(&answer, *drain))? }
         }
     }

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::admin::api::ErrorAnswer;
+use crate::admin::api::Problem;
 use crate::config::defaults;
 use crate::failure::Failure;
 
@@ -204,11 +204,9 @@ fn ask_with(
     if status.is_success() {
         return Ok(());
     }
-    let refusal = serde_json::from_slice(&answer).unwrap_or_else(|_no_json| ErrorAnswer {
-        error: format!("{place} answered {status}: it does not seem to be a mainstay node"),
-        hint: None,
-    });
-    let failure = Failure::new(refusal.error);
+    let strange = || format!("{place} answered {status}: it does not seem to be a mainstay node");
+    let refusal: Problem = serde_json::from_slice(&answer).unwrap_or_else(|_no_json| Problem::new(status, strange()));
+    let failure = Failure::new(refusal.detail);
     Err(Unanswered::Failed(match refusal.hint {
         Some(hint) => failure.hint(hint),
         None => failure,

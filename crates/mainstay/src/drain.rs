@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use hyper::Method;
 
-use crate::admin::api::{DrainAnswer, DrainRequest};
+use crate::admin::drains::{DrainAnswer, DrainRequest};
 use crate::client::{self, AdminArgs};
 use crate::failure::Failure;
 use crate::output;
@@ -43,7 +43,8 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode, Failure> {
         local: args.local,
     };
     let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
-    let answer: DrainAnswer = client::ask(&[args.admin.place_for_changes()], Method::POST, "/api/drain", Some(sent))?;
+    let answer: DrainAnswer =
+        client::ask(&[args.admin.place_for_changes()], Method::POST, "/api/v1/drain", Some(sent))?;
     if args.admin.json {
         output::json(&answer)?;
     } else {

@@ -32,7 +32,7 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::usage("the request's id is empty").hint("it is in the response's header `x-request-id`"));
     }
     let places = args.admin.places();
-    let path = format!("/api/requests/{}", encoded(args.id.trim()));
+    let path = format!("/api/v1/requests/{}", encoded(args.id.trim()));
     if args.admin.json {
         // As the node sent it: a newer node may say more than this program knows.
         let answer: serde_json::Value = client::ask(&places, Method::GET, &path, None)?;

@@ -53,9 +53,9 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
 fn answer(args: &StatusArgs, places: &[Place]) -> Result<String, Failure> {
     if args.admin.json {
         // As the node sent it: a newer node may say more than this program knows.
-        let answer: serde_json::Value = client::ask(places, Method::GET, "/api/status", None)?;
+        let answer: serde_json::Value = client::ask(places, Method::GET, "/api/v1/status", None)?;
         return Ok(if args.watch { format!("{answer}\n") } else { format!("{answer:#}\n") });
     }
-    let status: Status = client::ask(places, Method::GET, "/api/status", None)?;
+    let status: Status = client::ask(places, Method::GET, "/api/v1/status", None)?;
     Ok(view::render(&status, Paint::for_stdout()))
 }

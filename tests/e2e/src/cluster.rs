@@ -289,13 +289,13 @@ impl Node {
         wire::get(self.admin, path)
     }
 
-    /// `/api/cluster`.
+    /// `/api/v1/cluster`.
     ///
     /// # Panics
     /// If it does not run.
     pub fn status(&self) -> Value {
         assert!(self.process.is_some(), "{} does not run", self.place.name);
-        self.admin("/api/cluster").json()
+        self.admin("/api/v1/cluster").json()
     }
 
     /// `mainstay` with these arguments in the node's folder.

@@ -149,9 +149,9 @@ impl Mainstay {
         self.admin
     }
 
-    /// `/api/status`.
+    /// `/api/v1/status`.
     pub fn status(&self) -> serde_json::Value {
-        self.admin("/api/status").json()
+        self.admin("/api/v1/status").json()
     }
 
     /// A sample of `/metrics`: the sum over all series whose name and labels contain every word of `series`.

@@ -25,11 +25,12 @@ fn tcp_answers_this_machine_only_and_changes_nothing() {
         format!("Host: 127.0.0.1:{port}\r\nOrigin: http://localhost:3000\r\n"),
         format!("Host: 127.0.0.1:{port}\r\nSec-Fetch-Site: cross-site\r\n"),
     ] {
-        assert_eq!(ask(format!("GET /api/status HTTP/1.1\r\n{head}\r\n")).status, 403, "{head}");
+        assert_eq!(ask(format!("GET /api/v1/status HTTP/1.1\r\n{head}\r\n")).status, 403, "{head}");
     }
     let body = format!(r#"{{"service": "app", "endpoint": "{}", "drain": true}}"#, origin.address());
     let length = body.len();
-    let refused = ask(format!("POST /api/drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"));
+    let refused =
+        ask(format!("POST /api/v1/drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"));
     assert_eq!(refused.status, 403);
     assert!(refused.text().contains("mainstay drain"), "{}", refused.text());
     assert_eq!(gateway.status()["services"][0]["endpoints"][0]["draining"], false);

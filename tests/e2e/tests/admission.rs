@@ -329,5 +329,5 @@ fn an_adaptive_limit_is_shown_and_keeps_itself_within_bounds() {
     assert!((2.0..=30.0).contains(&limit()), "{}", limit());
     let base = gateway.metric("mainstay_adaptive_base_seconds", &["\"all\""]);
     assert!(base >= 0.005, "{base}");
-    assert_eq!(wire::get(gateway.admin_address(), "/api/status").json()["routes"][0]["admission"]["adaptive"], true);
+    assert_eq!(wire::get(gateway.admin_address(), "/api/v1/status").json()["routes"][0]["admission"]["adaptive"], true);
 }

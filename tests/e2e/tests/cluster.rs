@@ -124,6 +124,6 @@ fn who_may_come_in_and_go() {
     eventually("a voter can go", SOON, || nodes.nodes[0].cluster(&["remove", "n3"]).status.success());
     assert_eq!(nodes.voters(0), ["n1", "n2", "n4"]);
     eventually("the one that was removed is refused", SOON, || nodes.nodes[2].status()["quorum"] == false);
-    let tokens = nodes.nodes[0].admin("/api/cluster/token");
+    let tokens = nodes.nodes[0].admin("/api/v1/cluster/token");
     assert_eq!(tokens.status, 405, "tokens are made over the admin socket only");
 }

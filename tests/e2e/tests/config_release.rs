@@ -55,8 +55,8 @@ fn a_configuration_reaches_all_nodes_and_can_be_listed_compared_and_taken_back()
     assert!(status.contains("the cluster's configuration is version 11\n"), "{status}");
     assert_eq!(nodes.metric(0, "mainstay_cluster_config_version"), Some(11.0));
     assert_eq!(nodes.metric(0, "mainstay_cluster_config_release_stage{stage=\"done\"}"), Some(1.0));
-    assert_eq!(nodes.admin(0, "/api/status").json()["configuration"]["cluster"]["serves"], 11);
-    assert_eq!(nodes.admin(0, "/api/config/versions/11").status, 403, "texts may hold secrets");
+    assert_eq!(nodes.admin(0, "/api/v1/status").json()["configuration"]["cluster"]["serves"], 11);
+    assert_eq!(nodes.admin(0, "/api/v1/config/versions/11").status, 403, "texts may hold secrets");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 mod active;
 mod bench;
-mod journal;
 mod names;
 mod passive;
 mod tls;

@@ -1,25 +1,29 @@
-//! `/api/addresses`: who holds which floating address, and planned moves.
+//! `/api/v1/addresses`: who holds which floating address, and planned moves.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::{self, Body};
+use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
+use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::role::{OPERATOR, VIEWER};
 use mainstay_cluster::address::view::{self, View};
 use mainstay_cluster::assignment::Request;
 use mainstay_cluster::coordinator::Consistency;
 use mainstay_cluster::keys;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Node;
-use super::api::{BODY_BYTES_MAX, error};
+use super::api::{error, read};
 
 /// A floating address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AddressStatus {
     /// The address.
+    #[schema(value_type = String)]
     pub ip: IpAddr,
     /// The interface that it is put on; none if its listeners open and close.
     pub interface: Option<String>,
@@ -37,20 +41,24 @@ pub struct AddressStatus {
     pub problem: Option<String>,
 }
 
-/// What `POST /api/addresses` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What `POST /api/v1/addresses` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AddressMoveRequest)]
 #[serde(deny_unknown_fields)]
 pub struct MoveRequest {
     /// The address.
+    #[schema(value_type = String)]
     pub ip: IpAddr,
     /// The node that it goes to.
     pub node: String,
 }
 
 /// What it answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AddressMoveAnswer)]
 pub struct MoveAnswer {
     /// The address.
+    #[schema(value_type = String)]
     pub ip: IpAddr,
     /// The node that held it when it was asked for.
     pub from: Option<String>,
@@ -83,21 +91,29 @@ fn candidates(view: &View, ip: IpAddr) -> Vec<String> {
     view.able(ip).map(str::to_owned).collect()
 }
 
-pub(super) async fn list(Shared(node): Shared<Arc<Node>>) -> Response {
+pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
+    let path = "/api/v1/addresses";
+    vec![
+        endpoint::get(path, VIEWER, "Who holds which floating address")
+            .command("mainstay address list")
+            .answers_list::<AddressStatus>()
+            .by(list),
+        endpoint::post(path, OPERATOR, "Moves a floating address to another node")
+            .command("mainstay address move ADDRESS NODE")
+            .takes::<MoveRequest>()
+            .answers::<MoveAnswer>()
+            .by(transfer),
+    ]
+}
+
+async fn list(Shared(node): Shared<Arc<Node>>) -> Response {
     Json(status(&node)).into_response()
 }
 
-pub(super) async fn transfer(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
-    let bytes = match body::to_bytes(sent, BODY_BYTES_MAX).await {
-        Ok(bytes) => bytes,
-        Err(why) => return error(StatusCode::BAD_REQUEST, why.to_string(), None),
-    };
-    let request: MoveRequest = match serde_json::from_slice(&bytes) {
+async fn transfer(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+    let request: MoveRequest = match read(sent, r#"send {"ip": "10.0.1.100", "node": "NAME"}"#).await {
         Ok(request) => request,
-        Err(why) => {
-            let hint = r#"send {"ip": "10.0.1.100", "node": "NAME"}"#;
-            return error(StatusCode::BAD_REQUEST, why.to_string(), Some(hint.to_owned()));
-        }
+        Err(refusal) => return *refusal,
     };
     match ask(&node, &request).await {
         Ok(answer) => Json(answer).into_response(),
@@ -132,9 +148,4 @@ async fn ask(node: &Node, request: &MoveRequest) -> Result<MoveAnswer, (StatusCo
         written.map_err(|why| unavailable(why.to_string()))?;
     }
     Ok(MoveAnswer { ip: *ip, from: holder.map(|holder| holder.node.clone()), to: to.clone() })
-}
-
-pub(super) async fn transfer_refused() -> Response {
-    let hint = "use `mainstay address move ADDRESS NODE` on a node, as the user that runs it, or `curl --unix-socket`";
-    error(StatusCode::FORBIDDEN, "changes are only taken over the admin socket".to_owned(), Some(hint.to_owned()))
 }

@@ -1,23 +1,26 @@
-//! `/api/cells`: how full cells are, and accounts that are moved.
+//! `/api/v1/cells`: how full cells are, and accounts that are moved.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{self, Body};
+use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
+use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::role::{OPERATOR, VIEWER};
 use mainstay_gateway::AccountError;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Node;
-use super::api::{BODY_BYTES_MAX, error};
+use super::api::{error, read};
 
 /// The longest that requests under way are waited for.
 const DRAIN_SECONDS_MAX: u64 = 3600;
 
 /// A cell.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CellStatus {
     /// Its name.
     pub name: String,
@@ -29,8 +32,8 @@ pub struct CellStatus {
     pub closed: bool,
 }
 
-/// What `POST /api/cells` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What `POST /api/v1/cells` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MoveRequest {
     /// The account's name.
@@ -42,7 +45,7 @@ pub struct MoveRequest {
 }
 
 /// What it answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MoveAnswer {
     /// The account's name.
     pub account: String,
@@ -65,21 +68,30 @@ pub(super) fn status(node: &Node) -> Vec<CellStatus> {
     counts.into_iter().map(status).collect()
 }
 
-pub(super) async fn list(Shared(node): Shared<Arc<Node>>) -> Response {
+pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
+    let path = "/api/v1/cells";
+    vec![
+        endpoint::get(path, VIEWER, "How full each cell is")
+            .command("mainstay cell list")
+            .answers_list::<CellStatus>()
+            .by(list),
+        endpoint::post(path, OPERATOR, "Moves an account to another cell")
+            .command("mainstay cell move ACCOUNT CELL")
+            .takes::<MoveRequest>()
+            .answers::<MoveAnswer>()
+            .by(transfer),
+    ]
+}
+
+async fn list(Shared(node): Shared<Arc<Node>>) -> Response {
     Json(status(&node)).into_response()
 }
 
-pub(super) async fn transfer(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
-    let bytes = match body::to_bytes(sent, BODY_BYTES_MAX).await {
-        Ok(bytes) => bytes,
-        Err(why) => return error(StatusCode::BAD_REQUEST, why.to_string(), None),
-    };
-    let request: MoveRequest = match serde_json::from_slice(&bytes) {
+async fn transfer(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+    let hint = r#"send {"account": "NAME", "cell": "NAME", "drain_seconds": 10}"#;
+    let request: MoveRequest = match read(sent, hint).await {
         Ok(request) => request,
-        Err(why) => {
-            let hint = r#"send {"account": "NAME", "cell": "NAME", "drain_seconds": 10}"#;
-            return error(StatusCode::BAD_REQUEST, why.to_string(), Some(hint.to_owned()));
-        }
+        Err(refusal) => return *refusal,
     };
     let limit = Duration::from_secs(request.drain_seconds.min(DRAIN_SECONDS_MAX));
     match node.gateway.move_account(&request.account, &request.cell, limit) {
@@ -93,9 +105,4 @@ pub(super) async fn transfer(Shared(node): Shared<Arc<Node>>, sent: Body) -> Res
             error(status, why.to_string(), None)
         }
     }
-}
-
-pub(super) async fn transfer_refused() -> Response {
-    let hint = "use `mainstay cell move ACCOUNT CELL` on the node, as the user that runs it, or `curl --unix-socket`";
-    error(StatusCode::FORBIDDEN, "changes are only taken over the admin socket".to_owned(), Some(hint.to_owned()))
 }

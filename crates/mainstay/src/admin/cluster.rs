@@ -1,21 +1,23 @@
-//! `/api/cluster`: who belongs to the cluster, tokens for new nodes, and nodes that go.
+//! `/api/v1/cluster`: who belongs to the cluster, tokens for new nodes, and nodes that go.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use axum::body::{self, Body};
+use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
+use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::role::{ADMIN, VIEWER};
 use mainstay_cluster::embedded::{Member, Part};
 use mainstay_cluster::identity::Grant;
 use mainstay_cluster::membership::{Membership, MembershipError};
 use mainstay_cluster::peer::client::TlsTransport;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Node;
-use super::api::{BODY_BYTES_MAX, error};
+use super::api::{error, read};
 use crate::cluster::{Handle, Quorum};
 
 /// The shortest and the longest life of a token, in seconds.
@@ -24,7 +26,7 @@ const TOKEN_SECONDS: std::ops::RangeInclusive<u64> = 60..=7 * 86_400;
 const FRESH: Duration = Duration::from_secs(4);
 
 /// The cluster as one node sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClusterStatus {
     /// What holds the agreement: `memory`, `embedded` or `etcd`.
     pub engine: String,
@@ -59,7 +61,7 @@ pub struct ClusterStatus {
 }
 
 /// A node of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MemberStatus {
     /// Its number, which no other node ever gets.
     pub id: u64,
@@ -79,9 +81,10 @@ pub struct MemberStatus {
     pub lag: Option<u64>,
 }
 
-/// What `POST /api/cluster/token` takes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What `POST /api/v1/cluster/token` takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ClusterTokenRequest)]
 pub struct TokenRequest {
     /// How long it can be used, in seconds.
     pub seconds: u64,
@@ -96,7 +99,8 @@ pub struct TokenRequest {
 }
 
 /// What it answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ClusterTokenAnswer)]
 pub struct TokenAnswer {
     /// The token, a secret.
     pub token: String,
@@ -106,9 +110,10 @@ pub struct TokenAnswer {
     pub addresses: Vec<String>,
 }
 
-/// What `POST /api/cluster/remove` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What `POST /api/v1/cluster/remove` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ClusterRemoveRequest)]
 pub struct RemoveRequest {
     /// The node's name.
     pub name: String,
@@ -118,7 +123,8 @@ pub struct RemoveRequest {
 }
 
 /// What it answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ClusterRemoveAnswer)]
 pub struct RemoveAnswer {
     /// The node's name.
     pub name: String,
@@ -203,14 +209,33 @@ fn add_members(status: &mut ClusterStatus, membership: &Membership, transport: &
     status.members = engine.members.into_iter().map(member).collect();
 }
 
-pub(super) async fn status(Shared(node): Shared<Arc<Node>>) -> Response {
+pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
+    vec![
+        endpoint::get("/api/v1/cluster", VIEWER, "Who belongs to the cluster")
+            .command("mainstay cluster status")
+            .answers::<ClusterStatus>()
+            .by(status),
+        endpoint::post("/api/v1/cluster/token", ADMIN, "Makes a token with which a node may join")
+            .command("mainstay cluster token")
+            .takes::<TokenRequest>()
+            .answers::<TokenAnswer>()
+            .by(token),
+        endpoint::post("/api/v1/cluster/remove", ADMIN, "Sends a node away")
+            .command("mainstay cluster remove NODE")
+            .takes::<RemoveRequest>()
+            .answers::<RemoveAnswer>()
+            .by(remove),
+    ]
+}
+
+async fn status(Shared(node): Shared<Arc<Node>>) -> Response {
     match node.cluster() {
         Some(handle) => Json(report(&node.name, handle)).into_response(),
         None => no_cluster(),
     }
 }
 
-pub(super) async fn token(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+async fn token(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
     let example = r#"send {"seconds": 3600, "voter": true}"#;
     let request: TokenRequest = match read(sent, example).await {
         Ok(request) => request,
@@ -236,7 +261,7 @@ pub(super) async fn token(Shared(node): Shared<Arc<Node>>, sent: Body) -> Respon
     }
 }
 
-pub(super) async fn remove(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+async fn remove(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
     let request: RemoveRequest = match read(sent, r#"send {"name": "lb3"}"#).await {
         Ok(request) => request,
         Err(refusal) => return *refusal,
@@ -259,17 +284,6 @@ pub(super) async fn remove(Shared(node): Shared<Arc<Node>>, sent: Body) -> Respo
         }
         Err(why) => refuse(&why),
     }
-}
-
-pub(super) async fn refused() -> Response {
-    let hint = "use `mainstay cluster` on the node, as the user that runs it, or `curl --unix-socket`";
-    error(StatusCode::FORBIDDEN, "changes are only taken over the admin socket".to_owned(), Some(hint.to_owned()))
-}
-
-async fn read<T: DeserializeOwned>(sent: Body, example: &str) -> Result<T, Box<Response>> {
-    let refuse = |why: String| Box::new(error(StatusCode::BAD_REQUEST, why, Some(example.to_owned())));
-    let bytes = body::to_bytes(sent, BODY_BYTES_MAX).await.map_err(|why| refuse(why.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|why| refuse(why.to_string()))
 }
 
 fn membership(node: &Node) -> Result<Membership, Box<Response>> {

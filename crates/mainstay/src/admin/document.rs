@@ -1,13 +1,14 @@
-//! What `/api/status` answers; `mainstay status` reads the same types.
+//! What `/api/v1/status` answers; `mainstay status` reads the same types.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::cells::CellStatus;
 use super::cluster::ClusterStatus;
 use super::shared::{OpinionsStatus, SessionsStatus};
 
 /// The whole answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Of the process.
     pub node: Node,
@@ -36,7 +37,8 @@ pub struct Status {
 }
 
 /// The process.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = NodeStatus)]
 pub struct Node {
     /// Its name.
     pub name: String,
@@ -57,7 +59,7 @@ pub struct Node {
 }
 
 /// The configuration that is served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Configuration {
     /// The file, unless the node was started without one.
     pub file: Option<String>,
@@ -73,7 +75,7 @@ pub struct Configuration {
 }
 
 /// The configuration that the nodes of a cluster share.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SharedStatus {
     /// The version that this node serves; 0: its own file.
     pub serves: u64,
@@ -88,7 +90,7 @@ pub struct SharedStatus {
 }
 
 /// What a reload led to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReloadOutcome {
     /// There was none yet.
@@ -101,7 +103,7 @@ pub enum ReloadOutcome {
 }
 
 /// The last reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reload {
     /// What it led to.
     pub outcome: ReloadOutcome,
@@ -115,7 +117,7 @@ pub struct Reload {
 }
 
 /// A listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ListenerStatus {
     /// Its name.
     pub name: String,
@@ -138,7 +140,7 @@ pub struct ListenerStatus {
 }
 
 /// A route.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RouteStatus {
     /// Its name.
     pub name: String,
@@ -165,7 +167,7 @@ pub struct RouteStatus {
 }
 
 /// A circuit breaker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BreakerStatus {
     /// `closed`, `open`, `half-open` or `ramping`.
     pub state: String,
@@ -180,7 +182,7 @@ pub struct BreakerStatus {
 }
 
 /// How the limits of a route stand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AdmissionStatus {
     /// Requests that may be in at once; absent if that is not limited.
     pub limit: Option<u32>,
@@ -197,7 +199,7 @@ pub struct AdmissionStatus {
 }
 
 /// A service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
@@ -223,7 +225,7 @@ pub struct ServiceStatus {
 }
 
 /// A name that endpoints of a service come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SourceStatus {
     /// The name of the SRV records, or `host:port`.
     pub name: String,
@@ -238,7 +240,7 @@ pub struct SourceStatus {
 }
 
 /// How well a service is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceState {
     /// Every endpoint that is not drained on purpose is up and gets traffic.
@@ -250,7 +252,7 @@ pub enum ServiceState {
 }
 
 /// An endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EndpointStatus {
     /// Its address as configured.
     pub name: String,
@@ -306,7 +308,7 @@ pub struct EndpointStatus {
 }
 
 /// What went on during the last ten seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ActivityStatus {
     /// Requests (endpoints: attempts) a second.
     pub rate: f64,

@@ -1,4 +1,4 @@
-//! What `/api/requests/ID` answers; `mainstay explain` reads the same types.
+//! What `/api/v1/requests/ID` answers; `mainstay explain` reads the same types.
 
 use std::time::Duration;
 
@@ -7,18 +7,19 @@ use mainstay_core::retry::Refusal;
 use mainstay_core::route::Miss;
 use mainstay_gateway::explain::{self, Copied, Next, RouteVerdict, Session, Standing, Verdict};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::timestamp::rfc3339;
 
 /// The whole answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Requests {
     /// Every request with the id, the newest first: ids that trusted proxies choose may occur more than once.
     pub requests: Vec<Explained>,
 }
 
 /// One request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explained {
     /// Its id, as in `x-request-id`.
     pub id: String,
@@ -90,7 +91,7 @@ pub struct Explained {
 }
 
 /// A route that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RouteLooked {
     /// Its name.
     pub route: String,
@@ -99,7 +100,7 @@ pub struct RouteLooked {
 }
 
 /// An attempt at an endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
     /// The endpoint's name.
     pub endpoint: String,
@@ -122,7 +123,7 @@ pub struct Attempt {
 }
 
 /// One choice of an endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Choice {
     /// Every endpoint of the service.
     pub endpoints: Vec<Considered>,
@@ -131,7 +132,7 @@ pub struct Choice {
 }
 
 /// An endpoint at a choice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Considered {
     /// Its name.
     pub endpoint: String,

@@ -1,18 +1,21 @@
-//! `POST /api/cache/purge`: forgets stored responses.
+//! `POST /api/v1/cache/purge`: forgets stored responses.
 
 use std::sync::Arc;
 
-use axum::body::{self, Body};
+use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
+use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::role::OPERATOR;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::admin::Node;
-use crate::admin::api::{BODY_BYTES_MAX, error};
+use crate::admin::api::{error, read};
 
-/// What `POST /api/cache/purge` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What `POST /api/v1/cache/purge` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PurgeRequest {
     /// The route's name; every route if it is absent.
@@ -23,33 +26,27 @@ pub struct PurgeRequest {
 }
 
 /// What it answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PurgeAnswer {
     /// Responses that were forgotten.
     pub purged: u64,
 }
 
-/// Takes what is asked over the unix socket.
-pub(super) async fn purge(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
-    let bytes = match body::to_bytes(sent, BODY_BYTES_MAX).await {
-        Ok(bytes) => bytes,
-        Err(why) => return error(StatusCode::BAD_REQUEST, why.to_string(), None),
-    };
-    let request: PurgeRequest = match serde_json::from_slice(&bytes) {
+pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
+    let purges = endpoint::post("/api/v1/cache/purge", OPERATOR, "Forgets stored responses")
+        .command("mainstay cache purge")
+        .takes::<PurgeRequest>()
+        .answers::<PurgeAnswer>();
+    vec![purges.by(purge)]
+}
+
+async fn purge(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+    let request: PurgeRequest = match read(sent, r#"send {"route": "NAME", "path": "/"}"#).await {
         Ok(request) => request,
-        Err(why) => {
-            let hint = r#"send {"route": "NAME", "path": "/"}"#;
-            return error(StatusCode::BAD_REQUEST, why.to_string(), Some(hint.to_owned()));
-        }
+        Err(refusal) => return *refusal,
     };
     match node.gateway.purge(request.route.as_deref(), &request.path) {
         Ok(purged) => Json(PurgeAnswer { purged: purged as u64 }).into_response(),
         Err(why) => error(StatusCode::NOT_FOUND, why.to_string(), None),
     }
-}
-
-/// Over TCP nothing is changed.
-pub(super) async fn purge_refused() -> Response {
-    let hint = "use `mainstay cache purge` on the node, as the user that runs it, or `curl --unix-socket`";
-    error(StatusCode::FORBIDDEN, "changes are only taken over the admin socket".to_owned(), Some(hint.to_owned()))
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
-use crate::admin::api::{Door, router};
+use crate::admin::table::{Door, router};
 use crate::admin::{Bound, Node, sampler};
 
 /// Connections at once, over each socket; further ones wait.

@@ -1,4 +1,4 @@
-//! What nodes share, as `/api/status` tells it: the tables of sessions.
+//! What nodes share, as `/api/v1/status` tells it: the tables of sessions.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -11,15 +11,17 @@ use mainstay_core::opinion::Effect;
 use mainstay_gateway::spec::SessionEngine;
 use mainstay_gateway::state::{Endpoint, State};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Node;
-use super::api::{DrainRequest, error};
+use super::api::error;
+use super::drains::DrainRequest;
 
 /// How long the cluster may take over a drain.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// A table of sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionsStatus {
     /// `embedded` or `redis`.
     pub table: String,
@@ -50,7 +52,7 @@ pub struct SessionsStatus {
 }
 
 /// What nodes make of each other's verdicts on endpoints.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OpinionsStatus {
     /// Nodes that are heard, this one included.
     pub live: u64,

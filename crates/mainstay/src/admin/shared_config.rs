@@ -1,51 +1,68 @@
-//! `/api/config`: the configuration that the nodes of a cluster share. Texts may hold secrets, so that they are shown over the
-//! unix socket only.
+//! `/api/v1/config`: the configuration that the nodes of a cluster share. Texts may hold secrets, so that they are shown over the
+//! unix socket, and to admins, only.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::Router;
-use axum::body::{self, Body};
+use axum::body::Body;
 use axum::extract::{Path, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
 use hyper::body::{Bytes, Frame};
+use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::role::{ADMIN, OPERATOR, VIEWER};
 use mainstay_cluster::config::desk::{self, DeskError, Proposal};
 use mainstay_cluster::config::{TEXT_BYTES_MAX, View};
 use mainstay_cluster::coordinator::Coordinator;
 use mainstay_core::release::Version;
 use mainstay_runtime::task::{self, AbortOnDrop, Kind};
-use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Node;
-use crate::admin::api::{Door, error};
+use crate::admin::api::{error, read, read_up_to};
 use crate::config;
 use crate::shared_config::event::{Aborted, ApplyRequest, Event, History, Overview, Progress, RollbackRequest, Shown};
 
 /// Bytes of a request with a text: JSON may need two bytes for one, and more for few.
 const REQUEST_BYTES_MAX: usize = 3 * TEXT_BYTES_MAX;
+/// What to send to release a configuration.
+const EXAMPLE: &str = r#"send {"text": "...", "author": "NAME", "note": "WHY"}"#;
 /// Events that a slow reader may be behind; then it is not told more.
 const EVENTS_MAX: usize = 256;
 
-/// The endpoints, as seen through `door`.
-pub(super) fn routes(door: Door) -> Router<Arc<Node>> {
-    let router = Router::new().route("/api/config/versions", get(history));
-    match door {
-        Door::Unix => router
-            .route("/api/config", get(overview).post(apply))
-            .route("/api/config/rollback", post(roll_back))
-            .route("/api/config/abort", post(abort))
-            .route("/api/config/versions/{version}", get(show)),
-        Door::Tcp(_) => router
-            .route("/api/config", get(overview).post(refused))
-            .route("/api/config/rollback", post(refused))
-            .route("/api/config/abort", post(refused))
-            .route("/api/config/versions/{version}", get(refused)),
-    }
+pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
+    vec![
+        endpoint::get("/api/v1/config", VIEWER, "What a cluster's nodes serve, and how far a release is")
+            .command("mainstay config status")
+            .answers::<Overview>()
+            .by(overview),
+        endpoint::post("/api/v1/config", ADMIN, "Releases a configuration, and tells each step of it")
+            .command("mainstay config apply FILE")
+            .takes::<ApplyRequest>()
+            .up_to(REQUEST_BYTES_MAX)
+            .secrets(&["text"])
+            .answers_lines::<Event>()
+            .by(apply),
+        endpoint::post("/api/v1/config/rollback", OPERATOR, "Releases an earlier configuration again")
+            .command("mainstay config rollback [VERSION]")
+            .takes::<RollbackRequest>()
+            .answers_lines::<Event>()
+            .by(roll_back),
+        endpoint::post("/api/v1/config/abort", OPERATOR, "Ends a release: all nodes go back")
+            .command("mainstay config abort")
+            .answers::<Aborted>()
+            .by(abort),
+        endpoint::get("/api/v1/config/versions", VIEWER, "The versions that are kept, and how their releases ended")
+            .command("mainstay config history")
+            .answers::<History>()
+            .by(history),
+        endpoint::get("/api/v1/config/versions/{version}", ADMIN, "A version's text, which may hold secrets")
+            .command("mainstay config show [VERSION]")
+            .answers::<Shown>()
+            .by(show),
+    ]
 }
 
 async fn overview(Shared(node): Shared<Arc<Node>>) -> Response {
@@ -89,9 +106,9 @@ async fn show(Shared(node): Shared<Arc<Node>>, Path(version): Path<String>) -> R
 }
 
 async fn apply(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
-    let request: ApplyRequest = match read(sent).await {
+    let request: ApplyRequest = match read_up_to(sent, EXAMPLE, REQUEST_BYTES_MAX).await {
         Ok(request) => request,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     // Whoever asks without the command has not checked it; what depends on a node is for the nodes to say.
     if let Err(problems) = config::shared::check_text(&request.text, crate::shared_config::NAME) {
@@ -111,9 +128,9 @@ async fn apply(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
 }
 
 async fn roll_back(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
-    let request: RollbackRequest = match read(sent).await {
+    let request: RollbackRequest = match read(sent, r#"send {}, or {"version": 3}"#).await {
         Ok(request) => request,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let store = match store(&node) {
         Ok(store) => store,
@@ -137,12 +154,6 @@ async fn abort(Shared(node): Shared<Arc<Node>>) -> Response {
     }
 }
 
-async fn refused() -> Response {
-    let hint = "use `mainstay config` on the node, as the user that runs it, or `curl --unix-socket`";
-    let what = "the configuration is changed, and its texts are shown, over the admin socket only";
-    error(StatusCode::FORBIDDEN, what.to_owned(), Some(hint.to_owned()))
-}
-
 fn store(node: &Node) -> Result<Arc<dyn Coordinator>, Box<Response>> {
     match node.cluster() {
         Some(cluster) => cluster.parts().map(|parts| parts.coordinator).map_err(|why| {
@@ -154,12 +165,6 @@ fn store(node: &Node) -> Result<Arc<dyn Coordinator>, Box<Response>> {
             Err(Box::new(error(StatusCode::CONFLICT, "this node is in no cluster".to_owned(), Some(hint.to_owned()))))
         }
     }
-}
-
-async fn read<T: DeserializeOwned>(sent: Body) -> Result<T, Response> {
-    let bad = |why: String| error(StatusCode::BAD_REQUEST, why, None);
-    let bytes = body::to_bytes(sent, REQUEST_BYTES_MAX).await.map_err(|why| bad(why.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|why| bad(why.to_string()))
 }
 
 fn declined(why: &DeskError) -> Response {

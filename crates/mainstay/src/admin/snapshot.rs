@@ -1,4 +1,4 @@
-//! How the answer of `/api/status` is made from the gateway's state.
+//! How the answer of `/api/v1/status` is made from the gateway's state.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,19 +1,21 @@
-//! `POST /api/upgrade`: asks the main thread for an upgrade, and answers with a line for each step of it.
+//! `POST /api/v1/upgrade`: asks the main thread for an upgrade, and answers with a line for each step of it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum::body::{self, Body};
+use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Bytes, Frame};
+use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::role::ADMIN;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::admin::Node;
-use crate::admin::api::{BODY_BYTES_MAX, error};
+use crate::admin::api::{error, read};
 use crate::upgrade::event::{Event, UpgradeRequest};
 
 /// An upgrade that somebody asks for.
@@ -25,18 +27,18 @@ pub struct Asked {
     pub steps: UnboundedSender<Event>,
 }
 
-/// Takes what is asked over the unix socket.
-pub(super) async fn upgrade(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
-    let bytes = match body::to_bytes(sent, BODY_BYTES_MAX).await {
-        Ok(bytes) => bytes,
-        Err(why) => return error(StatusCode::BAD_REQUEST, why.to_string(), None),
-    };
-    let request: UpgradeRequest = match serde_json::from_slice(&bytes) {
+pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
+    let upgrades = endpoint::post("/api/v1/upgrade", ADMIN, "Lets a new process take over, and tells each step of it")
+        .command("mainstay upgrade")
+        .takes::<UpgradeRequest>()
+        .answers_lines::<Event>();
+    vec![upgrades.by(upgrade)]
+}
+
+async fn upgrade(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+    let request: UpgradeRequest = match read(sent, r#"send {}, or {"binary": "PATH", "timeout_seconds": 30}"#).await {
         Ok(request) => request,
-        Err(why) => {
-            let hint = r#"send {}, or {"binary": "PATH", "timeout_seconds": 30}"#;
-            return error(StatusCode::BAD_REQUEST, why.to_string(), Some(hint.to_owned()));
-        }
+        Err(refusal) => return *refusal,
     };
     let (steps, told) = unbounded_channel();
     if node.ask_upgrade(Asked { request, steps }).is_err() {
@@ -44,12 +46,6 @@ pub(super) async fn upgrade(Shared(node): Shared<Arc<Node>>, sent: Body) -> Resp
     }
     let lines = Body::new(Lines { told, is_over: false });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
-}
-
-/// Over TCP nothing is changed.
-pub(super) async fn upgrade_refused() -> Response {
-    let hint = "use `mainstay upgrade` on the node, as the user that runs it, or `curl --unix-socket`";
-    error(StatusCode::FORBIDDEN, "changes are only taken over the admin socket".to_owned(), Some(hint.to_owned()))
 }
 
 /// Steps as lines of JSON, to the last one.

@@ -20,7 +20,7 @@ pub(crate) const EVERY: Duration = Duration::from_millis(25);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The parts of `/api/status` that the demo shows.
+/// The parts of `/api/v1/status` that the demo shows.
 #[derive(Clone, Debug, Deserialize)]
 struct Status {
     verdict: String,
@@ -109,7 +109,7 @@ impl Watcher {
             self.connection = Some(Connection::over(stream).await.map_err(|error| error.to_string())?);
         }
         let Some(connection) = self.connection.as_mut() else { return Err("no connection".to_owned()) };
-        let request = Request::get("/api/status").header("host", "localhost").body(Full::new(Bytes::new()));
+        let request = Request::get("/api/v1/status").header("host", "localhost").body(Full::new(Bytes::new()));
         let response = connection.exchange(request.map_err(|error| error.to_string())?).await?;
         match response.status().as_u16() {
             200 => Ok(response.into_body()),

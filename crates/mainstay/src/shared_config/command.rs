@@ -130,7 +130,7 @@ pub fn config(args: &ConfigArgs) -> Result<ExitCode, Failure> {
         Command::Apply { file, note, terms } => desk.apply(file, note, terms),
         Command::Rollback { version, terms } => {
             let request = RollbackRequest { version: *version, author: author(), terms: terms.terms() };
-            desk.release("/api/config/rollback", &request, terms)
+            desk.release("/api/v1/config/rollback", &request, terms)
         }
         Command::Show { version } => {
             let shown = desk.shown(*version)?;
@@ -143,7 +143,7 @@ pub fn config(args: &ConfigArgs) -> Result<ExitCode, Failure> {
         }
         Command::Diff { from, to } => desk.diff(from.as_deref(), to.as_deref()),
         Command::History => {
-            let history: History = desk.ask(Method::GET, "/api/config/versions", None)?;
+            let history: History = desk.ask(Method::GET, "/api/v1/config/versions", None)?;
             if desk.json {
                 output::json(&history)?
             } else {
@@ -152,7 +152,7 @@ pub fn config(args: &ConfigArgs) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Status => {
-            let overview: Overview = desk.ask(Method::GET, "/api/config", None)?;
+            let overview: Overview = desk.ask(Method::GET, "/api/v1/config", None)?;
             if desk.json {
                 output::json(&overview)?
             } else {
@@ -161,7 +161,7 @@ pub fn config(args: &ConfigArgs) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Abort => {
-            let aborted: Aborted = desk.ask(Method::POST, "/api/config/abort", None)?;
+            let aborted: Aborted = desk.ask(Method::POST, "/api/v1/config/abort", None)?;
             let said = format!("the release of version {} ends: nodes go back\n", aborted.version);
             if desk.json {
                 output::json(&aborted)?
@@ -191,7 +191,7 @@ impl Desk {
 
     fn shown(&self, version: Option<Version>) -> Result<Shown, Failure> {
         let version = version.map_or_else(|| "current".to_owned(), |version| version.to_string());
-        self.ask(Method::GET, &format!("/api/config/versions/{version}"), None)
+        self.ask(Method::GET, &format!("/api/v1/config/versions/{version}"), None)
     }
 
     fn apply(&self, file: &Path, note: &str, terms: &TermsArgs) -> Result<ExitCode, Failure> {
@@ -203,7 +203,7 @@ impl Desk {
             return Err(Failure::rendered(format!("{problems}nothing has been changed")));
         }
         let request = ApplyRequest { text, author: author(), note: note.to_owned(), terms: terms.terms() };
-        self.release("/api/config", &request, terms)
+        self.release("/api/v1/config", &request, terms)
     }
 
     /// Begins a release, and follows it to its end.
@@ -260,7 +260,7 @@ impl Desk {
             (Some(from), to) => (self.side(Some(from))?, self.side(to)?),
             (None, _) => {
                 let current = self.shown(None)?;
-                let history: History = self.ask(Method::GET, "/api/config/versions", None)?;
+                let history: History = self.ask(Method::GET, "/api/v1/config/versions", None)?;
                 let earlier = history.versions.iter().map(|meta| meta.version).filter(|it| *it < current.meta.version);
                 let Some(before) = earlier.max() else {
                     return Err(Failure::new("there is nothing before the current version"));

@@ -3,9 +3,10 @@
 use mainstay_cluster::config::{Meta, Record, View};
 use mainstay_core::release::{Sample, Stage, Terms, Version, Vote};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// What `POST /api/config` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What `POST /api/v1/config` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyRequest {
     /// The text.
@@ -18,43 +19,51 @@ pub struct ApplyRequest {
     pub note: String,
     /// How it is released.
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub terms: Terms,
 }
 
-/// What `POST /api/config/rollback` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What `POST /api/v1/config/rollback` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackRequest {
     /// To which version; the one that was current before if absent.
     #[serde(default)]
+    #[schema(value_type = Option<u64>)]
     pub version: Option<Version>,
     /// Who asks for it.
     #[serde(default)]
     pub author: String,
     /// How it is released.
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub terms: Terms,
 }
 
-/// What `POST /api/config/abort` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What `POST /api/v1/config/abort` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Aborted {
     /// The version whose release ends.
+    #[schema(value_type = u64)]
     pub version: Version,
 }
 
 /// How a release goes, step by step; the last one is [`Event::Ended`] or [`Event::Failed`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ReleaseEvent)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// The version is written down.
     Proposed {
         /// Its number.
+        #[schema(value_type = u64)]
         version: Version,
         /// What nodes serve meanwhile.
+        #[schema(value_type = u64)]
         from: Version,
         /// The version whose text it has, if it is a way back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<u64>)]
         same_as: Option<Version>,
     },
     /// It goes on.
@@ -72,13 +81,16 @@ pub enum Event {
 }
 
 /// How far a release is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
     /// The version.
+    #[schema(value_type = u64)]
     pub version: Version,
     /// What nodes go back to.
+    #[schema(value_type = u64)]
     pub from: Version,
     /// How far it is.
+    #[schema(value_type = Object)]
     pub stage: Stage,
     /// The same in words.
     pub said: String,
@@ -92,6 +104,7 @@ pub struct Progress {
     pub serving: usize,
     /// What the canary's clients saw of it, all requests together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub canary: Option<Sample>,
 }
 
@@ -125,14 +138,16 @@ impl Progress {
     }
 }
 
-/// What `GET /api/config` answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What `GET /api/v1/config` answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Overview {
     /// Who answers.
     pub node: String,
     /// What it serves; 0: its own file.
+    #[schema(value_type = u64)]
     pub serves: Version,
     /// What all nodes serve unless a release says otherwise; `None`: the cluster has no configuration.
+    #[schema(value_type = Option<u64>)]
     pub current: Option<Version>,
     /// The last release.
     pub release: Option<Progress>,
@@ -143,16 +158,20 @@ pub struct Overview {
 }
 
 /// One node, as it said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeOverview {
     /// Its name.
     pub node: String,
     /// What it serves; `None`: it has not said.
+    #[schema(value_type = Option<u64>)]
     pub serves: Option<Version>,
     /// What it should serve.
+    #[schema(value_type = Option<u64>)]
     pub wanted: Option<Version>,
     /// What it says of the version that is being released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// `"Accept"` or `{"Veto": [REASON]}`.
+    #[schema(value_type = Option<utoipa::openapi::schema::Value>)]
     pub vote: Option<Vote>,
     /// Why it does not serve what it should.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -186,19 +205,22 @@ impl Overview {
     }
 }
 
-/// What `GET /api/config/versions` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What `GET /api/v1/config/versions` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct History {
     /// The version that all nodes serve.
+    #[schema(value_type = Option<u64>)]
     pub current: Option<Version>,
     /// Those that are kept, the oldest first.
+    #[schema(value_type = Vec<Object>)]
     pub versions: Vec<Meta>,
 }
 
-/// What `GET /api/config/versions/N` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What `GET /api/v1/config/versions/N` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Shown {
     /// What is known of it.
+    #[schema(value_type = Object)]
     pub meta: Meta,
     /// Its text.
     pub text: String,

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// What `POST /api/upgrade` takes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What `POST /api/v1/upgrade` takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpgradeRequest {
     /// The program to start; the one that the node was started from if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub binary: Option<PathBuf>,
     /// How long the new process may take to get ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -17,12 +19,14 @@ pub struct UpgradeRequest {
 }
 
 /// One step. The answer is a line of JSON for each; the last one is [`Event::Done`] or [`Event::Failed`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = UpgradeEvent)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// The program and the configuration are looked at.
     Checking {
         /// The program.
+        #[schema(value_type = String)]
         binary: PathBuf,
         /// The process that serves now.
         pid: u32,
@@ -34,6 +38,7 @@ pub enum Event {
         /// The program's version.
         version: String,
         /// The file; none if the node runs without.
+        #[schema(value_type = Option<String>)]
         configuration: Option<PathBuf>,
     },
     /// The new process runs.
@@ -69,7 +74,7 @@ impl Event {
 }
 
 /// What an upgrade came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Done {
     /// The process that served before.
     pub old_pid: u32,

@@ -167,7 +167,7 @@ fn three_times(settings: &str, time: Duration) -> Result3x {
         std::thread::spawn(move || {
             let mut slowest = Duration::ZERO;
             while !over.load(Ordering::Relaxed) {
-                for path in ["/ready", "/health", "/api/status", "/metrics"] {
+                for path in ["/ready", "/health", "/api/v1/status", "/metrics"] {
                     let asked = Instant::now();
                     assert_eq!(wire::get(admin, path).status, 200, "{path}");
                     slowest = slowest.max(asked.elapsed());

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime};
 use mainstay_core::health::{Policy, State as Health};
 use mainstay_core::outlier;
 use mainstay_runtime::clock::Clock;
-use mainstay_runtime::journal::Journal;
 use mainstay_runtime::socket::listen_tcp;
 use mainstay_runtime::thread::spawn_local_runtime;
 use rustls::ClientConfig;
@@ -93,7 +92,6 @@ fn answer(stream: &mut TcpStream, response: &str) {
 /// A driver on a thread of its own; it ends when this is dropped.
 pub(super) struct Bench {
     pub(super) driver: Driver,
-    pub(super) journal: Journal,
 }
 
 impl Bench {
@@ -102,10 +100,9 @@ impl Bench {
     }
 
     pub(super) fn with_names(names: Names) -> Self {
-        let journal = Journal::default();
-        let (driver, runner) = Driver::start_with(Clock::new(), names, journal.clone());
+        let (driver, runner) = Driver::start_with(Clock::new(), names);
         let _ends_with_the_driver = spawn_local_runtime("test-control", move || runner.run()).unwrap();
-        Self { driver, journal }
+        Self { driver }
     }
 
     pub(super) fn apply(&self, services: &[&Arc<Service>]) {

@@ -36,7 +36,7 @@ pub fn cluster(args: &ClusterArgs) -> Result<ExitCode, Failure> {
 }
 
 fn status(args: &ClusterArgs, places: &[Place]) -> Result<(), Failure> {
-    let status: ClusterStatus = client::ask(places, Method::GET, "/api/cluster", None)?;
+    let status: ClusterStatus = client::ask(places, Method::GET, "/api/v1/cluster", None)?;
     if args.admin.json { output::json(&status) } else { output::text(&page(&status, Paint::for_stdout())) }
 }
 
@@ -48,7 +48,7 @@ fn make_token(places: &[Place], name: Option<&str>, args: &TokenArgs) -> Result<
         name: name.map(str::to_owned),
         replace: args.replace.clone(),
     };
-    client::ask(places, Method::POST, "/api/cluster/token", Some(sent(&request)?))
+    client::ask(places, Method::POST, "/api/v1/cluster/token", Some(sent(&request)?))
 }
 
 fn add(args: &ClusterArgs, places: &[Place], name: &str, token: &TokenArgs) -> Result<(), Failure> {
@@ -74,7 +74,7 @@ fn add(args: &ClusterArgs, places: &[Place], name: &str, token: &TokenArgs) -> R
 fn remove(args: &ClusterArgs, places: &[Place], name: &str, two: bool) -> Result<(), Failure> {
     let request = RemoveRequest { name: name.to_owned(), two };
     let answer: RemoveAnswer =
-        client::ask_within(places, Method::POST, "/api/cluster/remove", Some(sent(&request)?), CHANGE_LIMIT)?;
+        client::ask_within(places, Method::POST, "/api/v1/cluster/remove", Some(sent(&request)?), CHANGE_LIMIT)?;
     if args.admin.json {
         return output::json(&answer);
     }

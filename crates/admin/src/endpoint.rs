@@ -1,0 +1,283 @@
+//! An endpoint as its entry in the table says it: who may use it, what it takes and answers, and what carries it out.
+//! Routing, authorisation, the audit trail, the OpenAPI document and the tests are all made from these entries.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::role::Least;
+
+/// Bytes of a request's body, at most, unless the entry says otherwise.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// The form of a body.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// Its JSON schema, or a reference to it.
+    pub schema: Value,
+    /// Named schemas that it refers to.
+    pub named: Vec<(String, Value)>,
+}
+
+impl Form {
+    /// The form of a type.
+    pub fn of<T: ToSchema>() -> Self {
+        let mut named = vec![(T::name().into_owned(), T::schema())];
+        T::schemas(&mut named);
+        // A schema is a tree of names and numbers, which always has a form in JSON.
+        let as_json = |(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default());
+        let schema = json!({"$ref": format!("#/components/schemas/{}", T::name())});
+        Self { schema, named: named.into_iter().map(as_json).collect() }
+    }
+
+    /// The form of a list of them.
+    pub fn list<T: ToSchema>() -> Self {
+        let Self { schema, named } = Self::of::<T>();
+        Self { schema: json!({"type": "array", "items": schema}), named }
+    }
+
+    /// Anything that is JSON.
+    pub fn any() -> Self {
+        Self { schema: json!({}), named: Vec::new() }
+    }
+
+    /// Any text.
+    pub fn text() -> Self {
+        Self { schema: json!({"type": "string"}), named: Vec::new() }
+    }
+}
+
+/// What an endpoint answers if all goes well.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its media type.
+    pub content_type: &'static str,
+    /// Its form; of each line or event, if it is a stream of them.
+    pub form: Form,
+}
+
+/// Where a request names the service that it is about, for those who may change only some services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// This member of the JSON in the body.
+    Body(&'static str),
+    /// This part of the path.
+    Path(&'static str),
+}
+
+/// A part of the query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// Whether it is a number (not negative), rather than a text.
+    pub is_number: bool,
+}
+
+/// What is known of an endpoint without carrying it out.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The method.
+    pub method: Method,
+    /// The path, with `{name}` for a part and `{*name}` for the rest.
+    pub path: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// Who may use it.
+    pub least: Least,
+    /// Whether it changes something, so that it is audited and guarded against other sites.
+    pub changes: bool,
+    /// Where the service is named, if it is about one.
+    pub service: Option<Named>,
+    /// What the query may have.
+    pub query: Vec<Query>,
+    /// The request's body.
+    pub request: Option<Form>,
+    /// Whether an empty body is as good as an empty object.
+    pub request_optional: bool,
+    /// Bytes of the request's body, at most.
+    pub body_bytes_max: usize,
+    /// Members of the request that are secrets, which the audit trail leaves out.
+    pub secrets: &'static [&'static str],
+    /// The command that does the same.
+    pub command: Option<&'static str>,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// An entry of the table, with what carries it out.
+#[derive(Clone, Debug)]
+pub struct Endpoint<S> {
+    /// What is known of it.
+    pub about: About,
+    handler: MethodRouter<S>,
+}
+
+/// An entry that is being written.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Draft(About);
+
+/// A question that changes nothing.
+pub fn get(path: &'static str, least: Least, summary: &'static str) -> Draft {
+    draft(Method::GET, path, least, summary)
+}
+
+/// A change.
+pub fn post(path: &'static str, least: Least, summary: &'static str) -> Draft {
+    draft(Method::POST, path, least, summary)
+}
+
+/// A change that says how something is from now on.
+pub fn put(path: &'static str, least: Least, summary: &'static str) -> Draft {
+    draft(Method::PUT, path, least, summary)
+}
+
+/// A change that takes something away.
+pub fn delete(path: &'static str, least: Least, summary: &'static str) -> Draft {
+    draft(Method::DELETE, path, least, summary)
+}
+
+fn draft(method: Method, path: &'static str, least: Least, summary: &'static str) -> Draft {
+    Draft(About {
+        changes: method != Method::GET,
+        method,
+        path,
+        summary,
+        least,
+        service: None,
+        query: Vec::new(),
+        request: None,
+        request_optional: false,
+        body_bytes_max: BODY_BYTES_MAX,
+        secrets: &[],
+        command: None,
+        answer: Answer { content_type: "application/json", form: Form::any() },
+    })
+}
+
+impl Draft {
+    /// Takes a body of this form.
+    pub fn takes<T: ToSchema>(mut self) -> Self {
+        self.0.request = Some(Form::of::<T>());
+        self
+    }
+
+    /// An empty body is as good as an empty object.
+    pub fn may_be_empty(mut self) -> Self {
+        self.0.request_optional = true;
+        self
+    }
+
+    /// Takes bodies up to this size.
+    pub fn up_to(mut self, bytes: usize) -> Self {
+        self.0.body_bytes_max = bytes;
+        self
+    }
+
+    /// Members of the body that the audit trail leaves out.
+    pub fn secrets(mut self, members: &'static [&'static str]) -> Self {
+        self.0.secrets = members;
+        self
+    }
+
+    /// Takes a text in the query.
+    pub fn query(mut self, name: &'static str, about: &'static str) -> Self {
+        self.0.query.push(Query { name, about, is_number: false });
+        self
+    }
+
+    /// Takes a number in the query.
+    pub fn number(mut self, name: &'static str, about: &'static str) -> Self {
+        self.0.query.push(Query { name, about, is_number: true });
+        self
+    }
+
+    /// Answers a part of a long list at a time.
+    pub fn paged(self) -> Self {
+        self.number("limit", "At most so many at once.").query("cursor", "The `next` of the answer before.")
+    }
+
+    /// The body names the service that it is about in this member.
+    pub fn service_in_body(mut self, member: &'static str) -> Self {
+        self.0.service = Some(Named::Body(member));
+        self
+    }
+
+    /// The path names the service that it is about in this part.
+    pub fn service_in_path(mut self, part: &'static str) -> Self {
+        self.0.service = Some(Named::Path(part));
+        self
+    }
+
+    /// There is a command that does the same.
+    pub fn command(mut self, command: &'static str) -> Self {
+        self.0.command = Some(command);
+        self
+    }
+
+    /// Changes nothing, although it is not a GET.
+    pub fn changes_nothing(mut self) -> Self {
+        self.0.changes = false;
+        self
+    }
+
+    /// Answers JSON of this form.
+    pub fn answers<T: ToSchema>(mut self) -> Self {
+        self.0.answer.form = Form::of::<T>();
+        self
+    }
+
+    /// Answers a JSON array of them.
+    pub fn answers_list<T: ToSchema>(mut self) -> Self {
+        self.0.answer.form = Form::list::<T>();
+        self
+    }
+
+    /// Answers one line of JSON after another.
+    pub fn answers_lines<T: ToSchema>(mut self) -> Self {
+        self.0.answer = Answer { content_type: "application/x-ndjson", form: Form::of::<T>() };
+        self
+    }
+
+    /// Answers something else than JSON.
+    pub fn answers_text(mut self, content_type: &'static str) -> Self {
+        self.0.answer = Answer { content_type, form: Form::text() };
+        self
+    }
+
+    /// The entry, carried out by `handler`.
+    pub fn by<H, T, S>(self, handler: H) -> Endpoint<S>
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        let filter = match self.0.method {
+            Method::POST => MethodFilter::POST,
+            Method::PUT => MethodFilter::PUT,
+            Method::DELETE => MethodFilter::DELETE,
+            // A draft is made by one of the four functions above.
+            ref _get => MethodFilter::GET,
+        };
+        Endpoint { about: self.0, handler: on(filter, handler) }
+    }
+}
+
+/// The routes of a table. `guard` puts around each what depends on its entry.
+pub fn router<S>(table: Vec<Endpoint<S>>, guard: impl Fn(Arc<About>, MethodRouter<S>) -> MethodRouter<S>) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    table.into_iter().fold(Router::new(), |router, Endpoint { about, handler }| {
+        let path = about.path;
+        router.route(path, guard(Arc::new(about), handler))
+    })
+}

@@ -1,0 +1,131 @@
+//! The table of endpoints as an OpenAPI 3.1 document.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::endpoint::{About, Form, Query};
+use crate::problem::{self, Problem};
+use crate::role::Least;
+
+/// Describes a table. `version` is the program's.
+pub fn describe<'a>(table: impl Iterator<Item = &'a About>, version: &str) -> Value {
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    let mut schemas = BTreeMap::new();
+    add_schemas(&mut schemas, &Form::of::<Problem>());
+    for about in table {
+        if let Some(form) = &about.request {
+            add_schemas(&mut schemas, form);
+        }
+        add_schemas(&mut schemas, &about.answer.form);
+        let method = about.method.as_str().to_ascii_lowercase();
+        paths.entry(plain(about.path)).or_default().insert(method, operation(about));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Mainstay",
+            "version": version,
+            "description": "The admin interface of a node. Changes need a role; errors are problem details (RFC 9457).",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "`mainstay access token create`"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "mainstay_session"},
+            },
+        },
+    })
+}
+
+/// The path without the sign that a part is the rest of it.
+fn plain(path: &str) -> String {
+    path.replace("{*", "{")
+}
+
+fn operation(about: &About) -> Value {
+    let problem = json!({
+        "description": "It was not done, or not found; the status says which.",
+        "content": {problem::CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    });
+    let mut operation = json!({
+        "operationId": identifier(about),
+        "summary": about.summary,
+        "tags": [tag(about.path)],
+        "x-role": about.least.to_string(),
+        "x-changes": about.changes,
+        "parameters": parameters(about),
+        "responses": {
+            "200": {
+                "description": about.summary,
+                "content": {about.answer.content_type: {"schema": about.answer.form.schema}},
+            },
+            "default": problem,
+        },
+        "security": match about.least {
+            Least::Anyone => json!([]),
+            Least::Role(_) => json!([{"token": []}, {"session": []}]),
+        },
+    });
+    if let Some(command) = about.command {
+        operation["x-command"] = json!(command);
+    }
+    if let Some(form) = &about.request {
+        operation["requestBody"] = json!({
+            "required": !about.request_optional,
+            "content": {"application/json": {"schema": form.schema}},
+        });
+    }
+    operation
+}
+
+fn parameters(about: &About) -> Vec<Value> {
+    let in_path = parts(about.path).map(
+        |name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}),
+    );
+    let in_query = about.query.iter().map(|Query { name, about, is_number }| {
+        let schema = if *is_number { json!({"type": "integer", "minimum": 0}) } else { json!({"type": "string"}) };
+        json!({"name": name, "in": "query", "required": false, "description": about, "schema": schema})
+    });
+    in_path.chain(in_query).collect()
+}
+
+/// The names of a path's parts.
+pub fn parts(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| name.trim_start_matches('*'))
+}
+
+fn identifier(about: &About) -> String {
+    let words = about.path.split('/').filter(|part| !matches!(*part, "" | "api" | "v1"));
+    let words: Vec<&str> = words.map(|part| part.trim_matches(['{', '}', '*'])).collect();
+    let words = if words.is_empty() { "index".to_owned() } else { words.join("-") };
+    format!("{}-{words}", about.method.as_str().to_ascii_lowercase())
+}
+
+fn tag(path: &str) -> &str {
+    path.split('/').find(|part| !matches!(*part, "" | "api" | "v1")).unwrap_or("index")
+}
+
+fn add_schemas(all: &mut BTreeMap<String, Value>, form: &Form) {
+    for (name, schema) in &form.named {
+        all.entry(name.clone()).or_insert_with(|| schema.clone());
+    }
+}
+
+/// Names that two different schemas of a table have; the document would be wrong about one of them.
+pub fn clashes<'a>(table: impl Iterator<Item = &'a About>) -> Vec<String> {
+    let mut seen: BTreeMap<&str, &Value> = BTreeMap::new();
+    let mut clashes = Vec::new();
+    let table: Vec<&About> = table.collect();
+    for form in table.iter().flat_map(|about| about.request.iter().chain([&about.answer.form])) {
+        for (name, schema) in &form.named {
+            if seen.insert(name, schema).is_some_and(|before| before != schema) {
+                clashes.push(name.clone());
+            }
+        }
+    }
+    clashes
+}
