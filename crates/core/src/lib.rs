@@ -4,6 +4,7 @@
 //! that each decision can be tested with virtual time and replayed from a seed.
 
 pub mod adaptive;
+pub mod alert;
 pub mod assign;
 pub mod backoff;
 pub mod balance;

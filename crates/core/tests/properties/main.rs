@@ -4,6 +4,7 @@
 //! `*.regressions` beside the test, and is tried first from then on.
 
 mod adaptive;
+mod alert;
 mod assign;
 mod backoff;
 mod balance;
