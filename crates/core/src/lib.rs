@@ -37,5 +37,6 @@ pub mod retry;
 pub mod route;
 pub mod session;
 pub mod shard;
+pub mod takeover;
 pub mod time;
 pub mod zone;

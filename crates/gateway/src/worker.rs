@@ -28,7 +28,7 @@ use mainstay_core::time::Moment;
 use mainstay_runtime::clock::Clock;
 use mainstay_runtime::task::{self, Kind};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use self::deadline::Wheel;
 pub(crate) use self::digits::hexadecimal;
@@ -99,6 +99,8 @@ pub(crate) struct Worker {
     rng: RefCell<Rng>,
     present: Present,
     table: RefCell<Rc<Table>>,
+    /// Some service of the table has a change to take over between requests.
+    late: Rc<Notify>,
     pub(crate) store: Store,
     /// The last requests that ended.
     pub(crate) explain: RefCell<Ring>,
@@ -125,6 +127,7 @@ impl Worker {
             rng: RefCell::new(Rng::seeded(parts.seed)),
             present: Present::new(parts.clock),
             table: RefCell::default(),
+            late: Rc::default(),
             store: Store::default(),
             explain: RefCell::default(),
             draining: Cell::new(None),
@@ -132,6 +135,7 @@ impl Worker {
         });
         let _wheel = task::spawn_local(Kind::Control, Rc::clone(&worker.wheel).run()).abort_on_drop();
         let _sweeper = task::spawn_local(Kind::Control, Rc::clone(&worker).sweep()).abort_on_drop();
+        let _catching_up = task::spawn_local(Kind::Control, Rc::clone(&worker).catch_up()).abort_on_drop();
         let mut listening: HashMap<String, listen::Listening> = HashMap::new();
         while let Some(command) = commands.recv().await {
             match command {
@@ -175,7 +179,7 @@ impl Worker {
         sockets: Vec<(String, std::net::TcpListener)>,
         listening: &mut HashMap<String, listen::Listening>,
     ) {
-        let table = Rc::new(Table::new(state, tls, &self.table.borrow()));
+        let table = Rc::new(Table::new(state, tls, &self.table.borrow(), &self.late));
         let gone: Vec<String> = listening
             .iter()
             .filter(|(name, known)| table.listeners.get(*name).is_none_or(|now| now.state.spec.bind != known.bind()))
@@ -238,6 +242,18 @@ impl Worker {
     pub(crate) fn idle_close_at(&self, now: Moment) -> Moment {
         let spread = self.draining.get().map_or(Duration::ZERO, |draining| draining.spread);
         now.after(spread.mul_f64(0.25 + 0.75 * self.with_rng(Rng::unit)))
+    }
+
+    /// Takes over between requests what has changed of endpoints, where these change so often that no request should have to.
+    async fn catch_up(self: Rc<Self>) {
+        loop {
+            self.late.notified().await;
+            loop {
+                let due = self.table.borrow().catch_up(self.clock.now());
+                let Some(due) = due else { break };
+                self.clock.sleep_until(due).await;
+            }
+        }
     }
 
     /// Looks after what no request waits for.

@@ -223,7 +223,7 @@ pub(crate) fn select<'a>(
         let (all, refused) = (&exchange.tried, &exchange.tried[tried..]);
         let bound = sticky::endpoint(exchange, if after_stale { refused } else { all });
         if bound.is_some() {
-            service.refresh();
+            service.refresh(now);
         }
         let picked = bound.or_else(|| pick(all)).or_else(|| if after_stale { pick(refused) } else { None });
         let Some(index) = picked else { return (None, soonest) };

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use mainstay_core::balance::{Balancer, Candidate, Loads, Policy, Wanted};
 use mainstay_core::random::Rng;
+use mainstay_core::takeover::Occasion;
 use mainstay_core::time::Moment;
 
 use super::table::{Endpoint, Service, raise};
@@ -34,7 +35,7 @@ impl Service {
         rng: &mut Rng,
         drawn: &RefCell<Drawn>,
     ) -> Option<usize> {
-        self.refresh();
+        self.refresh(now);
         if self.last_resort.get() {
             if when_empty == WhenEmpty::Refuse {
                 return None;
@@ -50,13 +51,36 @@ impl Service {
         first.or_else(|| self.balancer.borrow_mut().pick(wanted, &measured, rng)).or_else(|| elsewhere(rng))
     }
 
-    /// Takes over what is known of the endpoints, if that has changed.
-    pub(crate) fn refresh(&self) {
-        let epoch = self.state.epoch.load(Ordering::Acquire);
-        if epoch != self.seen_epoch.get() {
-            self.renew();
-            self.seen_epoch.set(epoch);
+    /// Takes over what is known of the endpoints, if that has changed: at once after a quiet time, and otherwise when it is due.
+    pub(crate) fn refresh(&self, now: Moment) {
+        if !self.is_behind() {
+            return;
         }
+        if self.takeover.get().due(self.endpoints.len(), Occasion::Request) <= now {
+            self.renew(now);
+        } else if !self.is_late.replace(true) {
+            self.late.notify_one();
+        }
+    }
+
+    /// Takes over between requests what one of them left for later. When that is due, if it is not yet.
+    pub(super) fn catch_up(&self, now: Moment) -> Option<Moment> {
+        if !self.is_late.get() {
+            return None;
+        }
+        let due = self.takeover.get().due(self.endpoints.len(), Occasion::Leisure);
+        if due > now {
+            return Some(due);
+        }
+        if self.is_behind() {
+            self.renew(now);
+        }
+        self.is_late.set(false);
+        None
+    }
+
+    fn is_behind(&self) -> bool {
+        self.state.epoch.load(Ordering::Acquire) != self.seen_epoch.get()
     }
 
     /// Logs, once for all workers, that nobody is eligible, and that somebody is again.
@@ -74,7 +98,13 @@ impl Service {
     }
 
     /// Takes over what is known of the endpoints now.
-    fn renew(&self) {
+    fn renew(&self, now: Moment) {
+        // Before anything is read: what changes while it is being read is taken over once more.
+        self.seen_epoch.set(self.state.epoch.load(Ordering::Acquire));
+        let mut takeover = self.takeover.get();
+        takeover.done(now);
+        self.takeover.set(takeover);
+        self.is_late.set(false);
         let choices = self.state.choices();
         self.balancer.borrow_mut().set_shares(&choices.shares);
         self.elsewhere.replace(choices.elsewhere.as_ref().map(|shares| {

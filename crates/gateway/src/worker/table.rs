@@ -11,7 +11,9 @@ use mainstay_core::balance::{Balancer, Candidate};
 use mainstay_core::random;
 use mainstay_core::route;
 use mainstay_core::shard::Shards;
+use mainstay_core::takeover::Takeover;
 use mainstay_core::time::Moment;
+use tokio::sync::Notify;
 
 use super::account::Purse;
 use super::cells::by_cell;
@@ -110,6 +112,11 @@ pub(crate) struct Service {
     pub(super) last_resort: Cell<bool>,
     pub(super) candidates: Vec<Candidate>,
     pub(super) seen_epoch: Cell<u64>,
+    pub(super) takeover: Cell<Takeover>,
+    /// Something has changed that is to be taken over a little later, and `late` was told.
+    pub(super) is_late: Cell<bool>,
+    /// The worker's, told that some service is late.
+    pub(super) late: Rc<Notify>,
     /// What the balancer was told of, for records of requests.
     pub(super) view: RefCell<Rc<View>>,
     /// The retry budget for what TCP listeners bring.
@@ -146,10 +153,11 @@ impl Endpoint {
 }
 
 impl Table {
-    /// The table for `state`, with the connections of `previous` where an endpoint is the same.
-    pub(crate) fn new(state: &Arc<State>, tls: &Tls, previous: &Self) -> Self {
+    /// The table for `state`, with the connections of `previous` where an endpoint is the same. `late` is told when one of its
+    /// services is to be caught up ([`Self::catch_up`]).
+    pub(crate) fn new(state: &Arc<State>, tls: &Tls, previous: &Self, late: &Rc<Notify>) -> Self {
         let scene = Rc::new(Scene(Arc::clone(state)));
-        let services = services(state, tls, previous);
+        let services = services(state, tls, previous, late);
         let routes: Vec<Rc<Route>> = state
             .routes
             .iter()
@@ -205,6 +213,11 @@ impl Table {
         Self { listeners, services, cells: state.cells.clone() }
     }
 
+    /// Has services that are late take over what is known of their endpoints, if that is due; when the next one is, otherwise.
+    pub(super) fn catch_up(&self, now: Moment) -> Option<Moment> {
+        self.services.values().filter_map(|service| service.catch_up(now)).min()
+    }
+
     /// Tells circuit breakers of the time, and of what they have not heard of.
     pub(crate) fn look_after_breakers(&self, now: Moment) {
         let routes = self.listeners.values().flat_map(|listener| &listener.targets);
@@ -233,7 +246,7 @@ impl Table {
     }
 }
 
-fn services(state: &State, tls: &Tls, previous: &Table) -> HashMap<String, Rc<Service>> {
+fn services(state: &State, tls: &Tls, previous: &Table, late: &Rc<Notify>) -> HashMap<String, Rc<Service>> {
     let mut services = HashMap::new();
     for service in &state.services {
         let before = previous.services.get(&service.spec.name);
@@ -247,6 +260,7 @@ fn services(state: &State, tls: &Tls, previous: &Table) -> HashMap<String, Rc<Se
                 keys,
                 Desk::of(service, state.sessions.as_ref()),
                 before.map(Rc::as_ref),
+                late,
             )),
         };
         services.insert(service.spec.name.clone(), made);
@@ -283,6 +297,7 @@ impl Service {
         keys: Option<&Arc<Keys>>,
         desk: Option<Desk>,
         previous: Option<&Self>,
+        late: &Rc<Notify>,
     ) -> Self {
         let endpoints: Vec<Rc<Endpoint>> = state
             .endpoints
@@ -321,6 +336,9 @@ impl Service {
             last_resort: Cell::new(false),
             candidates,
             seen_epoch: Cell::new(u64::MAX),
+            takeover: Cell::default(),
+            is_late: Cell::new(false),
+            late: Rc::clone(late),
             view: RefCell::default(),
             purse: Purse::new(&state.retry_budget),
             marks: keys.zip(state.spec.sticky.as_ref()).map(|(keys, sticky)| {
