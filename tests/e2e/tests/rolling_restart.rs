@@ -1,4 +1,4 @@
-//! Nodes are restarted in turn under load: each leaves by itself, and hardly a client notices.
+//! Nodes are restarted in turn under load: each leaves by itself, and no request fails.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -45,7 +45,7 @@ fn load(namespace: &str, stop: &AtomicBool) -> (usize, Vec<String>) {
 }
 
 #[test]
-fn nodes_that_are_restarted_in_turn_leave_by_themselves() {
+fn nodes_are_restarted_in_turn_and_no_request_fails() {
     let mut nodes = Nodes::start(3, Engine::Embedded, "", "");
     let watch = Watch::start(nodes.lab(), PORT);
     nodes.settled(&watch);
@@ -66,6 +66,5 @@ fn nodes_that_are_restarted_in_turn_leave_by_themselves() {
     let good: usize = reports.iter().map(|(good, _bad)| good).sum();
     let bad: Vec<&String> = reports.iter().flat_map(|(_good, bad)| bad).collect();
     println!("rolling restart: {good} requests answered, {} failed", bad.len());
-    // An address that moves ends what comes at that very moment; that is one request in some hundreds.
-    assert!(good > 100 && bad.len() * 100 <= good, "{good} answered, {bad:?}");
+    assert!(good > 100 && bad.is_empty(), "{good} answered, {bad:?}");
 }

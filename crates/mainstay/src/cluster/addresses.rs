@@ -1,12 +1,14 @@
 //! Floating addresses: what the configuration says of them, carried out by the cluster's thread.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_cluster::address::driver::{Doors, Floating, Settings, run as drive};
+use mainstay_cluster::address::sessions;
 use mainstay_cluster::session::Session;
 use mainstay_runtime::socket;
 use serde_json::json;
@@ -75,19 +77,30 @@ async fn drain(context: &Context) -> Vec<TcpListener> {
     let Some(limit) = limits.map(|address| address.drain).max() else { return Vec::new() };
     let ports: BTreeSet<u16> = context.config.spec.listeners.iter().map(|listener| listener.bind.port()).collect();
     let mut held_back = Vec::new();
-    for ip in held.iter().map(|state| state.floating.address.ip) {
+    let ips: Vec<IpAddr> = held.iter().map(|state| state.floating.address.ip).collect();
+    for ip in &ips {
         for port in &ports {
-            match socket::hold_back(SocketAddr::new(ip, *port)) {
+            match socket::hold_back(SocketAddr::new(*ip, *port)) {
                 Ok(listener) => held_back.push(listener),
                 Err(error) => tracing::debug!(%error, %ip, port, "connections are not held back"),
             }
         }
     }
     let end = context.session.now().after(limit);
-    while context.node.gateway().open_connections() > 0 && context.session.now() < end {
+    while context.session.now() < end && unfinished(context, &ips, &ports) {
         tokio::time::sleep(LOOK).await;
     }
     held_back
+}
+
+/// Whether clients wait for something on these addresses. The kernel is asked, since the gateway does not know of connections
+/// that it has not accepted yet.
+fn unfinished(context: &Context, ips: &[IpAddr], ports: &BTreeSet<u16>) -> bool {
+    let open: io::Result<usize> = ips.iter().map(|ip| sessions::open(*ip, ports)).sum();
+    open.unwrap_or_else(|error| {
+        tracing::debug!(%error, "the kernel does not tell which connections there are");
+        context.node.gateway().open_connections()
+    }) > 0
 }
 
 /// Listeners on addresses that are held by listening.
