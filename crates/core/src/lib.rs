@@ -39,4 +39,5 @@ pub mod session;
 pub mod shard;
 pub mod takeover;
 pub mod time;
+pub mod transition;
 pub mod zone;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mainstay_runtime::clock::Clock;
+use mainstay_runtime::journal::Journal;
 use mainstay_runtime::thread;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -61,6 +62,8 @@ pub struct Gateway {
 pub struct Outside {
     /// The table of sessions. Without one, services cannot keep theirs in a table.
     pub sessions: Option<Arc<dyn Sessions>>,
+    /// Where changes of endpoints, services and routes are told.
+    pub journal: Journal,
 }
 
 struct WorkerHandle {
@@ -141,7 +144,7 @@ impl Gateway {
         let state = Arc::new(State { sessions: outside.sessions, ..state });
         inherit::recall(&state, &inheritance.endpoints, clock.now());
         let log = Writer::start(&spec.node.access_log).map_err(StartError::Worker)?;
-        let (health, runner) = Driver::start(clock, &spec.node.resolver);
+        let (health, runner) = Driver::start(clock, &spec.node.resolver, outside.journal);
         let _runs_until_the_end =
             thread::spawn_local_runtime("health", move || runner.run()).map_err(StartError::Worker)?;
         let mut workers = Vec::with_capacity(count);

@@ -2,6 +2,7 @@
 //! that workers saw, and writes what they decide into [`crate::state`]. It runs on one thread, beside the workers, and is
 //! the only one that writes health, ejection and addresses.
 
+mod chronicle;
 mod driver;
 mod eject;
 mod guard;

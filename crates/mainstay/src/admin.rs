@@ -32,7 +32,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mainstay_cluster::opinions;
+use mainstay_core::transition::{Aspect, Subject, Transition, Word};
 use mainstay_gateway::Gateway;
+use mainstay_runtime::journal::Journal;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
@@ -70,11 +72,12 @@ pub struct Node {
     cluster: OnceLock<Arc<Handle>>,
     shared: Board,
     doors: Doors,
+    journal: Journal,
 }
 
 impl Node {
     /// A node that has just started with this configuration, and where it gives upgrades that are asked for. `shared` is
-    /// what it has of the configuration of its cluster.
+    /// what it has of the configuration of its cluster, `journal` where changes are told.
     pub fn new(
         config: &Config,
         file: Option<PathBuf>,
@@ -82,6 +85,7 @@ impl Node {
         sessions: Arc<Tables>,
         upgrades: UnboundedSender<Asked>,
         shared: Board,
+        journal: Journal,
     ) -> Self {
         Self {
             name: config.spec.node.name.clone(),
@@ -99,6 +103,7 @@ impl Node {
             cluster: OnceLock::new(),
             shared,
             doors: Doors::new(config),
+            journal,
         }
     }
 
@@ -115,6 +120,11 @@ impl Node {
     /// What it has of the configuration of its cluster.
     pub fn shared(&self) -> &Board {
         &self.shared
+    }
+
+    /// What changed on it, for whoever follows.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Which of its listeners are open.
@@ -144,13 +154,22 @@ impl Node {
 
     /// From here on the node is not ready.
     pub fn leave(&self) {
-        self.leaving.store(true, Ordering::Release);
+        if !self.leaving.swap(true, Ordering::AcqRel) {
+            self.tell_life(Word::Serving, Word::Leaving, "");
+        }
         lock(&self.upgrades).take();
     }
 
     /// From here on another process answers those who ask; whoever has asked already gets an answer from this one.
     pub fn succeed(&self) {
         self.succeeded.send_replace(true);
+        self.tell_life(Word::Serving, Word::HandedOver, "another process took over");
+    }
+
+    /// Tells the journal how the node itself fares; whatever it is, somebody wanted it.
+    pub fn tell_life(&self, from: Word, to: Word, cause: &str) {
+        let change = Transition::new(Subject::node(&self.name), Aspect::Life, from, to);
+        self.journal.record(change.because(cause).planned(true));
     }
 
     /// Passes on that an upgrade is asked for.
@@ -164,9 +183,21 @@ impl Node {
         }
     }
 
-    /// Records how a reload went; no problems means that it was applied.
-    pub fn reloaded(&self, problems: Vec<String>) {
+    /// Records how a reload went, and why there was one; no problems means that it was applied.
+    pub fn reloaded(&self, cause: &str, problems: Vec<String>) {
         let now = SystemTime::now();
+        let before = match lock(&self.reload).outcome {
+            ReloadOutcome::None => Word::Unknown,
+            ReloadOutcome::Applied => Word::Applied,
+            ReloadOutcome::Refused => Word::Refused,
+        };
+        let (to, cause) = match problems.first() {
+            None => (Word::Applied, cause.to_owned()),
+            Some(first) => (Word::Refused, format!("{cause}: {} problems: {first}", problems.len())),
+        };
+        let subject = Subject::Config { name: "node".to_owned() };
+        let change = Transition::new(subject, Aspect::Configuration, before, to);
+        self.journal.record(change.because(cause).planned(problems.is_empty()));
         *lock(&self.reload) = Reload {
             outcome: if problems.is_empty() { ReloadOutcome::Applied } else { ReloadOutcome::Refused },
             at: Some(rfc3339(now)),

@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use clap::Args;
 use mainstay_cluster::config::Kept;
+use mainstay_core::transition::Word;
 use mainstay_gateway::{Gateway, Inheritance, Outside, StartError};
+use mainstay_runtime::journal::Journal;
 use mainstay_runtime::signal::{Signal, Signals};
 use mainstay_runtime::thread;
 use mainstay_runtime::watch::Files;
@@ -179,7 +181,8 @@ async fn live(
         // Before the first request: the cluster's thread starts after it.
         tables.embedded().expect_others();
     }
-    let gateway = prepare(&config, inheritance, &tables)?;
+    let journal = Journal::new(&config.spec.node.name);
+    let gateway = prepare(&config, inheritance, &tables, &journal)?;
     if let Some(predecessor) = &mut predecessor {
         predecessor.await_word(&gateway, ready).await?;
         if let Some(socket) = &mut bound.unix {
@@ -190,9 +193,10 @@ async fn live(
     let (ask, asked) = unbounded_channel();
     let (change, changes) = unbounded_channel();
     let board = Board::new(change, shared.as_ref().map_or(0, |shared| shared.version));
-    let node = Arc::new(Node::new(&config, file.clone(), gateway, tables, ask, board));
+    let node = Arc::new(Node::new(&config, file.clone(), gateway, tables, ask, board, journal));
     serve::start(&node, &bound).map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
     announce(&node, &config, &bound);
+    node.tell_life(Word::Starting, Word::Serving, env!("CARGO_PKG_VERSION"));
     let cluster = plan.map(|plan| cluster::start(plan, &node)).transpose();
     let cluster = cluster.map_err(|error| Failure::new(format!("cannot start the cluster's thread: {error}")))?;
     match predecessor {
@@ -278,8 +282,13 @@ impl Life {
     }
 }
 
-fn prepare(config: &Config, inheritance: Inheritance, tables: &Arc<Tables>) -> Result<Arc<Gateway>, Failure> {
-    let outside = Outside { sessions: Some(tables.clone()) };
+fn prepare(
+    config: &Config,
+    inheritance: Inheritance,
+    tables: &Arc<Tables>,
+    journal: &Journal,
+) -> Result<Arc<Gateway>, Failure> {
+    let outside = Outside { sessions: Some(tables.clone()), journal: journal.clone() };
     Gateway::prepare(Doors::closed(config), inheritance, outside).map_err(|error| {
         let failure = Failure::from_error(&error);
         match &error {

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod descriptors;
+pub mod journal;
 pub mod names;
 pub mod signal;
 pub mod socket;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mainstay_runtime::clock::Clock;
+use mainstay_runtime::journal::Journal;
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 
@@ -37,17 +38,17 @@ pub(super) struct Trip {
 }
 
 impl Driver {
-    /// The way to the driver, and the driver itself, to be run on the control thread.
-    pub(crate) fn start(clock: Clock, resolver: &spec::Resolver) -> (Self, Runner) {
-        Self::start_with(clock, Names::new(resolver))
+    /// The way to the driver, and the driver itself, to be run on the control thread. What changes goes to `journal`.
+    pub(crate) fn start(clock: Clock, resolver: &spec::Resolver, journal: Journal) -> (Self, Runner) {
+        Self::start_with(clock, Names::new(resolver), journal)
     }
 
-    pub(super) fn start_with(clock: Clock, names: Names) -> (Self, Runner) {
+    pub(super) fn start_with(clock: Clock, names: Names, journal: Journal) -> (Self, Runner) {
         let (assign, assigned) = watch::channel(None);
         let (trips, tripped) = mpsc::channel(TRIPS_MAX);
         let settled = Arc::new(AtomicBool::new(false));
         let gate = Arc::new(Gate(Arc::clone(&settled)));
-        (Self { assign, trips, settled }, Runner { clock, names, assigned, tripped, gate })
+        (Self { assign, trips, settled }, Runner { clock, names, journal, assigned, tripped, gate })
     }
 
     /// Minds the endpoints of `state` from now on. An endpoint that was there before (the same `Arc`) under an equal check
@@ -77,6 +78,7 @@ impl Driver {
 pub(crate) struct Runner {
     clock: Clock,
     names: Names,
+    journal: Journal,
     assigned: watch::Receiver<Option<Assignment>>,
     tripped: mpsc::Receiver<Trip>,
     gate: Arc<Gate>,
@@ -85,8 +87,8 @@ pub(crate) struct Runner {
 impl Runner {
     /// Runs until every [`Driver`] is gone.
     pub(crate) async fn run(self) {
-        let Self { clock, names, mut assigned, mut tripped, gate } = self;
-        let mut roster = Roster::new(clock, names, gate);
+        let Self { clock, names, journal, mut assigned, mut tripped, gate } = self;
+        let mut roster = Roster::new(clock, names, journal, gate);
         loop {
             let deadline = roster.deadline();
             tokio::select! {

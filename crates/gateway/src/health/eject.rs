@@ -8,6 +8,7 @@ use mainstay_core::outlier::gray::{Finding, Peers, Verdict};
 use mainstay_core::outlier::meter::Totals;
 use mainstay_core::outlier::{Input, Machine, Output};
 use mainstay_core::time::Moment;
+use mainstay_core::transition::{Aspect, Word};
 
 use super::member::Member;
 use crate::state::{BUCKETS, Endpoint, EndpointCounters, Factor, Service};
@@ -177,6 +178,7 @@ impl Ejector {
         member.endpoint.ejections.fetch_add(1, Ordering::Relaxed);
         let (service, endpoint) = (&self.service.spec.name, &member.endpoint.name);
         tracing::warn!(service, endpoint, from = "serving", to = "ejected", reason, "endpoint is ejected");
+        member.record(Aspect::Ejection, Word::Serving, Word::Ejected, &reason);
         member.endpoint.ejected_until.store(until.as_nanos(), Ordering::Release);
         member.set_ejected(Some(now), Some(reason));
     }
@@ -192,6 +194,11 @@ impl Ejector {
         } else {
             tracing::info!(service, endpoint, percent, reason = why, "endpoint is eased in");
         }
+        let word = |share: Share| if share < Share::FULL { Word::Eased } else { Word::Full };
+        let (from, to) = (word(member.endpoint.factor(Factor::Gray)), word(share));
+        if from != to {
+            member.record(Aspect::Weight, from, to, &why);
+        }
         let reason = (share < Share::FULL).then(|| format!("gets {percent}% of its weight: {why}"));
         member.set_eased(share, reason);
     }
@@ -200,6 +207,7 @@ impl Ejector {
         let Some(member) = self.members.get(index) else { return };
         let (service, endpoint) = (&self.service.spec.name, &member.endpoint.name);
         tracing::info!(service, endpoint, from = "ejected", to = "serving", "endpoint is no longer ejected");
+        member.record(Aspect::Ejection, Word::Ejected, Word::Serving, "the ejection is over");
         member.set_ejected(None, None);
     }
 }

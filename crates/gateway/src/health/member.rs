@@ -11,8 +11,10 @@ use mainstay_core::health::{Input, Machine, Output, State, Verdict};
 use mainstay_core::random::{self, Rng};
 use mainstay_core::resolve::Addresses;
 use mainstay_core::time::Moment;
+use mainstay_core::transition::{Aspect, Subject, Transition, Word};
 use mainstay_probe::Place;
 use mainstay_runtime::clock::Clock;
+use mainstay_runtime::journal::Journal;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::driver::Gate;
@@ -35,6 +37,7 @@ const ADDRESSES_TRIED: usize = 4;
 /// What all members share.
 pub(super) struct Surroundings {
     pub(super) clock: Clock,
+    pub(super) journal: Journal,
     pub(super) names: RefCell<Rc<Names>>,
     pub(super) turns: Semaphore,
     pub(super) commands: Semaphore,
@@ -228,12 +231,17 @@ impl Member {
         }
         self.raise_epoch();
         let (service, endpoint, reason) = (&plan.service.spec.name, &self.endpoint.name, reason.unwrap_or_default());
-        let (from, to_word) = (word(from), word(to));
+        let (from_word, to_word) = (standing(from).as_str(), standing(to).as_str());
         match to {
-            State::Up => tracing::info!(service, endpoint, from, to = to_word, reason, "endpoint is up"),
-            State::Down => tracing::warn!(service, endpoint, from, to = to_word, reason, "endpoint is down"),
-            State::Unknown => tracing::info!(service, endpoint, from, to = to_word, reason, "endpoint is unproven"),
+            State::Up => tracing::info!(service, endpoint, from = from_word, to = to_word, reason, "endpoint is up"),
+            State::Down => {
+                tracing::warn!(service, endpoint, from = from_word, to = to_word, reason, "endpoint is down")
+            }
+            State::Unknown => {
+                tracing::info!(service, endpoint, from = from_word, to = to_word, reason, "endpoint is unproven")
+            }
         }
+        self.record(Aspect::Health, standing(from), standing(to), &reason);
     }
 
     /// Has the endpoint get its share of its weight while it is degraded, or all of it.
@@ -262,6 +270,9 @@ impl Member {
         } else {
             tracing::info!(service, endpoint, "endpoint is no longer degraded");
         }
+        let (well, amiss) = (Word::Well, Word::Degraded);
+        let (from, to) = if degraded { (well, amiss) } else { (amiss, well) };
+        self.record(Aspect::Condition, from, to, &reason);
     }
 
     /// Publishes an ejection, or with `None` its end. The caller logs it.
@@ -299,6 +310,12 @@ impl Member {
         self.explain(|why| why.ejection = Some(reason));
     }
 
+    /// Tells the journal of a change of this endpoint.
+    pub(super) fn record(&self, aspect: Aspect, from: Word, to: Word, cause: &str) {
+        let subject = Subject::endpoint(&self.plan().service.spec.name, &self.endpoint.name);
+        self.surroundings.journal.record(Transition::new(subject, aspect, from, to).because(cause));
+    }
+
     pub(super) fn raise_epoch(&self) {
         self.plan().service.epoch.fetch_add(1, Ordering::Release);
     }
@@ -325,11 +342,12 @@ impl Default for Found {
     }
 }
 
-fn word(state: State) -> &'static str {
+/// The word for what checks say.
+pub(super) const fn standing(state: State) -> Word {
     match state {
-        State::Unknown => "unknown",
-        State::Up => "up",
-        State::Down => "down",
+        State::Unknown => Word::Unknown,
+        State::Up => Word::Up,
+        State::Down => Word::Down,
     }
 }
 

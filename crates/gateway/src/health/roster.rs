@@ -5,9 +5,11 @@ use std::sync::{Arc, Weak};
 
 use mainstay_core::time::Moment;
 use mainstay_runtime::clock::Clock;
+use mainstay_runtime::journal::Journal;
 use mainstay_runtime::task::{AbortOnDrop, Kind, spawn_local};
 use tokio::sync::Semaphore;
 
+use super::chronicle::Chronicle;
 use super::driver::{Assignment, Gate, Trip};
 use super::eject::Ejector;
 use super::guard;
@@ -27,6 +29,7 @@ pub(super) struct Roster {
     /// The services that are looked at again and again, with what was found.
     pulsing: Vec<(Arc<Service>, Reserve)>,
     pulse: Moment,
+    chronicle: Chronicle,
     /// Until the first assignment.
     unhanded: Option<Arc<Gate>>,
     gate: Weak<Gate>,
@@ -41,10 +44,12 @@ struct Entry {
 }
 
 impl Roster {
-    pub(super) fn new(clock: Clock, names: Names, gate: Arc<Gate>) -> Self {
+    pub(super) fn new(clock: Clock, names: Names, journal: Journal, gate: Arc<Gate>) -> Self {
         Self {
+            chronicle: Chronicle::new(journal.clone()),
             surroundings: Rc::new(Surroundings {
                 clock,
+                journal,
                 names: RefCell::new(Rc::new(names)),
                 turns: Semaphore::new(PROBES_MAX),
                 commands: Semaphore::new(COMMANDS_MAX),
@@ -87,6 +92,7 @@ impl Roster {
         self.entries = entries;
         self.ejectors = ejectors;
         self.watch(assignment, now);
+        self.chronicle.apply(&assignment.state, now);
     }
 
     /// Which services need a look now and then.
@@ -134,7 +140,13 @@ impl Roster {
 
     /// When to call [`Self::advance`].
     pub(super) fn deadline(&self) -> Moment {
-        self.ejectors.values().filter_map(Ejector::deadline).min().unwrap_or(Moment::NEVER).min(self.pulse)
+        self.ejectors
+            .values()
+            .filter_map(Ejector::deadline)
+            .min()
+            .unwrap_or(Moment::NEVER)
+            .min(self.pulse)
+            .min(self.chronicle.deadline())
     }
 
     pub(super) fn advance(&mut self) {
@@ -150,5 +162,6 @@ impl Roster {
                 reserve.look(service);
             }
         }
+        self.chronicle.advance(now);
     }
 }

@@ -2,6 +2,7 @@
 
 mod active;
 mod bench;
+mod journal;
 mod names;
 mod passive;
 mod tls;

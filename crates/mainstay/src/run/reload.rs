@@ -114,7 +114,7 @@ impl Reloader {
                 for warning in &config.warnings {
                     tracing::warn!(problem = %warning, "configuration");
                 }
-                self.node.reloaded(Vec::new());
+                self.node.reloaded(cause, Vec::new());
                 tracing::info!(cause, generation = self.node.gateway().state().generation, "configuration applied");
                 self.present = config;
                 Ok(())
@@ -135,7 +135,7 @@ impl Reloader {
             reason = problems.join(" | "),
             "configuration refused"
         );
-        self.node.reloaded(problems);
+        self.node.reloaded(cause, problems);
     }
 
     fn warn_of_restarts(&self, config: &Config) {

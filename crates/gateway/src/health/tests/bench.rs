@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mainstay_core::health::{Policy, State as Health};
 use mainstay_core::outlier;
 use mainstay_runtime::clock::Clock;
+use mainstay_runtime::journal::Journal;
 use mainstay_runtime::socket::listen_tcp;
 use mainstay_runtime::thread::spawn_local_runtime;
 use rustls::ClientConfig;
@@ -92,6 +93,7 @@ fn answer(stream: &mut TcpStream, response: &str) {
 /// A driver on a thread of its own; it ends when this is dropped.
 pub(super) struct Bench {
     pub(super) driver: Driver,
+    pub(super) journal: Journal,
 }
 
 impl Bench {
@@ -100,9 +102,10 @@ impl Bench {
     }
 
     pub(super) fn with_names(names: Names) -> Self {
-        let (driver, runner) = Driver::start_with(Clock::new(), names);
+        let journal = Journal::default();
+        let (driver, runner) = Driver::start_with(Clock::new(), names, journal.clone());
         let _ends_with_the_driver = spawn_local_runtime("test-control", move || runner.run()).unwrap();
-        Self { driver }
+        Self { driver, journal }
     }
 
     pub(super) fn apply(&self, services: &[&Arc<Service>]) {
