@@ -37,6 +37,7 @@ pub mod retry;
 pub mod route;
 pub mod session;
 pub mod shard;
+pub mod slo;
 pub mod takeover;
 pub mod time;
 pub mod transition;

@@ -10,7 +10,9 @@ pub mod cluster;
 pub mod document;
 pub mod drains;
 pub mod explanation;
+mod feed;
 pub mod guard;
+pub mod history;
 pub mod metrics;
 pub mod process;
 pub mod purge;
@@ -34,6 +36,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use mainstay_cluster::opinions;
 use mainstay_core::transition::{Aspect, Subject, Transition, Word};
 use mainstay_gateway::Gateway;
+use mainstay_observe::history::History;
 use mainstay_runtime::journal::Journal;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -73,6 +76,7 @@ pub struct Node {
     shared: Board,
     doors: Doors,
     journal: Journal,
+    history: History,
 }
 
 impl Node {
@@ -104,6 +108,7 @@ impl Node {
             shared,
             doors: Doors::new(config),
             journal,
+            history: history::start(config),
         }
     }
 
@@ -125,6 +130,11 @@ impl Node {
     /// What changed on it, for whoever follows.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// What it has counted, for five weeks.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Which of its listeners are open.
@@ -163,6 +173,8 @@ impl Node {
     /// From here on another process answers those who ask; whoever has asked already gets an answer from this one.
     pub fn succeed(&self) {
         self.succeeded.send_replace(true);
+        // The other process waits for the folder.
+        self.history.close();
         self.tell_life(Word::Serving, Word::HandedOver, "another process took over");
     }
 
@@ -219,7 +231,10 @@ impl Node {
     }
 
     fn sample(&self) {
-        lock(&self.sampler).note(Instant::now(), &self.gateway.state());
+        let state = self.gateway.state();
+        lock(&self.sampler).note(Instant::now(), &state);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        feed::feed(&self.history, now, &self.name, &state, &process::Usage::read());
     }
 
     fn status(&self) -> Status {
@@ -264,6 +279,7 @@ impl Node {
             access_log_dropped: self.gateway.access_log_dropped(),
             started_at: Some(self.started_at),
             usage: process::Usage::read(),
+            history: self.history.facts(),
             sessions: shared::sessions(self),
             shared_config: self.cluster().map(|_cluster| self.shared.facts()),
             opinions: shared::opinions(self),

@@ -336,7 +336,7 @@ async fn leave(
         cluster.leave();
     }
     let (done, mut finished) = oneshot::channel();
-    let gateway = node.gateway().clone();
+    let (gateway, history) = (node.gateway().clone(), node.history().clone());
     let worker = thread::spawn_blocking_thread("shutdown", move || {
         let cut = match handed_over {
             Some(addresses) => gateway.shutdown_after_hand_over(addresses),
@@ -345,6 +345,7 @@ async fn leave(
         if let Some(cluster) = cluster {
             cluster.join();
         }
+        history.close();
         // The receiver is gone only if the process is on its way out already.
         let _receiver = done.send(cut);
     });

@@ -1,1 +1,3 @@
 //! What is seen of a node and its cluster, and what is told of it to people and other systems.
+
+pub mod history;

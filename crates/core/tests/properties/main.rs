@@ -28,6 +28,7 @@ mod release;
 mod route;
 mod session;
 mod shard;
+mod slo;
 mod takeover;
 
 use proptest::test_runner::{Config, FileFailurePersistence};

@@ -5,6 +5,7 @@
 
 mod balance;
 mod checks;
+mod history;
 mod patterns;
 mod shared;
 mod shared_config;
@@ -73,6 +74,8 @@ pub struct Facts {
     pub started_at: Option<SystemTime>,
     /// What the process uses.
     pub usage: Usage,
+    /// How its history is.
+    pub history: mainstay_observe::history::Facts,
     /// The tables of sessions.
     pub sessions: Vec<SessionsStatus>,
     /// Of the configuration that it shares with others, if it is in a cluster.
@@ -139,6 +142,7 @@ impl Collector for Scrape {
         families.listeners(&self.state)?;
         families.configuration(&self.state, &self.facts)?;
         families.shared(&self.facts)?;
+        families.history(&self.facts)?;
         families.process(&self.facts)
     }
 }

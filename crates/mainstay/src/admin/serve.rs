@@ -26,16 +26,13 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(600);
 /// After a failed accept (no file descriptors, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Starts the thread, which runs as long as the process. Without any socket there is nothing to do, and no thread.
+/// Starts the thread, which runs as long as the process. Without any socket it only takes samples.
 ///
 /// # Errors
 /// If the system refuses the thread.
 pub fn start(node: &Arc<Node>, bound: &Bound) -> io::Result<()> {
     let tcp = bound.tcp.as_ref().map(|socket| socket.try_clone()).transpose()?;
     let unix = bound.unix.as_ref().map(|socket| socket.listener()).transpose()?;
-    if tcp.is_none() && unix.is_none() {
-        return Ok(());
-    }
     let node = node.clone();
     thread::spawn_local_runtime("admin", move || async move {
         if let Some(listener) = tcp {

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::admin::api::{self, error};
 use crate::admin::guard::{self, Origin};
-use crate::admin::{Node, addresses, cells, cluster, drains, purge, shared_config, upgrade};
+use crate::admin::{Node, addresses, cells, cluster, drains, history, purge, shared_config, upgrade};
 
 /// How a request reached the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         api::endpoints(),
         drains::endpoints(),
         cells::endpoints(),
+        history::endpoints(),
         addresses::endpoints(),
         cluster::endpoints(),
         shared_config::endpoints(),
