@@ -3,6 +3,7 @@
 
 mod driver;
 mod kept;
+mod told;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use mainstay_core::backoff;
 use mainstay_core::lease::{DRIFT_PPM, Policy, Term};
 use mainstay_core::time::Moment;
 use mainstay_runtime::clock::Boottime;
+use mainstay_runtime::journal::Journal;
 use mainstay_runtime::task::{Kind, Task, spawn_local};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
@@ -37,6 +39,8 @@ pub struct Settings {
     pub clock: Boottime,
     /// Spreads the retries of several nodes; any number.
     pub seed: u64,
+    /// Where it is told that the session and roles on it come and go.
+    pub journal: Journal,
 }
 
 /// Whether there is a lease.
@@ -94,6 +98,7 @@ pub struct Session {
 
 struct Shared {
     node: String,
+    journal: Journal,
     clock: Boottime,
     wishes: Mutex<Wishes>,
     /// Tells the driver to look at what is wished for.
@@ -124,6 +129,7 @@ impl Session {
     pub fn start(coordinator: Arc<dyn Coordinator>, settings: Settings) -> (Self, Task) {
         let shared = Arc::new(Shared {
             node: settings.node,
+            journal: settings.journal,
             clock: settings.clock,
             wishes: Mutex::default(),
             driver: Arc::default(),

@@ -23,6 +23,7 @@ pub mod health;
 pub mod hedge;
 pub mod http_date;
 pub mod lease;
+pub mod ledger;
 pub mod limiter;
 pub mod opinion;
 pub mod outlier;

@@ -4,6 +4,7 @@
 //! [`drivers`] lists what runs on the thread. Each driver gets a [`Context`] and ends when the node leaves.
 
 mod addresses;
+mod chronicle;
 pub mod commands;
 mod context;
 mod drivers;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use mainstay_cluster::session::{Session, Settings};
 use mainstay_core::random::hash;
 use mainstay_runtime::clock::Boottime;
+use mainstay_runtime::journal::Journal;
 use mainstay_runtime::task::Task;
 use mainstay_runtime::thread;
 use tokio::sync::watch;
@@ -100,7 +102,7 @@ async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
     // They end last.
     let tasks = std::mem::take(&mut opened.tasks);
     let membership = opened.membership.as_ref().map(|(membership, _transport)| membership.clone());
-    let (session, renewing) = start_session(&plan.config.spec.node.name, &opened);
+    let (session, renewing) = start_session(&plan.config.spec.node.name, &opened, node.journal().clone());
     let context = Context::new(&plan.config, opened, node, Arc::clone(&handle), session, leaving);
     tracing::info!(node = context.name, id = %context.id, engine = plan.engine.name(), "cluster: taking part");
     let mut drivers = drivers::start(&context);
@@ -129,9 +131,10 @@ async fn until(leaving: &mut watch::Receiver<bool>) {
 }
 
 /// The one session of this node, on which its roles and its registration rest.
-fn start_session(name: &str, opened: &engine::Opened) -> (Arc<Session>, Task) {
+fn start_session(name: &str, opened: &engine::Opened, journal: Journal) -> (Arc<Session>, Task) {
     let seed = hash(name.as_bytes()) ^ u64::from(std::process::id());
-    let settings = Settings { node: name.to_owned(), timings: opened.timings, clock: Boottime::system(), seed };
+    let settings =
+        Settings { node: name.to_owned(), timings: opened.timings, clock: Boottime::system(), seed, journal };
     let (session, renewing) = Session::start(Arc::clone(&opened.coordinator), settings);
     (Arc::new(session), renewing)
 }

@@ -43,6 +43,7 @@ fn node(store: &Store, name: &str, spare: bool, settle: Duration) -> Node {
         timings: Timings { ttl: Duration::from_secs(4), ..Timings::DEFAULT },
         clock: Boottime::system(),
         seed: name.len() as u64,
+        journal: mainstay_runtime::journal::Journal::default(),
     };
     let (session, driver) = Session::start(Arc::clone(&coordinator), settings);
     let candidacy = Candidacy { ips: [ip(1), ip(2)].into(), spare };

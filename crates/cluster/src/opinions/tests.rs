@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use mainstay_core::opinion::Quorum;
 use mainstay_runtime::clock::Boottime;
+use mainstay_runtime::journal::Journal;
 use mainstay_runtime::task::{AbortOnDrop, Kind, spawn_local};
 use mainstay_runtime::thread::run_here;
 
@@ -57,7 +58,13 @@ impl Node {
 
 fn start(store: &Memory, network: &Switchboard, id: u64, endpoints: u64) -> Node {
     let coordinator: Arc<dyn Coordinator> = Arc::new(store.clone());
-    let settings = Settings { node: format!("n{id}"), timings: Timings::FAST, clock: Boottime::system(), seed: id };
+    let settings = Settings {
+        node: format!("n{id}"),
+        timings: Timings::FAST,
+        clock: Boottime::system(),
+        seed: id,
+        journal: Journal::default(),
+    };
     let (session, renewing) = Session::start(Arc::clone(&coordinator), settings);
     let (pretended, counts, answerer) = (Pretended::default(), Arc::new(Counts::default()), Answerer::default());
     network.attach(NodeId(id), Service::Opinions, Arc::new(answerer.clone()));

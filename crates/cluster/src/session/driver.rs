@@ -11,11 +11,12 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use mainstay_core::lease::{self, Policy, Reason, Term, Token, holding, renewal};
 use mainstay_core::time::Moment;
+use mainstay_core::transition::Word;
 use mainstay_runtime::task::{AbortOnDrop, Kind, spawn_local};
 use tokio::sync::mpsc;
 
 use super::kept::Place;
-use super::{Shared, Standing};
+use super::{Shared, Standing, told};
 use crate::coordinator::{Coordinator, Entry, Error, LeaseId, Revision};
 use crate::election::{self, News};
 use crate::role::{self, Stops};
@@ -195,7 +196,9 @@ impl Driver {
             }
             renewal::Output::Held(term) => {
                 self.term = Some(term);
-                self.shared.standing.send_replace(Standing::Held(term));
+                if self.shared.standing.send_replace(Standing::Held(term)) == Standing::Without {
+                    told::session(&self.shared.journal, Word::Held, "", false);
+                }
                 self.seats.iter_mut().for_each(|seat| seat.machine.step(now, holding::Input::Session(term)));
             }
             renewal::Output::StepDown { term, reason } => self.step_down(now, term, reason),
@@ -209,9 +212,13 @@ impl Driver {
         self.seats.iter_mut().for_each(|seat| seat.machine.step(now, holding::Input::SessionLost));
         let lease = term.lease;
         match reason {
-            Reason::Closed => tracing::info!(lease, "the node leaves its session"),
+            Reason::Closed => {
+                told::session(&self.shared.journal, Word::Absent, "the node leaves", true);
+                tracing::info!(lease, "the node leaves its session");
+            }
             Reason::Expired | Reason::Gone | Reason::ClockWentBack => {
                 add(&self.shared.counts.lost);
+                told::session(&self.shared.journal, Word::Lost, told::why_lost(reason), false);
                 tracing::warn!(lease, ?reason, "the session is lost: everything that depends on it stops");
             }
         }
@@ -253,10 +260,13 @@ impl Driver {
                 }
                 holding::Output::Hold { token, term } => {
                     self.seats[index].expiry = term.expiry;
-                    shared.standing.send_replace((role::Standing::Holding { token, term }, false));
+                    let (before, _idle) =
+                        shared.standing.send_replace((role::Standing::Holding { token, term }, false));
+                    told::held(&self.shared.journal, &shared.key, before, token);
                 }
                 holding::Output::Stop { token, why } => {
                     tracing::info!(key = shared.key, token, ?why, "the role is given up");
+                    told::stopped(&self.shared.journal, &shared.key, why);
                     let expiry = self.seats[index].expiry;
                     shared.standing.send_replace((role::Standing::Stopping { token, why, expiry }, false));
                     if shared.stops != Stops::Reported || shared.wish().dropped {

@@ -24,7 +24,13 @@ fn node(memory: &Memory, name: &str) -> Node {
 
 fn node_with(memory: &Memory, name: &str, timings: Timings) -> Node {
     let (link, clock) = (Arc::new(memory.link()), Boottime::leaping());
-    let settings = Settings { node: name.to_owned(), timings, clock: clock.clone(), seed: name.len() as u64 };
+    let settings = Settings {
+        node: name.to_owned(),
+        timings,
+        clock: clock.clone(),
+        seed: name.len() as u64,
+        journal: Journal::default(),
+    };
     let coordinator: Arc<dyn Coordinator> = link.clone();
     let (session, driver) = Session::start(coordinator, settings);
     Node { session, link, clock, _driver: driver.abort_on_drop() }

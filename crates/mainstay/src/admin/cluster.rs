@@ -135,7 +135,7 @@ pub struct RemoveAnswer {
 }
 
 /// The cluster as the node sees it.
-pub(super) fn report(node: &str, handle: &Handle) -> ClusterStatus {
+pub(crate) fn report(node: &str, handle: &Handle) -> ClusterStatus {
     let seconds = |since: Instant| since.elapsed().as_secs();
     let (quorum, quorum_seconds, quorum_reason) = match handle.quorum() {
         Quorum::Unknown => (None, 0, None),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mainstay_runtime::task::{self, Ended, Kind, Task};
 
-use super::{Context, addresses, members, opinions, quorum, registration, sessions};
+use super::{Context, addresses, chronicle, members, opinions, quorum, registration, sessions};
 use crate::shared_config;
 
 /// After a driver ended by a defect, it is started again, but not at once.
@@ -18,6 +18,7 @@ pub(super) fn start(context: &Context) -> Drivers {
     let mut drivers = Drivers::default();
     drivers.add("quorum", context, quorum::run);
     drivers.add("registration", context, registration::run);
+    drivers.add("chronicle", context, chronicle::run);
     drivers.add("config", context, shared_config::run);
     drivers.add("addresses", context, addresses::run);
     drivers.add("sessions", context, sessions::run);
