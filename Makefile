@@ -20,7 +20,7 @@ help: ## this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-demo: need-build ## build, then watch a gateway hide dying services for a minute
+demo: need-build ## build, then watch a gateway hide dying services for a minute (ARGS="--nodes 3": three gateways that die, too)
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
 	./target/release/mainstay demo $(ARGS)
 

@@ -269,6 +269,7 @@ impl Node {
             sessions: shared::sessions(self),
             opinions: shared::opinions(self),
             cluster: self.cluster().map(|handle| cluster::report(&self.name, handle)),
+            addresses: addresses::status(self),
         }
     }
 

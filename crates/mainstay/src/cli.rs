@@ -219,8 +219,12 @@ Starts a gateway and three small HTTP servers on free ports of 127.0.0.1, sends 
 gateway, and kills, hangs, slows, breaks and restarts the servers on a schedule that scales with the duration. Ends with
 a report of what the clients saw. Nothing is left behind; logs are kept if something failed.
 
+With --nodes 3 there are three gateways, a cluster with one address: the node that holds it is killed, frozen and cut off as
+well. The report then says how long nobody answered, and whether ever two nodes listened at once.
+
 Examples:
   mainstay demo
+  mainstay demo --nodes 3
   mainstay demo --duration 10s --plain
   mainstay demo --json | jq '{availability_percent, failures}'";
 

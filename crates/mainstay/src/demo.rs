@@ -1,5 +1,5 @@
-//! `mainstay demo`: a gateway and three small HTTP servers of its own, steady traffic, faults on a schedule, and at the end
-//! what clients saw of them.
+//! `mainstay demo`: a gateway, or with `--nodes 3` three of them with one address, and three small HTTP servers of its own,
+//! steady traffic, faults on a schedule, and at the end what clients saw of them.
 //!
 //! The clients (`load`) and the course of events (`director`) run on threads of their own; gateway and endpoints are
 //! processes, so that they can be killed and hung like real ones.
@@ -8,7 +8,9 @@ mod audience;
 mod children;
 mod director;
 mod incident;
+mod links;
 mod load;
+mod probe;
 mod report;
 mod schedule;
 mod screen;
@@ -33,8 +35,9 @@ use crate::failure::Failure;
 use audience::Audience;
 use director::Director;
 use load::Load;
+use probe::Probe;
 use report::{Measured, Report, write_text};
-use schedule::{LONGEST, SHORTEST};
+use schedule::{LONGEST, NODES, SHORTEST, SHORTEST_OF_NODES};
 use stage::Stage;
 
 /// How the demo is to run.
@@ -46,6 +49,8 @@ pub struct Options {
     pub json: bool,
     /// Print lines instead of the live view, also on a terminal.
     pub plain: bool,
+    /// How many gateways: one, or three that share an address.
+    pub nodes: usize,
 }
 
 /// As given on the command line.
@@ -60,11 +65,15 @@ pub struct DemoArgs {
     /// Print lines instead of the live view
     #[arg(long)]
     plain: bool,
+    /// How many gateways: 1, or 3 that are a cluster with one address, of which the one that holds it is killed, frozen and
+    /// cut off, too
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = parse_nodes)]
+    nodes: usize,
 }
 
 impl From<DemoArgs> for Options {
     fn from(args: DemoArgs) -> Self {
-        Self { duration: args.duration, json: args.json, plain: args.plain }
+        Self { duration: args.duration, json: args.json, plain: args.plain, nodes: args.nodes }
     }
 }
 
@@ -86,6 +95,13 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn parse_nodes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count == 1 || count == NODES => Ok(count),
+        _other => Err(format!("the demo has 1 node, or {NODES}")),
+    }
+}
+
 /// Runs the demo.
 ///
 /// # Errors
@@ -93,6 +109,11 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn run(options: Options) -> Result<ExitCode, Failure> {
     if options.duration < SHORTEST || options.duration > LONGEST {
         return Err(Failure::usage("the demo lasts from 10 s to 1 h").hint("for example: mainstay demo --duration 60s"));
+    }
+    if options.nodes > 1 && options.duration < SHORTEST_OF_NODES {
+        let failure =
+            Failure::usage(format!("with several nodes the demo lasts from {} s", SHORTEST_OF_NODES.as_secs()));
+        return Err(failure.hint("for example: mainstay demo --nodes 3 --duration 60s"));
     }
     run_here(course(options)).map_err(|error| Failure::from_error(&error))??;
     Ok(ExitCode::SUCCESS)
@@ -105,14 +126,19 @@ async fn course(options: Options) -> Result<(), Failure> {
         eprintln!("measuring for {} s; the report comes as JSON on standard output", options.duration.as_secs());
     }
     let mut stage = tokio::select! {
-        stage = Stage::start() => stage?,
+        stage = Stage::start(options.nodes) => stage?,
         signal = signals.next() => return Err(Failure::new(format!("ended by {} before anything ran", signal.name()))),
     };
     let load = Load::start(stage.address(), options.duration)
         .map_err(|error| Failure::new(format!("cannot start the clients: {error}")))?;
+    let watch = || Probe::start(stage.address().port());
+    let probe = (options.nodes > 1).then(watch).transpose();
+    let probe = probe.map_err(|error| Failure::new(format!("cannot watch who listens: {error}")))?;
     let mut audience = audience(options)?;
+    audience.started(&stage.admins());
     let outcome = Director::new(&mut stage, &load, options.duration).run(&mut audience, &mut signals).await;
     let elapsed = load.elapsed().min(options.duration);
+    let holders = probe.as_ref().map(Probe::holders);
     // The terminal is given back before anything is printed.
     drop(audience);
     let tally = load.finish();
@@ -123,7 +149,8 @@ async fn course(options: Options) -> Result<(), Failure> {
         failure.hint(format!("configuration and logs are in {kept}"))
     })?;
     let planned = options.duration;
-    let measured = Measured { tally: &tally, incidents: &incidents, order_lines: &order_lines, elapsed, planned };
+    let measured =
+        Measured { tally: &tally, incidents: &incidents, order_lines: &order_lines, elapsed, planned, holders };
     let mut report = Report::new(&measured);
     if report.is_worth_a_look() {
         report.set_logs(directory.keep().display().to_string());

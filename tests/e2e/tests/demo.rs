@@ -20,3 +20,28 @@ fn the_demo_reports_what_it_measured() {
     assert!(shown.contains("availability"), "{shown}");
     assert!(shown.contains("notice"), "how long each fault took to be noticed: {shown}");
 }
+
+/// The holder of the address is killed, frozen and cut off. How long that takes depends on the machine; that never two
+/// listen, that another node answers each time and that nothing that was confirmed is lost does not.
+#[test]
+fn three_nodes_of_the_demo_take_over_from_each_other() {
+    let arguments = ["demo", "--nodes", "3", "--duration", "24s", "--json"];
+    let output = Command::new(built("mainstay")).args(arguments).output().expect("it starts");
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {text}\n{errors}", output.status);
+    let report: serde_json::Value = serde_json::from_str(&text).expect("a report in JSON");
+    let nodes = &report["nodes"];
+    assert_eq!(nodes["count"], 3, "{report:#}");
+    assert_eq!(nodes["holders"]["several"], 0, "{report:#}");
+    assert_eq!(nodes["holders"]["unreadable"], 0, "{report:#}");
+    assert!(nodes["holders"]["looks"].as_u64() > Some(100), "{report:#}");
+    assert!(nodes["holders"]["nobody"].as_u64() > Some(0), "the probe sees the time between two holders: {report:#}");
+    let faults = report["faults"].as_array().expect("faults");
+    let of_nodes: Vec<_> = faults.iter().filter(|fault| fault["node"].is_string()).collect();
+    assert!(!of_nodes.is_empty(), "{report:#}");
+    for fault in of_nodes {
+        assert!(fault["noticed_after_seconds"].is_number(), "another node answers: {report:#}");
+        assert!(fault["longest_gap_seconds"].is_number(), "nobody answers meanwhile: {report:#}");
+    }
+    assert_eq!((&report["orders"]["lost"], &report["orders"]["executed_twice"]), (&0.into(), &0.into()), "{report:#}");
+}

@@ -92,6 +92,9 @@ async fn busy(
                 return respond::reject(worker, &listener, stream, slot, exchange, status, reason).await;
             }
         }
+        if cell.is_closed() {
+            exchange.head.keep_alive = false;
+        }
         let next = exchange::run(worker, &listener, http, stream, slot, exchange).await;
         // Requests that were sent ahead are not answered any more; closing on them unread would reset the last response.
         if next == Next::Close && !exchange.input.is_empty() {

@@ -41,6 +41,7 @@ pub(crate) async fn serve(
     let mut pump = Pump::new(Rc::clone(&link), input);
     let mut driver = Driver {
         worker: &worker,
+        cell: &cell,
         http,
         slot: &slot,
         link: &link,
@@ -88,6 +89,7 @@ fn settings(http: &Http, http2: Http2) -> Settings {
 /// What a connection waits for besides its bytes.
 struct Driver<'a> {
     worker: &'a Worker,
+    cell: &'a Cell,
     http: &'a Http,
     slot: &'a Slot,
     link: &'a Link,
@@ -111,7 +113,7 @@ impl Driver<'_> {
             engine.rest();
             (engine.streams() == 0, !engine.output().is_empty(), engine.is_settled())
         };
-        if self.worker.is_draining() && self.leave_at.is_none() {
+        if (self.worker.is_draining() || self.cell.is_closed()) && self.leave_at.is_none() {
             self.leave_at = Some(self.worker.idle_close_at(now));
             self.rearm(now, is_idle, is_stuck);
         } else if self.slot.has_expired() {

@@ -1,6 +1,6 @@
 //! A worker's listening sockets: accepting, and closing without losing a connection that the kernel has accepted already.
 
-use std::cell::RefCell;
+use std::cell::{self, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -24,11 +24,20 @@ use crate::tcp;
 
 /// The listener as it is now; connections look it up again for each request, so that a reload reaches them.
 #[derive(Debug)]
-pub(crate) struct Cell(RefCell<Rc<Listener>>);
+pub(crate) struct Cell {
+    listener: RefCell<Rc<Listener>>,
+    is_closed: cell::Cell<bool>,
+}
 
 impl Cell {
     pub(crate) fn current(&self) -> Rc<Listener> {
-        Rc::clone(&self.0.borrow())
+        Rc::clone(&self.listener.borrow())
+    }
+
+    /// Whether the listener is gone. Connections that came by it are told to close with the next response: clients are to
+    /// come back where somebody listens.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.get()
     }
 }
 
@@ -61,7 +70,8 @@ impl Listening {
     /// A listener that accepts from nothing yet.
     pub(crate) fn new(listener: Rc<Listener>) -> Self {
         let bind = listener.state.spec.bind;
-        Self { cell: Rc::new(Cell(RefCell::new(listener))), bind, sockets: Vec::new() }
+        let cell = Cell { listener: RefCell::new(listener), is_closed: cell::Cell::new(false) };
+        Self { cell: Rc::new(cell), bind, sockets: Vec::new() }
     }
 
     /// Accepts from `socket` from now on.
@@ -91,7 +101,7 @@ impl Listening {
 
     /// Serves by other settings from the next request on.
     pub(crate) fn update(&self, listener: Rc<Listener>) {
-        *self.cell.0.borrow_mut() = listener;
+        *self.cell.listener.borrow_mut() = listener;
     }
 
     /// The sockets once more, for another process to accept from.
@@ -113,6 +123,7 @@ impl Listening {
 
     /// Stops accepting. What the kernel has queued is taken first: closing the socket would reset it.
     pub(crate) async fn close(self, worker: &Rc<Worker>) {
+        self.cell.is_closed.set(true);
         for Accepting { socket, task } in self.sockets {
             task.abort();
             // The task holds the socket open until it is gone.

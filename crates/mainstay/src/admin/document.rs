@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::addresses::AddressStatus;
 use super::cells::CellStatus;
 use super::cluster::ClusterStatus;
 use super::shared::{OpinionsStatus, SessionsStatus};
@@ -34,6 +35,9 @@ pub struct Status {
     /// The node's part in a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterStatus>,
+    /// The addresses that one node of the cluster holds at a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<AddressStatus>,
 }
 
 /// The process.

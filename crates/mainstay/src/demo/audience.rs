@@ -1,11 +1,12 @@
 //! Who watches: a terminal that shows the live view, a stream of plain lines, or nobody until the report.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::demo::incident::{Change, Incident, whose};
+use crate::demo::incident::{Change, Incident};
 use crate::demo::report::{grouped, seconds};
-use crate::demo::schedule::{Fault, Kind, NAMES};
+use crate::demo::schedule::{Kind, NAMES, NODE_NAMES};
 use crate::demo::screen::{Scene, render};
 use crate::demo::terminal::Terminal;
 
@@ -73,8 +74,15 @@ impl Audience {
                 let serving = if serving.is_empty() { "no endpoint".to_owned() } else { serving.join(", ") };
                 let (requests, failed, rate) = (grouped(scene.requests), grouped(scene.failed), scene.recent.rate);
                 let p99 = scene.recent.p99.unwrap_or_default().as_secs_f64() * 1e3;
-                let text =
-                    format!("{requests} requests, {failed} failed, {rate:.0}/s, p99 {p99:.1} ms; traffic to {serving}");
+                let holds = scene.nodes.iter().zip(NODE_NAMES).find(|(row, _name)| row.holds);
+                let by = match holds {
+                    Some((_row, name)) => format!(" by {name}"),
+                    None if scene.nodes.is_empty() => String::new(),
+                    None => " by no node".to_owned(),
+                };
+                let text = format!(
+                    "{requests} requests, {failed} failed, {rate:.0}/s, p99 {p99:.1} ms; traffic{by} to {serving}"
+                );
                 *gone |= line(scene.elapsed, &text).is_err();
                 *next = scene.elapsed + *every;
             }
@@ -82,22 +90,36 @@ impl Audience {
         }
     }
 
+    /// Tells where the nodes can be looked at, if there are several.
+    pub(crate) fn started(&mut self, admins: &[SocketAddr]) {
+        for (name, admin) in NODE_NAMES.iter().zip(admins) {
+            self.tell(Duration::ZERO, &format!("{name} runs; look at it: http://{admin}"));
+        }
+    }
+
     /// Tells that a fault was done.
-    pub(crate) fn begun(&mut self, fault: &Fault, now: Duration) {
-        self.tell(now, &format!("{} {}", whose(fault), fault.kind.label()));
+    pub(crate) fn begun(&mut self, incident: &Incident, now: Duration) {
+        let which = match incident.fault.kind {
+            Kind::Move => " away",
+            _other if incident.node.is_some() => ", which held the address",
+            _other => "",
+        };
+        self.tell(now, &format!("{} {}{which}", incident.whose(), incident.fault.kind.label()));
     }
 
     /// Tells that it was undone.
-    pub(crate) fn ended(&mut self, fault: &Fault, now: Duration) {
-        let what = match fault.kind {
-            Kind::Kill => "started again",
+    pub(crate) fn ended(&mut self, incident: &Incident, now: Duration) {
+        let what = match incident.fault.kind {
+            Kind::Kill | Kind::NodeKill => "started again",
             Kind::Hang => "continued (SIGCONT)",
             Kind::Slow => "no longer slow",
             Kind::Errors => "no longer answers 503",
             Kind::Restart => "restarted, drain undone",
-            Kind::Reload => return,
+            Kind::NodeFreeze => "continued, or started again if its guard killed it",
+            Kind::NodeCut | Kind::NodeMute => "reaches the others again",
+            Kind::Reload | Kind::Move => return,
         };
-        self.tell(now, &format!("{} {what}", whose(fault)));
+        self.tell(now, &format!("{} {what}", incident.whose()));
     }
 
     /// Tells what the gateway made of it.
@@ -107,6 +129,18 @@ impl Audience {
             (Change::Noticed, Kind::Reload) => {
                 let after = seconds(incident.noticed_after().unwrap_or_default());
                 self.tell(incident.noticed.unwrap_or_default(), &format!("new configuration answers after {after}"));
+            }
+            (Change::Noticed, _) if incident.node.is_some() => {
+                let after = seconds(incident.noticed_after().unwrap_or_default());
+                let at = incident.noticed.unwrap_or_default();
+                self.tell(at, &format!("another node answers in place of {whose}, {after} after"));
+            }
+            (Change::Back, _) if incident.node.is_some() => {
+                let after = seconds(incident.back_after().unwrap_or_default());
+                self.tell(
+                    incident.back.unwrap_or_default(),
+                    &format!("{whose} is with the others again after {after}"),
+                );
             }
             (Change::Noticed, _) => {
                 let after = seconds(incident.noticed_after().unwrap_or_default());

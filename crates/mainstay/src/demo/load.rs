@@ -17,13 +17,16 @@ use mainstay_runtime::thread::spawn_local_runtime;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::demo::schedule::NAMES;
+use crate::demo::schedule::{NAMES, NODE_NAMES};
 use crate::demo::service::{ENDPOINT_HEADER, ORDERS};
 use crate::demo::tally::{Sample, Tally};
 use crate::demo::wire::Connection;
 
 /// The header that the gateway's configuration sets to its number.
 pub(crate) const CONFIG_HEADER: &str = "x-demo-config";
+
+/// The header by which an answer says which node it came by, if there are several.
+pub(crate) const NODE_HEADER: &str = "x-demo-node";
 
 /// Requests a second, over all connections.
 pub(crate) const RATE: u32 = 200;
@@ -137,6 +140,7 @@ async fn run(clients: Rc<Clients>) {
 struct Answer {
     endpoint: usize,
     config: Option<u64>,
+    node: Option<usize>,
     id: Option<String>,
 }
 
@@ -176,6 +180,9 @@ impl Clients {
                 if let Some(config) = answer.config {
                     tally.saw_config(config, done);
                 }
+                if let Some(node) = answer.node {
+                    tally.saw_node(node, done);
+                }
                 if post {
                     tally.confirm(number);
                 }
@@ -210,7 +217,8 @@ fn judge(response: &Response<Bytes>, path: &str, post: bool) -> Result<Answer, F
     match endpoint {
         Some(endpoint) if response.body().strip_suffix(b"\n") == Some(path.as_bytes()) => {
             let config = header(CONFIG_HEADER).and_then(|number| number.parse().ok());
-            Ok(Answer { endpoint, config, id })
+            let node = header(NODE_HEADER).and_then(|name| NODE_NAMES.iter().position(|it| *it == name));
+            Ok(Answer { endpoint, config, node, id })
         }
         _other => Err(("answer to another request".to_owned(), id)),
     }
@@ -233,6 +241,8 @@ mod tests {
         let good = response(200, &[(ENDPOINT_HEADER, "bravo"), (CONFIG_HEADER, "2")], "/items/7\n");
         let answer = judge(&good, "/items/7", false).ok().unwrap();
         assert_eq!((answer.endpoint, answer.config, answer.id.as_deref()), (1, Some(2), Some("r1")));
+        let by = response(200, &[(ENDPOINT_HEADER, "bravo"), (NODE_HEADER, "node3")], "/items/7\n");
+        assert_eq!(judge(&by, "/items/7", false).ok().unwrap().node, Some(2));
         let failed = |response: &Response<Bytes>, post| judge(response, "/items/8", post).err().unwrap();
         assert_eq!(failed(&good, false).0, "answer to another request");
         assert_eq!(failed(&response(503, &[(ENDPOINT_HEADER, "bravo")], "/items/8\n"), true).0, "endpoint 503, POST");

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use crate::demo::incident::{Effect, Incident, effects};
 use crate::demo::load::{CONNECTIONS, RATE};
-use crate::demo::schedule::{Kind, NAMES};
-use crate::demo::tally::{SLOW, Tally, percent};
+use crate::demo::probe::{self, Holders};
+use crate::demo::schedule::{Kind, NAMES, NODE_NAMES};
+use crate::demo::tally::{GAP, SLOW, Tally, percent};
 use crate::demo::watch;
 
 mod text;
@@ -54,6 +55,8 @@ pub(crate) struct Report {
     answered: BTreeMap<&'static str, u64>,
     /// What was done, in order.
     faults: Vec<FaultReport>,
+    /// Of several nodes, if there were.
+    nodes: Option<NodesReport>,
     /// Where logs were left, if they were.
     logs: Option<String>,
     /// What the figures mean.
@@ -90,16 +93,31 @@ pub(crate) struct Orders {
     executed_but_failed: u64,
 }
 
+/// What is of interest if there were several nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct NodesReport {
+    /// How many.
+    count: usize,
+    /// How many of them listened on the clients' address.
+    holders: Holders,
+    /// The longest time without a successful answer.
+    longest_gap_seconds: Option<f64>,
+    /// The longest from a fault of the node that held the address to the first answer by another one.
+    longest_takeover_seconds: Option<f64>,
+}
+
 /// A fault and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct FaultReport {
     kind: Kind,
     what: &'static str,
     endpoint: Option<&'static str>,
+    node: Option<&'static str>,
     at_seconds: f64,
     lasted_seconds: Option<f64>,
     noticed_after_seconds: Option<f64>,
     last_effect_after_seconds: Option<f64>,
+    longest_gap_seconds: Option<f64>,
     back_after_seconds: Option<f64>,
     failed: u64,
     slow: u64,
@@ -117,15 +135,17 @@ pub(crate) struct Measured<'a> {
     pub(crate) elapsed: Duration,
     /// How long they were meant to be sent.
     pub(crate) planned: Duration,
+    /// How many nodes listened, if there were several.
+    pub(crate) holders: Option<Holders>,
 }
 
 impl Report {
     /// Adds everything up.
     pub(crate) fn new(measured: &Measured<'_>) -> Self {
-        let Measured { tally, incidents, order_lines, elapsed, planned } = measured;
+        let Measured { tally, incidents, order_lines, elapsed, planned, holders } = measured;
         let (clean, busy) = tally.clean_seconds();
         let [p50, p99, p999] = tally.quantiles([0.5, 0.99, 0.999]).map(|latency| latency.map(millis));
-        let effects = effects(incidents, tally.notable());
+        let effects = effects(incidents, tally, *elapsed);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             duration_seconds: rounded(elapsed.as_secs_f64(), 2),
@@ -145,6 +165,7 @@ impl Report {
             failures: tally.failures().clone(),
             answered: NAMES.into_iter().zip(tally.answered()).collect(),
             faults: incidents.iter().zip(effects).map(|(incident, effect)| fault(incident, effect)).collect(),
+            nodes: holders.map(|holders| nodes(holders, tally, incidents, *elapsed)),
             logs: None,
             how_measured: how_measured(),
         }
@@ -153,7 +174,9 @@ impl Report {
     /// Whether there is something that somebody will want to look into.
     pub(crate) fn is_worth_a_look(&self) -> bool {
         let unnoticed = |fault: &FaultReport| fault.noticed_after_seconds.is_none() && !self.ended_early;
-        self.failed > 0 || self.orders.lost + self.orders.executed_twice > 0 || self.faults.iter().any(unnoticed)
+        // Where the address itself is taken from its holder requests fail, and nothing is to be learned from logs.
+        let (failed, several) = self.nodes.map_or((self.failed > 0, 0), |nodes| (false, nodes.holders.several));
+        failed || several > 0 || self.orders.lost + self.orders.executed_twice > 0 || self.faults.iter().any(unnoticed)
     }
 
     /// Says where the logs are.
@@ -167,10 +190,26 @@ fn how_measured() -> String {
         "Counted by the clients. `noticed`: from the fault until the gateway's status, asked for every {} ms over its \
          admin socket, shows the endpoint without traffic (reload: until the first answer under the new configuration); \
          `last effect`: from the fault to the end of the last request that failed or took over {} ms; `back`: from the \
-         end of the fault until the status shows the endpoint with traffic again.",
+         end of the fault until the status shows the endpoint with traffic again. A node: `noticed` is from the fault \
+         until the first answer by another node, `back` from its end until the node is with the majority again. `gap`: \
+         the longest time without a successful answer until the next fault, if over {} ms. Who listens on the clients' \
+         address is read from the kernel every {} ms.",
         watch::EVERY.as_millis(),
-        SLOW.as_millis()
+        SLOW.as_millis(),
+        GAP.as_millis(),
+        probe::EVERY.as_millis()
     )
+}
+
+fn nodes(holders: Holders, tally: &Tally, incidents: &[Incident], elapsed: Duration) -> NodesReport {
+    let seconds = |time: Duration| rounded(time.as_secs_f64(), 3);
+    let takeovers = incidents.iter().filter(|incident| incident.node.is_some()).filter_map(Incident::noticed_after);
+    NodesReport {
+        count: NODE_NAMES.len(),
+        holders,
+        longest_gap_seconds: tally.longest_gap(Duration::ZERO, None, elapsed).map(seconds),
+        longest_takeover_seconds: takeovers.max().map(seconds),
+    }
 }
 
 fn slowest(tally: &Tally, incidents: &[Incident]) -> Option<Slowest> {
@@ -210,10 +249,12 @@ fn fault(incident: &Incident, effect: Effect) -> FaultReport {
         kind: incident.fault.kind,
         what: incident.fault.kind.label(),
         endpoint: incident.fault.endpoint.and_then(|endpoint| NAMES.get(endpoint)).copied(),
+        node: incident.node.and_then(|node| NODE_NAMES.get(node)).copied(),
         at_seconds: seconds(incident.begun),
         lasted_seconds: incident.ended.map(|ended| seconds(ended.saturating_sub(incident.begun))),
         noticed_after_seconds: incident.noticed_after().map(seconds),
         last_effect_after_seconds: effect.last.map(seconds),
+        longest_gap_seconds: effect.gap.map(seconds),
         back_after_seconds: incident.back_after().map(seconds),
         failed: effect.failed,
         slow: effect.slow,
@@ -260,7 +301,58 @@ pub(crate) mod tests {
             .collect();
         let order_lines: String = (0..=100).map(|order| format!("{order}\n")).collect();
         let (elapsed, planned) = (Duration::from_secs(60), Duration::from_secs(60));
-        Report::new(&Measured { tally: &tally, incidents: &incidents, order_lines: &order_lines, elapsed, planned })
+        let holders = None;
+        Report::new(&Measured {
+            tally: &tally,
+            incidents: &incidents,
+            order_lines: &order_lines,
+            elapsed,
+            planned,
+            holders,
+        })
+    }
+
+    pub(crate) fn example_of_nodes() -> Report {
+        let ms = Duration::from_millis;
+        let mut tally = Tally::default();
+        for at in (0..2_400).chain(3_600..60_000).step_by(5) {
+            tally.record(sample(at, 2, Ok(0)));
+        }
+        for at in (2_400..3_600).step_by(5) {
+            tally.record(sample(at, 1, Err("connection refused")));
+        }
+        let kinds =
+            [Kind::NodeKill, Kind::Hang, Kind::NodeFreeze, Kind::Kill, Kind::NodeCut, Kind::Move, Kind::NodeMute];
+        let incidents: Vec<Incident> = (0u64..)
+            .zip(kinds)
+            .map(|(at, kind)| {
+                let endpoint = (!kind.is_of_a_node()).then_some(1);
+                let mut incident = Incident::new(planned(kind, endpoint, at * 8_000, 0), ms(2_400 + at * 8_000));
+                incident.node = kind.is_of_a_node().then_some(2);
+                incident.noticed = Some(incident.begun + ms(1_205));
+                incident.ended = Some(incident.begun + ms(4_500));
+                incident.back = (kind != Kind::Move).then_some(incident.begun + ms(5_530));
+                incident
+            })
+            .collect();
+        let (elapsed, planned) = (Duration::from_secs(60), Duration::from_secs(60));
+        let holders = Some(Holders { looks: 5_931, nobody: 512, ..Holders::default() });
+        Report::new(&Measured { tally: &tally, incidents: &incidents, order_lines: "", elapsed, planned, holders })
+    }
+
+    #[test]
+    fn of_nodes_it_says_who_held_the_address_and_for_how_long_nobody_answered() {
+        let report = example_of_nodes();
+        let nodes = report.nodes.unwrap();
+        assert_eq!((nodes.count, nodes.holders.looks, nodes.holders.several), (3, 5_931, 0));
+        assert_eq!((nodes.longest_gap_seconds, nodes.longest_takeover_seconds), (Some(1.205), Some(1.205)));
+        let first = &report.faults[0];
+        assert_eq!((first.node, first.endpoint, first.longest_gap_seconds), (Some("node3"), None, Some(1.205)));
+        assert_eq!((report.faults[1].node, report.faults[1].longest_gap_seconds), (None, None));
+        assert!(report.failed > 0 && !report.is_worth_a_look());
+        let mut two = report.clone();
+        two.nodes = Some(NodesReport { holders: Holders { several: 1, ..nodes.holders }, ..nodes });
+        assert!(two.is_worth_a_look());
     }
 
     #[test]
@@ -292,7 +384,9 @@ pub(crate) mod tests {
     fn an_empty_demo_divides_nothing_by_nothing() {
         let tally = Tally::default();
         let (elapsed, planned) = (Duration::ZERO, Duration::from_secs(10));
-        let report = Report::new(&Measured { tally: &tally, incidents: &[], order_lines: "", elapsed, planned });
+        let holders = None;
+        let report =
+            Report::new(&Measured { tally: &tally, incidents: &[], order_lines: "", elapsed, planned, holders });
         assert_eq!((report.availability_percent, report.latency_ms.p99), (None, None));
         assert!(report.ended_early && !report.is_worth_a_look());
         assert!(serde_json::to_string(&report).unwrap().contains("\"availability_percent\":null"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::demo::incident::{Effect, Incident, whose};
 use crate::demo::report::{grouped, seconds};
-use crate::demo::schedule::{ENDPOINTS, Fault, Kind, NAMES};
+use crate::demo::schedule::{ENDPOINTS, Fault, Kind, NAMES, NODE_NAMES};
 use crate::demo::tally::{Recent, Second};
 
 /// From this width on everything is shown.
@@ -82,6 +82,21 @@ pub(crate) struct EndpointRow {
     pub(crate) answered: u64,
 }
 
+/// A node on the screen, if there are several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeRow {
+    /// What the demo did to it; nothing while it is well.
+    pub(crate) fault: Option<Kind>,
+    /// Whether it says that it holds the address.
+    pub(crate) holds: bool,
+    /// Whether it leads.
+    pub(crate) leads: bool,
+    /// Whether it is with a majority; none if it does not answer.
+    pub(crate) quorum: Option<bool>,
+    /// Where it can be looked at.
+    pub(crate) admin: String,
+}
+
 /// Everything that is shown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Scene {
@@ -99,6 +114,8 @@ pub(crate) struct Scene {
     pub(crate) recent: Recent,
     /// The endpoints.
     pub(crate) endpoints: [EndpointRow; ENDPOINTS],
+    /// The nodes; none if there is one gateway alone.
+    pub(crate) nodes: Vec<NodeRow>,
     /// Seconds so far; the last one is still running.
     pub(crate) seconds: Vec<Second>,
     /// Faults so far with what clients saw of them.
@@ -115,6 +132,10 @@ pub(crate) fn render(scene: &Scene, width: usize, height: usize) -> Vec<Line> {
     let wide = width >= WIDE;
     lines.push(endpoint_heading(wide));
     lines.extend(scene.endpoints.iter().zip(NAMES).map(|(row, name)| endpoint(name, row, wide)));
+    if !scene.nodes.is_empty() {
+        lines.push(node_heading());
+        lines.extend(scene.nodes.iter().zip(NODE_NAMES).map(|(row, name)| node(name, row)));
+    }
     lines.push(Line::new());
     lines.extend(sparklines(scene, width));
     lines.push(Line::new());
@@ -141,6 +162,12 @@ fn verdict(scene: &Scene, width: usize) -> Line {
         (_, true) => (Tone::Bad, format!("requests are failing; {serving} of {ENDPOINTS} endpoints get traffic")),
         (ENDPOINTS, false) => (Tone::Good, format!("serving; all {ENDPOINTS} endpoints get traffic")),
         (_, false) => (Tone::Warn, format!("serving; {serving} of {ENDPOINTS} endpoints get traffic")),
+    };
+    let (tone, text) = match (scene.nodes.iter().zip(NODE_NAMES).find(|(row, _name)| row.holds), scene.nodes.is_empty())
+    {
+        (Some((_row, name)), _) => (tone, format!("{text}; by {name}")),
+        (None, false) => (Tone::Bad, "NOT SERVING: no node holds the address".to_owned()),
+        (None, true) => (tone, text),
     };
     let clock = format!("{} of {}", minutes(scene.elapsed), minutes(scene.duration));
     Line::of(Tone::Strong, "mainstay demo  ").and(tone, text).right(width, Tone::Dim, &clock)
@@ -183,8 +210,34 @@ fn state(kind: Kind) -> &'static str {
         Kind::Kill => "killed",
         Kind::Hang => "hung",
         Kind::Restart => "restarting",
-        Kind::Slow | Kind::Errors | Kind::Reload => kind.label(),
+        Kind::NodeKill => "killed",
+        Kind::NodeFreeze => "frozen",
+        Kind::Slow | Kind::Errors | Kind::Reload | Kind::NodeCut | Kind::NodeMute | Kind::Move => kind.label(),
     }
+}
+
+fn node_heading() -> Line {
+    Line::of(Tone::Dim, format!("{:<8} {:<15} {:<21} {}", "node", "is", "it says", " look at it"))
+}
+
+fn node(name: &str, row: &NodeRow) -> Line {
+    let (tone, is) = match row.fault {
+        None => (Tone::Plain, "running"),
+        Some(kind) => (Tone::Bad, state(kind)),
+    };
+    let (says_tone, says) = match (row.quorum, row.holds, row.leads) {
+        (None, _, _) => (Tone::Warn, "nothing"),
+        (Some(false), true, _) => (Tone::Bad, "no quorum, has address"),
+        (Some(false), false, _) => (Tone::Warn, "no quorum"),
+        (Some(true), true, true) => (Tone::Good, "has address, leads"),
+        (Some(true), true, false) => (Tone::Good, "has address"),
+        (Some(true), false, true) => (Tone::Plain, "stands by, leads"),
+        (Some(true), false, false) => (Tone::Plain, "stands by"),
+    };
+    Line::of(Tone::Strong, format!("{name:<8} "))
+        .and(tone, format!("{is:<15} "))
+        .and(says_tone, format!("{says:<22} "))
+        .and(Tone::Dim, row.admin.clone())
 }
 
 /// One column a second: how many requests were due in it, and how many of them failed.
@@ -212,14 +265,16 @@ fn sparklines(scene: &Scene, width: usize) -> [Line; 2] {
 }
 
 fn fault_heading() -> Line {
-    let text = format!("{:<5}  {:<9} {:<18} {:<22} {:<20}", "at", "fault", "", "gateway noticed after", "clients saw");
+    let text = format!("{:<5}  {:<9} {:<18} {:<22} {:<20}", "at", "fault", "", "noticed after", "clients saw");
     Line::of(Tone::Dim, text.trim_end())
 }
 
 fn fault(incident: &Incident, effect: &Effect) -> Line {
     let (tone, gateway) = match (incident.noticed_after(), incident.back_after(), incident.ended) {
         (Some(noticed), Some(back), _) => (Tone::Plain, format!("{}, back {}", seconds(noticed), seconds(back))),
-        (Some(noticed), None, _) if incident.fault.kind == Kind::Reload => (Tone::Plain, seconds(noticed)),
+        (Some(noticed), None, _) if matches!(incident.fault.kind, Kind::Reload | Kind::Move) => {
+            (Tone::Plain, seconds(noticed))
+        }
         (Some(noticed), None, _) => (Tone::Warn, seconds(noticed)),
         (None, _, None) => (Tone::Warn, "not yet".to_owned()),
         (None, _, Some(_)) => (Tone::Dim, "not noticed".to_owned()),
@@ -229,6 +284,10 @@ fn fault(incident: &Incident, effect: &Effect) -> Line {
         (0, slow) => (Tone::Warn, format!("{slow} slow")),
         (failed, 0) => (Tone::Bad, format!("{failed} failed")),
         (failed, slow) => (Tone::Bad, format!("{failed} failed, {slow} slow")),
+    };
+    let seen = match effect.gap.filter(|_gap| incident.node.is_some()) {
+        Some(gap) => format!("{seen}, gap {}", seconds(gap)),
+        None => seen,
     };
     Line::of(Tone::Dim, format!("{:<5}  ", minutes(incident.begun)))
         .and(Tone::Strong, format!("{:<9} ", incident.whose()))
@@ -305,8 +364,12 @@ mod tests {
 
     #[test]
     fn it_fits_any_terminal() {
-        for (width, height) in [(80, 24), (200, 60), (40, 10), (20, 3), (1, 1)] {
-            let lines = render(&scene(), width, height);
+        let several = Scene { nodes: vec![NodeRow::default(); 3], ..scene() };
+        for ((width, height), scene) in [(80, 24), (200, 60), (40, 10), (20, 3), (1, 1)]
+            .into_iter()
+            .flat_map(|size| [(size, scene()), (size, several.clone())])
+        {
+            let lines = render(&scene, width, height);
             assert_eq!(lines.len(), height, "{width}x{height}");
             assert!(lines.iter().all(|line| line.width() <= width), "{width}x{height}\n{}", text(&lines));
         }
@@ -322,6 +385,34 @@ mod tests {
         for part in ["4,600 requests   2 failed   99.956 %", "bravo    hung", "charlie  running", "nothing", "in 8 s"] {
             assert!(shown.contains(part), "`{part}` is not in\n{shown}");
         }
+    }
+
+    #[test]
+    fn several_nodes_are_shown_with_who_serves_first() {
+        let node = |fault, holds, quorum| NodeRow {
+            fault,
+            holds,
+            leads: holds,
+            quorum,
+            admin: "http://127.0.0.1:40001".to_owned(),
+        };
+        let nodes = vec![
+            node(Some(Kind::NodeFreeze), false, None),
+            node(None, true, Some(true)),
+            node(Some(Kind::NodeCut), false, Some(false)),
+        ];
+        let mut scene = Scene { nodes, ..scene() };
+        let shown = text(&render(&scene, 80, 24));
+        assert!(shown.lines().next().unwrap().contains("; by node2"), "{shown}");
+        for part in [
+            "node1    frozen          nothing                http://127.0.0.1:40001",
+            "node2    running         has address, leads     http://127.0.0.1:40001",
+            "node3    cut off         no quorum ",
+        ] {
+            assert!(shown.contains(part), "`{part}` is not in\n{shown}");
+        }
+        scene.nodes[1].holds = false;
+        assert!(text(&render(&scene, 80, 24)).contains("NOT SERVING: no node holds the address"));
     }
 
     #[test]

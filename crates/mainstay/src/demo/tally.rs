@@ -14,6 +14,12 @@ const RECENT: Duration = Duration::from_secs(5);
 /// Failed and slow requests that are kept one by one; further ones are only counted.
 const NOTABLE_MAX: usize = 100_000;
 
+/// The shortest time without an answer that is noted; requests are 5 ms apart.
+pub(crate) const GAP: Duration = Duration::from_millis(50);
+
+/// Gaps and changes of the answering node that are kept; further ones are forgotten.
+const SPELLS_MAX: usize = 10_000;
+
 /// One finished request. Times count from the start of the load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sample {
@@ -71,6 +77,10 @@ pub(crate) struct Tally {
     configs: BTreeMap<u64, Duration>,
     confirmed: Vec<u64>,
     latest_wake: Option<Duration>,
+    last_success: Duration,
+    gaps: Vec<(Duration, Duration)>,
+    /// Which node answered from when on.
+    spells: Vec<(usize, Duration)>,
 }
 
 impl Tally {
@@ -87,6 +97,10 @@ impl Tally {
         }
         match &sample.outcome {
             Ok(endpoint) => {
+                if sample.done.saturating_sub(self.last_success) >= GAP && self.gaps.len() < SPELLS_MAX {
+                    self.gaps.push((self.last_success, sample.done));
+                }
+                self.last_success = self.last_success.max(sample.done);
                 self.latencies_us.push(u32::try_from(sample.latency().as_micros()).unwrap_or(u32::MAX));
                 if let Some(count) = self.answered.get_mut(*endpoint) {
                     *count += 1;
@@ -114,6 +128,27 @@ impl Tally {
     /// Notes that an answer came under configuration `number`; the first one counts.
     pub(crate) fn saw_config(&mut self, number: u64, at: Duration) {
         self.configs.entry(number).or_insert(at);
+    }
+
+    /// Notes which node an answer came by.
+    pub(crate) fn saw_node(&mut self, node: usize, at: Duration) {
+        if self.spells.last().is_none_or(|(last, _at)| *last != node) && self.spells.len() < SPELLS_MAX {
+            self.spells.push((node, at));
+        }
+    }
+
+    /// When, after a time, the first answer came by another node than this one.
+    pub(crate) fn answered_by_another(&self, node: usize, after: Duration) -> Option<Duration> {
+        self.spells.iter().find(|(other, at)| *other != node && *at >= after).map(|(_other, at)| *at)
+    }
+
+    /// The longest time without a successful answer that touches the given one, `now` being its end if it is not over;
+    /// none if it is shorter than [`GAP`].
+    pub(crate) fn longest_gap(&self, from: Duration, until: Option<Duration>, now: Duration) -> Option<Duration> {
+        let still = until.is_none().then_some((self.last_success, now));
+        let touches = |gap: &&(Duration, Duration)| gap.1 > from && until.is_none_or(|until| gap.0 < until);
+        let lengths = self.gaps.iter().chain(&still).filter(touches).map(|gap| gap.1.saturating_sub(gap.0));
+        lengths.max().filter(|length| *length >= GAP)
     }
 
     /// Notes that an order was confirmed to the client.
@@ -280,6 +315,32 @@ pub(crate) mod tests {
         let all = tally.recent(None, now);
         assert!((all.rate - 20.0).abs() < 0.01, "{all:?}");
         assert_eq!(all.p99, Some(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn gaps_belong_to_the_time_that_they_touch() {
+        let mut tally = Tally::default();
+        for at in (0..1000).chain(2200..3000).step_by(5) {
+            tally.record(sample(at, 2, Ok(0)));
+        }
+        let ms = Duration::from_millis;
+        tally.record(sample(1500, 1, Err("connection refused")));
+        assert_eq!(tally.longest_gap(ms(990), Some(ms(2500)), ms(3000)), Some(ms(1205)));
+        assert_eq!(tally.longest_gap(ms(2300), Some(ms(2900)), ms(3000)), None);
+        assert_eq!(tally.longest_gap(ms(2300), None, ms(4000)), Some(ms(1003)), "one that is not over yet");
+        assert_eq!(tally.longest_gap(ms(0), Some(ms(900)), ms(3000)), None);
+    }
+
+    #[test]
+    fn it_knows_which_node_answered_from_when_on() {
+        let mut tally = Tally::default();
+        let ms = Duration::from_millis;
+        for (node, at) in [(0, 0), (0, 5), (1, 1200), (1, 1300), (2, 9000)] {
+            tally.saw_node(node, ms(at));
+        }
+        assert_eq!(tally.answered_by_another(0, ms(3)), Some(ms(1200)));
+        assert_eq!(tally.answered_by_another(1, ms(1300)), Some(ms(9000)));
+        assert_eq!(tally.answered_by_another(2, ms(9001)), None);
     }
 
     #[test]

@@ -25,6 +25,42 @@ const PATIENCE: Duration = Duration::from_millis(500);
 struct Status {
     verdict: String,
     services: Vec<Service>,
+    cluster: Option<Cluster>,
+    #[serde(default)]
+    addresses: Vec<Address>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Cluster {
+    quorum: Option<bool>,
+    leader: Option<String>,
+    members: Vec<Member>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Member {
+    role: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Address {
+    here: bool,
+    holder: Option<String>,
+}
+
+/// A node's part in its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Whether it is with a majority.
+    pub(crate) quorum: bool,
+    /// Who leads, as far as it knows.
+    pub(crate) leader: Option<String>,
+    /// How many nodes vote.
+    pub(crate) voters: usize,
+    /// Whether it holds the address.
+    pub(crate) holds: bool,
+    /// Who does, as far as it knows.
+    pub(crate) holder: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -75,6 +111,8 @@ pub(crate) struct View {
     pub(crate) verdict: String,
     /// Of the endpoints, in the demo's order.
     pub(crate) endpoints: [Endpoint; ENDPOINTS],
+    /// Of its cluster, if it is in one.
+    pub(crate) part: Option<Part>,
 }
 
 /// Asks over one connection, and over another when that one fails.
@@ -126,7 +164,15 @@ fn parse(json: &[u8], names: &[String; ENDPOINTS]) -> Result<View, String> {
         let found = endpoints.iter().find(|endpoint| endpoint.name == name);
         found.cloned().unwrap_or_else(|| Endpoint { name, health: "unknown".to_owned(), ..Endpoint::default() })
     });
-    Ok(View { verdict: status.verdict, endpoints: view })
+    let address = status.addresses.into_iter().next();
+    let part = status.cluster.map(|cluster| Part {
+        quorum: cluster.quorum == Some(true),
+        leader: cluster.leader,
+        voters: cluster.members.iter().filter(|it| it.role == "leader" || it.role == "voter").count(),
+        holds: address.as_ref().is_some_and(|address| address.here),
+        holder: address.and_then(|address| address.holder),
+    });
+    Ok(View { verdict: status.verdict, endpoints: view, part })
 }
 
 #[cfg(test)]
@@ -145,5 +191,15 @@ mod tests {
         let ejected = Endpoint { ejected: true, reason: "ejected for 2s".to_owned(), ..Endpoint::default() };
         assert_eq!(ejected.words(), "ejected for 2s");
         assert!(parse(b"{}", &names).is_err());
+        assert_eq!(view.part, None);
+    }
+
+    #[test]
+    fn a_node_tells_its_part_in_the_cluster() {
+        let json = br#"{"verdict":"serving","services":[],"cluster":{"quorum":true,"leader":"node2","members":[
+            {"role":"voter"},{"role":"leader"},{"role":"waiting"}]},"addresses":[{"here":false,"holder":"node3"}]}"#;
+        let part = parse(json, &Default::default()).unwrap().part.unwrap();
+        let holder = Some("node3".to_owned());
+        assert_eq!(part, Part { quorum: true, leader: Some("node2".to_owned()), voters: 2, holds: false, holder });
     }
 }

@@ -1,7 +1,26 @@
 //! What the page says of what nodes share.
 
+use crate::admin::addresses::AddressStatus;
 use crate::admin::shared::{OpinionsStatus, SessionsStatus};
-use crate::status::table::{Paint, Tone};
+use crate::status::table::{Paint, Tone, printable};
+
+/// A line for each address that moves between nodes: who has it, as far as this node knows.
+pub(super) fn addresses(addresses: &[AddressStatus], paint: Paint) -> String {
+    let mut lines = String::new();
+    for address in addresses {
+        let ip = address.ip;
+        let how = address.interface.as_deref().map_or_else(|| "listening".to_owned(), |name| format!("on {name}"));
+        let (tone, line) = match (&address.problem, address.here, &address.holder) {
+            (Some(problem), _, _) => (Tone::Bad, format!("address {ip}: NOT POSSIBLE HERE: {problem}")),
+            (None, true, _) => (Tone::Good, format!("address {ip}: held here, {how}")),
+            (None, false, Some(holder)) => (Tone::Faint, format!("address {ip}: held by {holder}")),
+            (None, false, None) => (Tone::Warning, format!("address {ip}: no holder is known")),
+        };
+        lines.push_str(&paint.apply(tone, &printable(&line)));
+        lines.push('\n');
+    }
+    lines
+}
 
 /// A line on what nodes make of each other's verdicts, in a cluster.
 pub(super) fn opinions(opinions: Option<&OpinionsStatus>, paint: Paint) -> String {
@@ -65,5 +84,27 @@ mod tests {
         let cut_off = OpinionsStatus { live: 3, is_cut_off: true, ..OpinionsStatus::default() };
         assert!(opinions(Some(&cut_off), Paint::Plain).contains("THIS NODE IS CUT OFF"));
         assert_eq!(opinions(None, Paint::Plain), "");
+    }
+
+    #[test]
+    fn it_says_who_has_which_address() {
+        let there = AddressStatus {
+            ip: [10, 0, 1, 100].into(),
+            interface: Some("eth0".to_owned()),
+            holder: Some("lb2".to_owned()),
+            token: Some(7),
+            belongs: Some("lb2".to_owned()),
+            here: false,
+            candidates: Vec::new(),
+            problem: None,
+        };
+        let line = |address: AddressStatus| addresses(&[address], Paint::Plain);
+        assert_eq!(line(there.clone()), "address 10.0.1.100: held by lb2\n");
+        assert_eq!(line(AddressStatus { holder: None, ..there.clone() }), "address 10.0.1.100: no holder is known\n");
+        assert_eq!(line(AddressStatus { here: true, ..there.clone() }), "address 10.0.1.100: held here, on eth0\n");
+        let bound = AddressStatus { here: true, interface: None, ..there.clone() };
+        assert_eq!(line(bound), "address 10.0.1.100: held here, listening\n");
+        let unfit = AddressStatus { problem: Some("no eth0".to_owned()), ..there };
+        assert_eq!(line(unfit), "address 10.0.1.100: NOT POSSIBLE HERE: no eth0\n");
     }
 }

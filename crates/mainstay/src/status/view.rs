@@ -42,6 +42,7 @@ pub fn render(status: &Status, paint: Paint) -> String {
     if let Some(cluster) = &status.cluster {
         page.push_str(&cluster::line(cluster, paint));
     }
+    page.push_str(&super::shared::addresses(&status.addresses, paint));
     page.push('\n');
     page.push_str(&services(&status.services, paint));
     page.push_str(&notices(&status.services, paint));
@@ -397,6 +398,7 @@ mod tests {
             sessions: Vec::new(),
             opinions: None,
             cluster: None,
+            addresses: Vec::new(),
         }
     }
 

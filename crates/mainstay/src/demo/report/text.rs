@@ -15,6 +15,9 @@ const MACHINE_LATE_MS: f64 = 50.0;
 /// Kinds of failures that are shown.
 const FAILURES_MAX: usize = 3;
 
+/// The same for several nodes, whose report has a line more.
+const FAILURES_OF_NODES_MAX: usize = 2;
+
 /// Writes the report.
 ///
 /// # Errors
@@ -33,7 +36,12 @@ pub(crate) fn write_text(report: &Report, out: &mut dyn Write) -> fmt::Result {
     write_faults(report, out)?;
     write_failures(report, out)?;
     writeln!(out)?;
-    writeln!(out, "Counted by the clients. Noticed, back: by the gateway's status. Slow: > {} ms.", SLOW.as_millis())?;
+    let slow = SLOW.as_millis();
+    if report.nodes.is_some() {
+        writeln!(out, "Counted by the clients. Noticed (node): another one answers. Slow: > {slow} ms.")?;
+    } else {
+        writeln!(out, "Counted by the clients. Noticed, back: by the gateway's status. Slow: > {slow} ms.")?;
+    }
     if let Some(worst) = report.machine_late_ms.filter(|worst| *worst >= MACHINE_LATE_MS) {
         writeln!(
             out,
@@ -43,6 +51,7 @@ pub(crate) fn write_text(report: &Report, out: &mut dyn Write) -> fmt::Result {
     }
     match &report.logs {
         Some(path) => writeln!(out, "Logs, kept because something failed: {path}"),
+        None if report.nodes.is_some() => writeln!(out, "Next: three nodes in five minutes, docs/cluster.md"),
         None => writeln!(out, "Next: mainstay proxy --listen :8080 HOST:PORT HOST:PORT"),
     }
 }
@@ -69,7 +78,18 @@ fn write_figures(report: &Report, out: &mut dyn Write) -> fmt::Result {
     let latency = &report.latency_ms;
     let [p50, p99, p999] = [latency.p50, latency.p99, latency.p999].map(millis);
     writeln!(out, "  latency              {p50:>9}   median; p99 {p99}; p99.9 {p999}")?;
-    if let Some(slowest) = &report.slowest {
+    if let Some(nodes) = &report.nodes {
+        let holders = &nodes.holders;
+        let most = if holders.several == 0 {
+            "never two at once".to_owned()
+        } else {
+            format!("TWO AT ONCE in {}", grouped(holders.several))
+        };
+        let (looks, nobody) = (grouped(holders.looks), grouped(holders.nobody));
+        let gap = nodes.longest_gap_seconds.map_or("-".to_owned(), short);
+        writeln!(out, "  longest gap          {gap:>9}   without a successful answer")?;
+        writeln!(out, "  who listens          {looks:>9}   looks: {most}; nobody in {nobody}")?;
+    } else if let Some(slowest) = &report.slowest {
         let during = slowest.during.as_ref().map(|during| format!(" ({during})")).unwrap_or_default();
         let at = clock(slowest.at_seconds);
         writeln!(out, "  slowest request      {:>9}   {} at {at}{during}", millis(Some(slowest.ms)), slowest.method)?;
@@ -90,18 +110,23 @@ fn write_faults(report: &Report, out: &mut dyn Write) -> fmt::Result {
     writeln!(out)?;
     let many = report.faults.len() > FAULTS_MAX;
     let at = if many { "times" } else { "at" };
+    let effect = if report.nodes.is_some() { "gap" } else { "effect" };
     writeln!(
         out,
-        "  {:<9} {:<17} {at:>5}  {:>8} {:>8} {:>8} {:>6} {:>5}",
-        "fault", "", "noticed", "effect", "back", "failed", "slow"
+        "  {:<9} {:<17} {at:>5}  {:>8} {effect:>8} {:>8} {:>6} {:>5}",
+        "fault", "", "noticed", "back", "failed", "slow"
     )?;
-    if many { write_by_kind(report, out) } else { report.faults.iter().try_for_each(|fault| write_fault(fault, out)) }
+    if many {
+        write_by_kind(report, out)
+    } else {
+        report.faults.iter().try_for_each(|fault| write_fault(report, fault, out))
+    }
 }
 
-fn write_fault(fault: &FaultReport, out: &mut dyn Write) -> fmt::Result {
-    let whose = fault.endpoint.unwrap_or("gateway");
+fn write_fault(report: &Report, fault: &FaultReport, out: &mut dyn Write) -> fmt::Result {
+    let whose = fault.endpoint.or(fault.node).unwrap_or("gateway");
     let at = clock(fault.at_seconds);
-    write_row(out, whose, fault.what, &at, Row::of(fault))
+    write_row(out, whose, fault.what, &at, Row::of(report, fault))
 }
 
 /// The worst of each kind.
@@ -114,7 +139,7 @@ fn write_by_kind(report: &Report, out: &mut dyn Write) -> fmt::Result {
     }
     for kind in kinds {
         let same = report.faults.iter().filter(|fault| fault.kind == kind.kind);
-        let row = same.clone().map(Row::of).fold(Row::default(), Row::worse);
+        let row = same.clone().map(|fault| Row::of(report, fault)).fold(Row::default(), Row::worse);
         write_row(out, "worst of", kind.what, &format!("{}x", same.count()), row)?;
     }
     Ok(())
@@ -130,10 +155,13 @@ struct Row {
 }
 
 impl Row {
-    fn of(fault: &FaultReport) -> Self {
+    fn of(report: &Report, fault: &FaultReport) -> Self {
         Self {
             noticed: fault.noticed_after_seconds,
-            effect: fault.last_effect_after_seconds,
+            effect: match report.nodes {
+                Some(_) => fault.longest_gap_seconds,
+                None => fault.last_effect_after_seconds,
+            },
             back: fault.back_after_seconds,
             failed: fault.failed,
             slow: fault.slow,
@@ -168,14 +196,15 @@ fn write_failures(report: &Report, out: &mut dyn Write) -> fmt::Result {
     let mut failures: Vec<(&String, &u64)> = report.failures.iter().collect();
     failures.sort_by(|one, other| other.1.cmp(one.1).then(one.0.cmp(other.0)));
     writeln!(out)?;
-    for (at, (how, count)) in failures.iter().take(FAILURES_MAX).enumerate() {
+    let most = if report.nodes.is_some() { FAILURES_OF_NODES_MAX } else { FAILURES_MAX };
+    for (at, (how, count)) in failures.iter().take(most).enumerate() {
         let title = if at == 0 { "failures" } else { "" };
         writeln!(out, "  {title:<20} {:>9}   {how}", grouped(**count))?;
     }
-    if failures.len() > FAILURES_MAX {
-        writeln!(out, "  {:<20} {:>9}   and {} other kinds (see --json)", "", "", failures.len() - FAILURES_MAX)?;
+    if failures.len() > most {
+        writeln!(out, "  {:<20} {:>9}   and {} other kinds (see --json)", "", "", failures.len() - most)?;
     }
-    if failures.iter().any(|(how, _count)| how.ends_with(", POST")) {
+    if report.nodes.is_none() && failures.iter().any(|(how, _count)| how.ends_with(", POST")) {
         writeln!(out, "  A POST that may have reached an endpoint is not sent again: it fails.")?;
     }
     Ok(())
@@ -224,7 +253,7 @@ fn clock(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::report::tests::example;
+    use crate::demo::report::tests::{example, example_of_nodes};
 
     fn text(report: &Report) -> String {
         let mut text = String::new();
@@ -234,8 +263,7 @@ mod tests {
 
     #[test]
     fn the_report_fits_a_small_terminal() {
-        for rounds in [0, 1, 3] {
-            let mut report = example(rounds);
+        for mut report in [example(0), example(1), example(3), example_of_nodes()] {
             for kind in 0..6 {
                 report.failures.insert(format!("gateway 504 (some long reason {kind}), POST"), kind);
             }
@@ -259,6 +287,19 @@ mod tests {
             "  orders (POST)              100   done; 0 lost; 0 twice; 1 done though failed",
             "  alpha     killed (kill -9)  00:02    1.03 s   0.02 s   1.03 s      1     0",
             "  failures                     1   gateway 502 (upstream-reset), POST",
+        ] {
+            assert!(text.contains(part), "`{part}` is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_report_of_nodes_says_who_held_the_address() {
+        let text = text(&example_of_nodes());
+        for part in [
+            "  longest gap             1.21 s   without a successful answer",
+            "  who listens              5,931   looks: never two at once; nobody in 512",
+            "  node3     killed (kill -9)  00:02    1.21 s   1.21 s   1.03 s    240     0",
+            "  bravo     hung (SIGSTOP)    00:10    1.21 s        -   1.03 s      0     0",
         ] {
             assert!(text.contains(part), "`{part}` is not in\n{text}");
         }
