@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Settings {
     /// The addresses.
     pub policy: Policy,
-    /// How long after the node's own start others may still be starting.
+    /// How long after the node's own start others may still be starting, unless they were seen and are gone.
     pub settle: Duration,
 }
 
@@ -86,8 +86,10 @@ impl Planner {
         let mut follow = role.follow();
         loop {
             let Some(token) = role.holds(self.session.now()) else {
-                if !follow.changed().await {
-                    return;
+                tokio::select! {
+                    biased;
+                    held = follow.changed() => if !held { return },
+                    () = self.look_around() => {}
                 }
                 continue;
             };
@@ -96,6 +98,19 @@ impl Planner {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+
+    /// While others may still be starting: who is there, from time to time. Whoever was there and is gone when this node has
+    /// to plan, perhaps because the planner has died, is not starting.
+    async fn look_around(&mut self) {
+        if self.session.now().since(self.started) >= self.settings.settle {
+            return std::future::pending().await;
+        }
+        // What cannot be read now is read the next time.
+        if let Ok(known) = self.read().await {
+            self.memory.note(&known);
+        }
+        tokio::time::sleep(LOOK).await;
     }
 
     /// Plans for as long as the role is held with this token.

@@ -60,6 +60,8 @@ pub struct Observation {
     pub moves: BTreeMap<IpAddr, String>,
     /// Nodes may still be starting: an address without a node waits for the one that had it, or that it prefers most.
     pub starting: bool,
+    /// Nodes that were seen to be there and then to be gone. They are not starting: nobody waits for them.
+    pub gone: BTreeSet<String>,
 }
 
 /// Who shall have an address.
@@ -165,7 +167,8 @@ impl<'a> Round<'a> {
     fn home(&mut self, address: &Address) -> Option<Owner> {
         let ip = address.ip;
         let before = self.previous.owners.get(&ip);
-        if self.observation.starting {
+        let is_gone = before.is_some_and(|owner| self.observation.gone.contains(&owner.node));
+        if self.observation.starting && !is_gone {
             let awaited = address.prefer.first().filter(|name| self.is_fit(name, ip));
             return awaited.map(|name| Owner { node: name.clone(), placed: false }).or_else(|| before.cloned());
         }

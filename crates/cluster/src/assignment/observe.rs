@@ -119,14 +119,29 @@ fn address(key: &str, prefix: &str) -> Option<IpAddr> {
     key.strip_prefix(prefix)?.parse().ok()
 }
 
+/// Nodes whose presence is remembered, at most. Names come and go with the cluster's members, which are fewer.
+const SEEN_MAX: usize = 256;
+
 /// Since when nodes are there and ready, as this planner has seen it.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     ready_since: BTreeMap<String, Moment>,
+    /// Nodes that were there at some time since this one began.
+    seen: BTreeSet<String>,
 }
 
 impl Memory {
+    /// Notes who is there.
+    pub(super) fn note(&mut self, known: &Known) {
+        for name in known.candidates.keys() {
+            if self.seen.len() < SEEN_MAX && !self.seen.contains(name) {
+                self.seen.insert(name.clone());
+            }
+        }
+    }
+
     pub(super) fn observe(&mut self, now: Moment, known: &Known, starting: bool) -> Observation {
+        self.note(known);
         let is_ready = |name: &String| known.candidates.contains_key(name) && !known.unready.contains(name);
         self.ready_since.retain(|name, _| is_ready(name));
         for name in known.candidates.keys().filter(|name| is_ready(name)) {
@@ -142,6 +157,7 @@ impl Memory {
                 ready_for: since.map(|since| now.since(*since)).unwrap_or_default(),
             }
         };
-        Observation { nodes: known.candidates.iter().map(node).collect(), moves: known.moves(), starting }
+        let gone = self.seen.iter().filter(|name| !known.candidates.contains_key(*name)).cloned().collect();
+        Observation { nodes: known.candidates.iter().map(node).collect(), moves: known.moves(), starting, gone }
     }
 }

@@ -121,6 +121,22 @@ fn addresses_go_where_they_belong_and_on_when_their_node_is_gone() {
 }
 
 #[test]
+fn a_planner_that_has_just_started_does_not_wait_for_a_node_that_it_saw_go() {
+    run_test(async {
+        let store = Store::new();
+        // Far longer than the test: whoever waits for it fails.
+        let long = Duration::from_secs(3600);
+        let a = node(&store, "a", false, Duration::ZERO);
+        settles(&store, &[&a], ["a", "a"]).await;
+        let b = node(&store, "b", false, long);
+        tokio::time::sleep(LOOK * 3).await;
+        // It holds the addresses and plans.
+        a.link.set(Fault::RequestsLost);
+        settles(&store, &[&b], ["b", "b"]).await;
+    });
+}
+
+#[test]
 fn an_operators_request_is_followed_once() {
     run_test(async {
         let store = Store::new();

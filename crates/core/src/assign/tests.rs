@@ -148,6 +148,17 @@ fn while_nodes_start_an_address_waits_for_its_own() {
 }
 
 #[test]
+fn nobody_waits_for_a_node_that_was_there_and_is_gone() {
+    let policy = Policy { addresses: vec![address(1, &["lb1"]), address(2, &[])] };
+    let owner = |node: &str| Owner { node: node.to_owned(), placed: false };
+    let before = Plan { number: 7, owners: [(ip(1), owner("lb1")), (ip(2), owner("lb2"))].into() };
+    let gone = |name: &str| Observation { starting: true, gone: [name.to_owned()].into(), ..seen("lb3") };
+    assert_eq!(owners(&plan(&policy, &gone("lb1"), &before), 2), "lb3 lb2", "lb2 may still come");
+    assert_eq!(owners(&plan(&policy, &gone("lb2"), &before), 2), "lb1 lb3");
+    assert_eq!(owners(&plan(&policy, &gone("lb1"), &Plan::default()), 2), "- -", "nobody had them");
+}
+
+#[test]
 fn addresses_that_are_no_longer_wanted_leave_the_plan_and_numbers_count_changes() {
     let both = Policy { addresses: vec![address(1, &["lb1"]), address(2, &["lb1"])] };
     let first = plan(&both, &seen("lb1"), &Plan::default());

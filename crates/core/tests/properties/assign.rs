@@ -32,14 +32,17 @@ fn observations() -> impl Strategy<Value = Observation> {
         (prop::bool::weighted(0.7), prop::bool::weighted(0.8), prop::bool::weighted(0.2), any::<u8>(), 0u64..200);
     let moves = prop::collection::btree_map((0usize..8).prop_map(ip), (0..=NODES).prop_map(name), 0..2);
     let starting = prop::bool::weighted(0.1);
-    (prop::collection::vec(node, NODES), moves, starting).prop_map(|(nodes, moves, starting)| {
+    let gone = prop::collection::btree_set((0..NODES).prop_map(name), 0..2);
+    (prop::collection::vec(node, NODES), moves, starting, gone).prop_map(|(nodes, moves, starting, gone)| {
         let node = |(index, (there, ready, spare, unable, ready_for)): (usize, (bool, bool, bool, u8, u64))| {
             // Few of them lack an interface.
             let able = (0..8).filter(|bit| unable % 3 != 0 || unable & 1 << bit != 0).map(ip).collect();
             let ready_for = Duration::from_secs(ready_for);
             there.then(|| Node { name: name(index), ready, spare, able, ready_for })
         };
-        Observation { nodes: nodes.into_iter().enumerate().filter_map(node).collect(), moves, starting }
+        let nodes: Vec<Node> = nodes.into_iter().enumerate().filter_map(node).collect();
+        let gone = gone.into_iter().filter(|name| nodes.iter().all(|node| node.name != *name)).collect();
+        Observation { nodes, moves, starting, gone }
     })
 }
 
@@ -62,7 +65,8 @@ proptest! {
             for address in &policy.addresses {
                 let (ip, owner, had) = (address.ip, next.owner(address.ip), before.owner(address.ip));
                 let someone = seen.nodes.iter().any(|node| fit(&seen, &node.name, ip).is_some());
-                if someone && !seen.starting {
+                let is_gone = had.is_some_and(|had| seen.gone.contains(had));
+                if someone && (!seen.starting || is_gone) {
                     prop_assert!(owner.is_some_and(|owner| fit(&seen, owner, ip).is_some()), "{ip}: {owner:?}");
                 }
                 let moved = had.is_some() && owner != had;
