@@ -1,15 +1,17 @@
 //! The access log: lines gathered by each worker, written by a thread of its own. A log that cannot keep up, or whose disk
 //! is full, costs lines, which are counted; it never costs a request.
 
+mod target;
+
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::spec::AccessLog;
+use self::target::Target;
+use crate::spec::{AccessLog, Rotate};
+use crate::telemetry::Events;
 
 /// Bytes that a worker gathers before it hands them over: some hundred lines, since each hand-over wakes the writer, which
 /// takes the place of a worker where both have to share a core.
@@ -25,7 +27,7 @@ const SPARE: usize = 8;
 #[derive(Debug)]
 enum Message {
     Lines(Vec<u8>),
-    Open(AccessLog),
+    Open(AccessLog, Option<Rotate>),
     End(SyncSender<()>),
 }
 
@@ -39,6 +41,8 @@ pub(crate) struct Writer {
 #[derive(Debug, Default)]
 struct Shared {
     on: AtomicBool,
+    /// Who else gets the lines.
+    events: Option<Arc<dyn Events>>,
     dropped: AtomicU64,
     /// Written batches, empty again.
     spare: Mutex<Vec<Vec<u8>>>,
@@ -68,22 +72,26 @@ pub(crate) struct Log {
 
 impl Writer {
     /// Starts the writing thread.
-    pub(crate) fn start(target: &AccessLog) -> io::Result<Self> {
+    pub(crate) fn start(
+        target: &AccessLog,
+        rotate: Option<Rotate>,
+        events: Option<Arc<dyn Events>>,
+    ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { events, ..Shared::default() });
         let writer = Self { sender, shared: Arc::clone(&shared) };
         let _runs_until_the_end = mainstay_runtime::thread::spawn_blocking_thread("access-log", move || {
             write_all(&receiver, &shared);
         })?;
-        writer.open(target.clone());
+        writer.open(target.clone(), rotate);
         Ok(writer)
     }
 
-    /// Writes to `target` from now on; opens a file anew, after rotation.
-    pub(crate) fn open(&self, target: AccessLog) {
+    /// Writes to `target` from now on; opens a file anew, after others have put it aside.
+    pub(crate) fn open(&self, target: AccessLog, rotate: Option<Rotate>) {
         self.shared.on.store(target != AccessLog::Off, Ordering::Release);
         // The queue may be full while a disk hangs; the writer opens the file anew at each failure anyway.
-        let _told = self.sender.try_send(Message::Open(target));
+        let _told = self.sender.try_send(Message::Open(target, rotate));
     }
 
     pub(crate) fn dropped(&self) -> u64 {
@@ -106,7 +114,8 @@ impl Writer {
 
 impl Log {
     pub(crate) fn is_on(&self) -> bool {
-        self.writer.shared.on.load(Ordering::Relaxed)
+        let shared = &self.writer.shared;
+        shared.on.load(Ordering::Relaxed) || shared.events.as_ref().is_some_and(|events| events.is_on())
     }
 
     /// Adds what `write` writes: one line.
@@ -146,65 +155,30 @@ fn drop_lines(shared: &Shared, lines: &[u8]) {
     shared.dropped.fetch_add(count as u64, Ordering::Relaxed);
 }
 
-enum Target {
-    Nowhere,
-    Stdout,
-    File(PathBuf, Option<File>),
-}
-
 fn write_all(receiver: &Receiver<Message>, shared: &Shared) {
     let mut target = Target::Nowhere;
     let mut failing = false;
     for message in receiver {
         match message {
-            Message::Open(AccessLog::Off) => target = Target::Nowhere,
-            Message::Open(AccessLog::Stdout) => target = Target::Stdout,
-            Message::Open(AccessLog::File(path)) => {
-                let file = open(&path).inspect_err(|error| report(&path, error)).ok();
-                target = Target::File(path, file);
-            }
+            Message::Open(log, rotate) => target = Target::open(log, rotate),
             Message::End(done) => {
                 let _nobody_waits = done.try_send(());
             }
             Message::Lines(lines) => {
                 match target.write(&lines) {
                     Ok(()) => failing = false,
-                    Err(error) => {
+                    Err(target::Unwritten { error, written }) => {
                         if !std::mem::replace(&mut failing, true) {
                             tracing::error!(%error, "access log cannot be written; lines are dropped and counted");
                         }
-                        drop_lines(shared, &lines);
+                        drop_lines(shared, &lines[written..]);
                     }
+                }
+                if let Some(events) = shared.events.as_ref().filter(|events| events.is_on()) {
+                    events.lines(&lines);
                 }
                 shared.give_spare(lines);
             }
         }
     }
-}
-
-impl Target {
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Nowhere => Ok(()),
-            Self::Stdout => io::stdout().lock().write_all(lines),
-            Self::File(path, file) => {
-                if file.is_none() {
-                    *file = Some(open(path)?);
-                }
-                let result = file.as_mut().map_or(Ok(()), |file| file.write_all(lines));
-                if result.is_err() {
-                    *file = None;
-                }
-                result
-            }
-        }
-    }
-}
-
-fn open(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
-fn report(path: &std::path::Path, error: &io::Error) {
-    tracing::error!(path = %path.display(), %error, "access log cannot be opened; lines are dropped until it can");
 }

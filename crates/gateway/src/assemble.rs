@@ -100,6 +100,7 @@ pub(crate) fn state(
         cache: cache(spec, previous),
         cells,
         sessions: previous.and_then(|state| state.sessions.clone()),
+        telemetry: Arc::new(spec.telemetry.clone()),
     }
 }
 

@@ -233,6 +233,7 @@ mod tests {
             closed: false,
         };
         spec::Spec {
+            telemetry: spec::Telemetry::default(),
             node: spec::Node {
                 name: "test".to_owned(),
                 workers: 1,

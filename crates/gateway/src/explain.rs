@@ -27,6 +27,8 @@ pub use view::Standing;
 pub struct Explanation {
     /// Its id, as in `x-request-id`.
     pub id: String,
+    /// The id of the trace that it carried, in hexadecimal.
+    pub trace_id: Option<String>,
     /// The worker that served it.
     pub worker: usize,
     /// The configuration by which it was served.

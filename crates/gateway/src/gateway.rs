@@ -5,6 +5,7 @@ mod discovered;
 mod drain;
 mod opinions;
 mod purge;
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,6 +29,7 @@ use crate::inherit::{self, Inheritance, InheritedListener, Remembered};
 use crate::sessions::Sessions;
 use crate::spec::{Shutdown, Spec};
 use crate::state::State;
+use crate::telemetry::{Events, choice::Wish};
 use crate::worker::table::Tls;
 use crate::worker::{Command, Parts, Worker};
 
@@ -35,6 +37,7 @@ pub use accounts::AccountError;
 pub use drain::DrainError;
 pub use opinions::endpoint_number;
 pub use purge::PurgeError;
+pub use telemetry::Sampling;
 
 /// How long a worker may take to carry out a command. It only ever takes this long if it is stuck.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
@@ -48,6 +51,7 @@ pub struct Gateway {
     health: Driver,
     discovery: Discovery,
     log: Writer,
+    wish: Arc<Wish>,
     leaving: AtomicBool,
     /// Held while a spec is applied: one at a time. Readers of `current` do not wait for it.
     applying: Mutex<()>,
@@ -64,6 +68,8 @@ pub struct Outside {
     pub sessions: Option<Arc<dyn Sessions>>,
     /// Where changes of endpoints, services and routes are told.
     pub journal: Journal,
+    /// Who gets the lines of requests beside the access log.
+    pub events: Option<Arc<dyn Events>>,
 }
 
 struct WorkerHandle {
@@ -143,13 +149,15 @@ impl Gateway {
         let state = assemble::state(&spec, count, None, cells, clock.now());
         let state = Arc::new(State { sessions: outside.sessions, ..state });
         inherit::recall(&state, &inheritance.endpoints, clock.now());
-        let log = Writer::start(&spec.node.access_log).map_err(StartError::Worker)?;
+        let rotate = spec.telemetry.events.rotate;
+        let log = Writer::start(&spec.node.access_log, rotate, outside.events).map_err(StartError::Worker)?;
+        let wish = Arc::new(Wish::default());
         let (health, runner) = Driver::start(clock, &spec.node.resolver, outside.journal);
         let _runs_until_the_end =
             thread::spawn_local_runtime("health", move || runner.run()).map_err(StartError::Worker)?;
         let mut workers = Vec::with_capacity(count);
         for index in 0..count {
-            workers.push(start_worker(index, count, clock, &log, &health).map_err(StartError::Worker)?);
+            workers.push(start_worker(index, count, clock, (&log, &wish), &health).map_err(StartError::Worker)?);
         }
         health.apply(Arc::clone(&state), tls.services.clone());
         let (discovery, finder) = Discovery::start(clock);
@@ -159,6 +167,7 @@ impl Gateway {
             health,
             discovery,
             log,
+            wish,
             leaving: AtomicBool::new(false),
             applying: Mutex::new(()),
             current: Mutex::new(Current { spec, state: Arc::clone(&state), tls: tls.clone() }),
@@ -219,9 +228,7 @@ impl Gateway {
         let sockets = assemble::sockets(&spec, self.workers.len(), Some(&previous), Vec::new())?;
         let cells = Cells::new(&spec, previous.cells.as_ref())?;
         let state = Arc::new(assemble::state(&spec, self.workers.len(), Some(&previous), cells, self.clock.now()));
-        if spec.node.access_log != self.current().spec.node.access_log {
-            self.log.open(spec.node.access_log.clone());
-        }
+        self.open_access_log(&spec);
         self.health.apply(Arc::clone(&state), tls.services.clone());
         self.discovery.apply(&state);
         self.tell_workers(&state, tls.clone(), sockets, spec.node.explain);
@@ -293,16 +300,6 @@ impl Gateway {
     /// Whether every endpoint with a check has had its first verdict and no shutdown has begun.
     pub fn is_ready(&self) -> bool {
         self.health.is_settled() && self.discovery.is_settled(&self.state()) && !self.leaving.load(Ordering::Acquire)
-    }
-
-    /// Access-log lines that were dropped because the log could not keep up or could not be written.
-    pub fn access_log_dropped(&self) -> u64 {
-        self.log.dropped()
-    }
-
-    /// Reopens the access log's file, after rotation.
-    pub fn reopen_access_log(&self) {
-        self.log.open(self.current().spec.node.access_log.clone());
     }
 
     /// Connections open now, at all workers.
@@ -377,13 +374,21 @@ fn start_worker(
     index: usize,
     workers: usize,
     clock: Clock,
-    log: &Writer,
+    (log, wish): (&Writer, &Arc<Wish>),
     health: &Driver,
 ) -> std::io::Result<WorkerHandle> {
     let (commands, receiver) = unbounded_channel();
     let open = Arc::new(AtomicUsize::new(0));
-    let parts =
-        Parts { index, workers, clock, seed: seed(), log: log.log(), health: health.clone(), open: Arc::clone(&open) };
+    let parts = Parts {
+        index,
+        workers,
+        clock,
+        seed: seed(),
+        log: log.log(),
+        wish: Arc::clone(wish),
+        health: health.clone(),
+        open: Arc::clone(&open),
+    };
     let thread = thread::spawn_local_runtime(&format!("worker-{index}"), move || Worker::run(parts, receiver))?;
     Ok(WorkerHandle { commands, thread: Mutex::new(Some(thread)), open })
 }

@@ -30,8 +30,9 @@ pub mod state;
 mod sticky;
 mod stream;
 mod tcp;
+pub mod telemetry;
 mod worker;
 
 pub use cache::OBJECT_SHARE;
-pub use gateway::{AccountError, DrainError, Gateway, Outside, PurgeError, StartError, endpoint_number};
+pub use gateway::{AccountError, DrainError, Gateway, Outside, PurgeError, Sampling, StartError, endpoint_number};
 pub use inherit::{Inheritance, InheritedListener, Remembered};

@@ -158,6 +158,7 @@ fn send(run: &Run<'_>, mirror: &Mirror, exchange: &Exchange, end: usize) -> Copi
     };
     let mut copy = run.worker.store.take_exchange();
     copy.copy(exchange, end, run.worker.now());
+    copy.context = exchange.context.beside(run.worker);
     mirror.counters(run.worker).sent.add(1);
     let sending = Sending {
         at: unattended::Place {

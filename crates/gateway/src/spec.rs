@@ -14,6 +14,7 @@ mod node;
 mod route;
 mod service;
 mod sticky;
+mod telemetry;
 
 pub use admission::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit};
 pub use cache::Cache;
@@ -31,6 +32,7 @@ pub use service::{
     WhenEmpty, Zones,
 };
 pub use sticky::{SameSite, SessionEngine, SessionTable, Sticky};
+pub use telemetry::{Events, Rotate, SECRET_HEADERS, SECRET_KEYS, Telemetry};
 
 /// Everything that one node serves.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,4 +47,6 @@ pub struct Spec {
     pub services: Vec<Service>,
     /// Copies of sets of services.
     pub cells: Vec<Cell>,
+    /// What is told of requests.
+    pub telemetry: Telemetry,
 }

@@ -56,4 +56,6 @@ pub struct State {
     pub cells: Option<Arc<Cells>>,
     /// Where sessions are kept, for services that keep them in a table.
     pub sessions: Option<Arc<dyn Sessions>>,
+    /// What is told of requests.
+    pub telemetry: Arc<spec::Telemetry>,
 }

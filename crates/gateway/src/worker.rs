@@ -41,6 +41,7 @@ use crate::explain::{self, Explanation};
 use crate::health;
 use crate::http1::websocket;
 use crate::state::State;
+use crate::telemetry::choice::{Choice, Wish};
 
 /// How often idle connections are looked through, batched deposits made and the log flushed.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -82,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) seed: u64,
     pub(crate) log: Log,
+    pub(crate) wish: Arc<Wish>,
     pub(crate) health: health::Driver,
     /// Connections open at this worker.
     pub(crate) open: Arc<AtomicUsize>,
@@ -94,6 +96,8 @@ pub(crate) struct Worker {
     pub(crate) clock: Clock,
     pub(crate) wheel: Rc<Wheel>,
     pub(crate) log: Log,
+    /// Which requests leave a line.
+    pub(crate) choice: Choice,
     pub(crate) open: Arc<AtomicUsize>,
     health: health::Driver,
     rng: RefCell<Rng>,
@@ -122,6 +126,7 @@ impl Worker {
             clock: parts.clock,
             wheel: Wheel::new(parts.clock),
             log: parts.log,
+            choice: Choice::new(parts.wish, parts.workers),
             open: parts.open,
             health: parts.health,
             rng: RefCell::new(Rng::seeded(parts.seed)),

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use mainstay_core::adaptive;
 use mainstay_core::criticality::Criticality;
-use mainstay_core::limiter::Rate;
+use mainstay_core::limiter;
+use mainstay_core::sampling::{Policy, Rate};
 use mainstay_gateway::Gateway;
 use mainstay_gateway::spec::{
-    AccessLog, Address, Admission, Bulkhead, ByCriticality, Connections, Deadline, Endpoint, Http, Listener, Node,
-    Protocol, Queue, RateKey, RateLimit, Resolver, Route, Service, Shutdown, Spec,
+    AccessLog, Address, Admission, Bulkhead, ByCriticality, Connections, Deadline, Endpoint, Events, Http, Listener,
+    Node, Protocol, Queue, RateKey, RateLimit, Resolver, Route, Service, Shutdown, Spec, Telemetry,
 };
 
 struct Counting;
@@ -65,7 +66,7 @@ fn origin() -> SocketAddr {
 
 /// Every limit, none of which is reached.
 fn limits() -> Admission {
-    let rate = Rate::new(1_000_000, Duration::from_secs(1), 1_000_000);
+    let rate = limiter::Rate::new(1_000_000, Duration::from_secs(1), 1_000_000);
     let limit = |key| RateLimit { rate, key, keys_max: 1000 };
     Admission {
         deadline: Some(Deadline { header: "x-mainstay-deadline-ms".to_owned() }),
@@ -82,7 +83,24 @@ fn limits() -> Admission {
     }
 }
 
-fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog, admission: Admission) -> Spec {
+/// Traces, and everything that a line can hold; one in a hundred requests leaves one.
+fn telemetry() -> Telemetry {
+    let events = Events {
+        policy: Policy { rate: Rate(100), slow: Duration::from_secs(60) },
+        max_per_second: Some(1_000_000),
+        headers: vec!["accept".to_owned(), "user-agent".to_owned()],
+        query: true,
+        ..Events::default()
+    };
+    Telemetry { events, traces: true }
+}
+
+fn spec(
+    bind: SocketAddr,
+    endpoint: SocketAddr,
+    log: AccessLog,
+    (admission, telemetry): (Admission, Telemetry),
+) -> Spec {
     let second = Duration::from_secs(1);
     Spec {
         node: Node {
@@ -121,6 +139,7 @@ fn spec(bind: SocketAddr, endpoint: SocketAddr, log: AccessLog, admission: Admis
             ..Service::new("origin")
         }],
         cells: Vec::new(),
+        telemetry,
     }
 }
 
@@ -129,8 +148,12 @@ fn free_port() -> SocketAddr {
     listener.local_addr().expect("bound")
 }
 
+/// With a trace, as most requests of other services have one.
+const HEAD: &str = "GET /path?query=1&token=2 HTTP/1.1\r\nHost: example.com\r\nAccept: */*\r\n\
+     traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\ntracestate: a=1,b=2\r\n\r\n";
+
 fn request(stream: &mut TcpStream) {
-    stream.write_all(b"GET /path?query HTTP/1.1\r\nHost: example.com\r\nAccept: */*\r\n\r\n").expect("sent");
+    stream.write_all(HEAD.as_bytes()).expect("sent");
     let mut response = [0; 1024];
     let mut length = 0;
     while !response[..length].ends_with(b"\r\n\r\nx") {
@@ -157,11 +180,15 @@ fn a_kept_alive_request_allocates_nothing() {
     const LOG_AND_TIMERS: u64 = 400;
     let log = tempfile::NamedTempFile::new().expect("a file");
     let file = || AccessLog::File(log.path().to_owned());
-    for (target, admission) in
-        [(AccessLog::Off, Admission::default()), (file(), Admission::default()), (file(), limits())]
-    {
+    for (target, settings) in [
+        (AccessLog::Off, Default::default()),
+        (file(), Default::default()),
+        (file(), (limits(), Telemetry::default())),
+        (file(), (limits(), telemetry())),
+        (file(), (limits(), Telemetry { traces: true, ..Telemetry::default() })),
+    ] {
         let bind = free_port();
-        let gateway = Gateway::start(spec(bind, origin(), target, admission)).expect("started");
+        let gateway = Gateway::start(spec(bind, origin(), target, settings)).expect("started");
         let mut stream = TcpStream::connect(bind).expect("connected");
         for _warm in 0..100 {
             request(&mut stream);

@@ -278,6 +278,7 @@ impl Node {
             ready: self.not_ready().is_empty(),
             reload: lock(&self.reload).clone(),
             access_log_dropped: self.gateway.access_log_dropped(),
+            access_log_limited: self.gateway.access_log_limited(),
             started_at: Some(self.started_at),
             usage: process::Usage::read(),
             history: self.history.facts(),

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod defaults;
 mod endpoints;
 pub mod etcd;
+mod events;
 mod fallback;
 mod files;
 mod guard;
@@ -231,6 +232,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
             routes: routes.into_iter().map(|read| read.route).collect(),
             services: services.into_iter().map(|read| read.service).collect(),
             cells: cells.into_iter().map(|read| read.cell).collect(),
+            telemetry: events::read(&root),
         },
         admin: settings.admin.value,
         admin_socket: settings.admin_socket,

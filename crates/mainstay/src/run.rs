@@ -288,7 +288,7 @@ fn prepare(
     tables: &Arc<Tables>,
     journal: &Journal,
 ) -> Result<Arc<Gateway>, Failure> {
-    let outside = Outside { sessions: Some(tables.clone()), journal: journal.clone() };
+    let outside = Outside { sessions: Some(tables.clone()), events: None, journal: journal.clone() };
     Gateway::prepare(Doors::closed(config), inheritance, outside).map_err(|error| {
         let failure = Failure::from_error(&error);
         match &error {

@@ -71,6 +71,8 @@ pub(crate) struct Record {
     /// The cell of the account, by its place in the route.
     pub(crate) cell: Option<u16>,
     pub(crate) admission: Note,
+    /// The id of the trace, as its upper and lower half; 0 if it carried none.
+    pub(crate) trace_id: [u64; 2],
     /// Whether a head was read; the three texts about it say something only then.
     pub(crate) has_head: bool,
     pub(crate) method: Text<14>,
@@ -124,6 +126,7 @@ impl Ring {
         record.session = exchange.isolation.pin.session;
         record.cell = exchange.isolation.cell.and_then(|cell| u16::try_from(cell).ok());
         record.admission = exchange.admission;
+        record.trace_id = [(exchange.context.trace >> 64) as u64, exchange.context.trace as u64];
         record.id.set(&exchange.request_id);
         record.client.set(exchange.client.as_bytes());
         record.has_head = exchange.head.length > 0;
@@ -135,12 +138,22 @@ impl Ring {
         }
     }
 
-    /// The records with this id, the newest first. Ids that trusted proxies choose may occur more than once.
+    /// The records with this id, or of the trace with this id, the newest first. Ids that trusted proxies choose may occur more
+    /// than once.
     pub(crate) fn find<'a>(&'a self, id: &'a [u8]) -> impl Iterator<Item = &'a Record> {
         let (newer, older) = self.records.split_at(self.next);
         let records = newer.iter().rev().chain(older.iter().rev());
-        records.filter(move |record| record.scene.is_some() && record.id.get() == id)
+        let trace = trace_of(id);
+        let is_meant = move |record: &&Record| record.id.get() == id || trace == Some(record.trace_id);
+        records.filter(move |record| record.scene.is_some() && is_meant(record))
     }
+}
+
+/// The id as that of a trace, if it may be one.
+fn trace_of(id: &[u8]) -> Option<[u64; 2]> {
+    let text = std::str::from_utf8(id).ok().filter(|text| text.len() == 32)?;
+    let half = |digits| u64::from_str_radix(digits, 16).ok();
+    Some([half(text.get(..16)?)?, half(text.get(16..)?)?]).filter(|id| *id != [0, 0])
 }
 
 #[cfg(test)]
@@ -158,6 +171,6 @@ mod tests {
 
     #[test]
     fn a_record_is_as_small_as_the_documentation_says() {
-        assert!(size_of::<Record>() <= 836, "{} bytes", size_of::<Record>());
+        assert!(size_of::<Record>() <= 852, "{} bytes", size_of::<Record>());
     }
 }

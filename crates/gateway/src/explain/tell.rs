@@ -69,6 +69,7 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
     });
     Some(Explanation {
         id: text(record.id.get()),
+        trace_id: trace_id(record),
         worker,
         generation: state.generation,
         started_at: present.time.checked_sub(present.moment.since(record.started)).unwrap_or(SystemTime::UNIX_EPOCH),
@@ -94,6 +95,12 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
         bytes_in: record.bytes.0,
         bytes_out: record.bytes.1,
     })
+}
+
+/// The id of the trace, if the request carried one.
+fn trace_id(record: &Record) -> Option<String> {
+    let [high, low] = record.trace_id;
+    (high | low != 0).then(|| format!("{high:016x}{low:016x}"))
 }
 
 /// The routes up to the one that took the request. Headers are not remembered, but where all else fits, they did not.

@@ -122,6 +122,11 @@ impl Trace {
         if index < INLINE { self.inline.get_mut(index) } else { self.more.last_mut() }
     }
 
+    /// When each attempt began.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = Moment> {
+        self.steps().filter(|step| step.began).map(|step| step.started)
+    }
+
     /// The choices in order.
     pub(crate) fn steps(&self) -> impl Iterator<Item = &Step> {
         self.inline.iter().chain(&self.more).take(self.count)

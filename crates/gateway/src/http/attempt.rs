@@ -18,6 +18,7 @@ use crate::http2::stream::H2Stream;
 use crate::mirror::Copied;
 use crate::relay::Side;
 use crate::stream::Stream;
+use crate::telemetry::context;
 use crate::worker::deadline::Expired;
 use crate::worker::pool::{self, Connection, InFlight};
 
@@ -120,7 +121,7 @@ pub(crate) async fn begin(
     if exchange.head.wants_upgrade && connection.stream.http2().is_some_and(H2Stream::refuses_extended_connect) {
         return Err(Failed::Body(respond::NO_UPGRADE));
     }
-    prepare(run, exchange, retains, client, &mut connection);
+    prepare(run, index, exchange, retains, client, &mut connection);
     Ok(Begun { sending: Sending::new(connection), in_flight, deadline })
 }
 
@@ -225,7 +226,14 @@ async fn connect(
 }
 
 /// Writes the head for the endpoint and starts on the body.
-fn prepare(run: &Run<'_>, exchange: &mut Exchange, retains: bool, client: &Stream, connection: &mut Connection) {
+fn prepare(
+    run: &Run<'_>,
+    index: usize,
+    exchange: &mut Exchange,
+    retains: bool,
+    client: &Stream,
+    connection: &mut Connection,
+) {
     let bytes = exchange.input.all().get(..exchange.head.length).unwrap_or_default();
     let spec = &run.route.state.spec;
     let prefix = match &spec.matches.path {
@@ -252,6 +260,7 @@ fn prepare(run: &Run<'_>, exchange: &mut Exchange, retains: bool, client: &Strea
             }
         }),
         time_left: exchange.call.and_then(|call| call.timeout).map(|_asked| run.deadline.since(run.worker.now())),
+        context: context::passed(run, exchange, index),
     };
     write::request(&mut exchange.up.pending, &exchange.head, bytes, &forward);
     let from = client.body_framing(exchange.head.framing);

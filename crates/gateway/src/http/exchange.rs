@@ -23,6 +23,7 @@ use crate::proxy_protocol;
 use crate::relay::Relay;
 use crate::spec::Http;
 use crate::stream::{Buffer, Stream};
+use crate::telemetry::context::Context;
 use crate::worker::deadline::Slot;
 use crate::worker::table::{Listener, Route};
 use crate::worker::{Worker, pool};
@@ -71,6 +72,8 @@ pub(crate) struct Exchange {
     pub(crate) isolation: Isolation,
     /// How it was let in, or not.
     pub(crate) admission: admission::Note,
+    /// The trace that it carries.
+    pub(crate) context: Context,
 }
 
 impl Exchange {
@@ -100,6 +103,7 @@ impl Exchange {
             call: None,
             isolation: Isolation::default(),
             admission: admission::Note::default(),
+            context: Context::default(),
         }
     }
 
@@ -127,6 +131,7 @@ impl Exchange {
         self.isolation.begin();
         self.retry_after = None;
         self.admission = admission::Note::default();
+        self.context = Context::default();
         self.no_retry = None;
         self.output.clear();
         self.attempts.clear();
@@ -166,6 +171,7 @@ impl Exchange {
         self.client.clone_from(&other.client);
         self.client_address = other.client_address;
         self.admission.class = other.admission.class;
+        self.context = other.context;
         self.request_id.clone_from(&other.request_id);
         self.cache.key.clone_from(&other.cache.key);
         self.head.clone_from(&other.head);
@@ -220,6 +226,11 @@ pub(crate) async fn run(
     let client_address = exchange.identify(worker, http);
     exchange.client_address = client_address;
     exchange.call = Call::of(&exchange.head, exchange.head_bytes());
+    if listener.telemetry.traces {
+        let peer = exchange.peer_address.map_or(client_address, |peer| peer.ip());
+        let is_trusted = identity::is_trusted(peer, &http.trusted_proxies);
+        exchange.context = Context::of(worker, &exchange.head, exchange.head_bytes(), is_trusted);
+    }
     if let Some(port) = http.redirect_https {
         return respond::redirect(worker, listener, client, slot, exchange, port).await;
     }

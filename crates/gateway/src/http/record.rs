@@ -10,8 +10,9 @@ use super::{isolation, sticky};
 use crate::explain::ring::End;
 use crate::fallback::Fallback;
 use crate::http1::write::decimal;
-use crate::worker::Worker;
+use crate::telemetry::{context, redact};
 use crate::worker::table::{Listener, Route};
+use crate::worker::{Worker, hexadecimal};
 
 /// One attempt at an endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -89,9 +90,23 @@ pub(crate) fn finish(
         None => listener.state.shards.of(worker.index).rejected.add(1),
     }
     worker.explain.borrow_mut().keep(listener, route, exchange, End { ending, bytes, duration });
-    if worker.log.is_on() {
-        worker.log.line(|line| write(line, worker, listener, route, exchange, ending, bytes, duration));
+    if worker.log.is_on()
+        && let Some(rate) = worker.choice.keep(listener, route, exchange, (ending, duration), worker.now())
+    {
+        let told = Told { worker, listener, route, exchange, end: End { ending, bytes, duration }, rate };
+        worker.log.line(|line| told.write(line));
     }
+}
+
+/// What a line tells.
+struct Told<'a> {
+    worker: &'a Worker,
+    listener: &'a Listener,
+    route: Option<&'a Route>,
+    exchange: &'a Exchange,
+    end: End,
+    /// How many requests the line stands for.
+    rate: u32,
 }
 
 fn count(worker: &Worker, route: &Route, exchange: &Exchange, ending: Ending, duration: Duration) {
@@ -113,75 +128,114 @@ fn count(worker: &Worker, route: &Route, exchange: &Exchange, ending: Ending, du
     counters.duration.record(duration);
 }
 
-#[expect(clippy::too_many_arguments, reason = "one line tells everything about a request")]
-fn write(
-    line: &mut Vec<u8>,
-    worker: &Worker,
-    listener: &Listener,
-    route: Option<&Route>,
-    exchange: &Exchange,
-    ending: Ending,
-    (bytes_in, bytes_out): (u64, u64),
-    duration: Duration,
-) {
-    let head = exchange.head_bytes();
-    line.extend_from_slice(b"{\"time\":\"");
-    worker.write_time(line);
-    // Neither an id nor an address holds anything that would have to be escaped.
-    line.extend_from_slice(b"\",\"id\":\"");
-    line.extend_from_slice(&exchange.request_id);
-    line.extend_from_slice(b"\",\"client\":\"");
-    line.extend_from_slice(exchange.client.as_bytes());
-    line.extend_from_slice(&listener.log_part);
-    if let Some(route) = route {
-        line.extend_from_slice(&route.log_part);
-    }
-    if exchange.head.length > 0 {
-        text(line, b"\",\"method\":\"", exchange.head.method.get(head));
-        text(line, b"\",\"host\":\"", exchange.head.authority.get(head));
-        text(line, b"\",\"path\":\"", exchange.head.path.get(head));
-        line.extend_from_slice(b"\",\"protocol\":\"");
-        line.extend_from_slice(exchange.head.protocol());
-    }
-    if let Some(route) = route {
-        exchange.isolation.log(line, &route.service);
-    }
-    number(line, b"\",\"status\":", u64::from(ending.status));
-    if let Some(status) = exchange.call.and_then(|call| call.status) {
-        number(line, b",\"grpc_status\":", u64::from(status.0));
-    }
-    number(line, b",\"bytes_in\":", bytes_in);
-    number(line, b",\"bytes_out\":", bytes_out);
-    millis(line, duration);
-    if route.is_some_and(|route| route.state.spec.admission.criticality.is_some()) {
-        text(line, b",\"criticality\":\"", exchange.admission.class.word().as_bytes());
-        line.push(b'"');
-    }
-    if !exchange.admission.waited.is_zero() {
-        micros(line, b",\"waited_ms\":", exchange.admission.waited);
-    }
-    let error = if ending.client_gone { Some("client-gone") } else { ending.error };
-    if let Some(error) = error {
-        line.extend_from_slice(b",\"error\":\"");
-        line.extend_from_slice(error.as_bytes());
-        line.push(b'"');
-    }
-    if let Some(word) = exchange.cache.word {
-        text(line, b",\"cache\":\"", word.as_bytes());
-        line.push(b'"');
-    }
-    if let Some(form) = exchange.fallback {
-        text(line, b",\"fallback\":\"", form.word().as_bytes());
-        line.push(b'"');
-    }
-    line.extend_from_slice(b",\"attempts\":[");
-    for (index, attempt) in exchange.attempts.iter().enumerate() {
-        if index > 0 {
-            line.push(b',');
+impl Told<'_> {
+    fn write(&self, line: &mut Vec<u8>) {
+        let Self { exchange, route, .. } = self;
+        let End { ending, bytes: (bytes_in, bytes_out), duration } = self.end;
+        self.write_asked(line);
+        number(line, b"\",\"status\":", u64::from(ending.status));
+        if let Some(status) = exchange.call.and_then(|call| call.status) {
+            number(line, b",\"grpc_status\":", u64::from(status.0));
         }
-        write_attempt(line, route, attempt);
+        number(line, b",\"bytes_in\":", bytes_in);
+        number(line, b",\"bytes_out\":", bytes_out);
+        millis(line, duration);
+        if route.is_some_and(|route| route.state.spec.admission.criticality.is_some()) {
+            text(line, b",\"criticality\":\"", exchange.admission.class.word().as_bytes());
+            line.push(b'"');
+        }
+        if !exchange.admission.waited.is_zero() {
+            micros(line, b",\"waited_ms\":", exchange.admission.waited);
+        }
+        let error = if ending.client_gone { Some("client-gone") } else { ending.error };
+        if let Some(error) = error {
+            line.extend_from_slice(b",\"error\":\"");
+            line.extend_from_slice(error.as_bytes());
+            line.push(b'"');
+        }
+        if let Some(word) = exchange.cache.word {
+            text(line, b",\"cache\":\"", word.as_bytes());
+            line.push(b'"');
+        }
+        if let Some(form) = exchange.fallback {
+            text(line, b",\"fallback\":\"", form.word().as_bytes());
+            line.push(b'"');
+        }
+        if exchange.head.length > 0 {
+            redact::write(line, &self.listener.telemetry.events, &exchange.head, exchange.head_bytes());
+        }
+        number(line, b",\"sample_rate\":", u64::from(self.rate));
+        self.write_trace(line);
+        self.write_attempts(line);
+        line.extend_from_slice(b"]}\n");
     }
-    line.extend_from_slice(b"]}\n");
+
+    /// Who asked for what, up to an open string.
+    fn write_asked(&self, line: &mut Vec<u8>) {
+        let Self { exchange, route, .. } = self;
+        let head = exchange.head_bytes();
+        line.extend_from_slice(b"{\"time\":\"");
+        self.worker.write_time(line);
+        // Neither an id nor an address holds anything that would have to be escaped.
+        line.extend_from_slice(b"\",\"id\":\"");
+        line.extend_from_slice(&exchange.request_id);
+        line.extend_from_slice(b"\",\"client\":\"");
+        line.extend_from_slice(exchange.client.as_bytes());
+        line.extend_from_slice(&self.listener.log_part);
+        if let Some(route) = route {
+            line.extend_from_slice(&route.log_part);
+        }
+        if exchange.head.length > 0 {
+            text(line, b"\",\"method\":\"", exchange.head.method.get(head));
+            text(line, b"\",\"host\":\"", exchange.head.authority.get(head));
+            text(line, b"\",\"path\":\"", exchange.head.path.get(head));
+            line.extend_from_slice(b"\",\"protocol\":\"");
+            line.extend_from_slice(exchange.head.protocol());
+        }
+        if let Some(route) = route {
+            exchange.isolation.log(line, &route.service);
+        }
+    }
+
+    /// The trace that the request carries, if it carries one.
+    fn write_trace(&self, line: &mut Vec<u8>) {
+        let context = &self.exchange.context;
+        if context.trace == 0 {
+            return;
+        }
+        line.extend_from_slice(b",\"trace_id\":\"");
+        line.extend_from_slice(&context::trace_digits(context.trace));
+        line.extend_from_slice(b"\",\"span_id\":\"");
+        line.extend_from_slice(&hexadecimal(context.span));
+        if context.parent != 0 {
+            line.extend_from_slice(b"\",\"parent_id\":\"");
+            line.extend_from_slice(&hexadecimal(context.parent));
+        }
+        line.push(b'"');
+    }
+
+    fn write_attempts(&self, line: &mut Vec<u8>) {
+        let exchange = self.exchange;
+        line.extend_from_slice(b",\"attempts\":[");
+        let mut starts = exchange.trace.starts();
+        for (index, attempt) in exchange.attempts.iter().enumerate() {
+            if index > 0 {
+                line.push(b',');
+            }
+            write_attempt(line, self.route, attempt);
+            if exchange.context.trace != 0 {
+                let same = |it: &&Attempt| it.endpoint == attempt.endpoint && it.elsewhere == attempt.elsewhere;
+                let earlier = exchange.attempts.iter().take(index).filter(same).count();
+                let span = exchange.context.attempt(attempt.endpoint, earlier, attempt.elsewhere);
+                let start = starts.next().map_or(Duration::ZERO, |start| start.since(exchange.started));
+                micros(line, b",\"start_ms\":", start);
+                line.extend_from_slice(b",\"span_id\":\"");
+                line.extend_from_slice(&hexadecimal(span));
+                line.push(b'"');
+            }
+            line.push(b'}');
+        }
+    }
 }
 
 fn write_attempt(line: &mut Vec<u8>, route: Option<&Route>, attempt: &Attempt) {
@@ -208,7 +262,7 @@ fn write_attempt(line: &mut Vec<u8>, route: Option<&Route>, attempt: &Attempt) {
         number(line, b",\"status\":", u64::from(status));
     }
     millis(line, attempt.duration);
-    line.extend_from_slice(if attempt.reused { b",\"reused\":true}" } else { b",\"reused\":false}" });
+    line.extend_from_slice(if attempt.reused { b",\"reused\":true" } else { b",\"reused\":false" });
 }
 
 /// Writes what every line of a listener or a route has in common, once: `","key":"value`, for each pair.

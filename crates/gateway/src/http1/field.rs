@@ -84,6 +84,10 @@ pub(crate) enum Name {
     Authorization,
     Date,
     MaxForwards,
+    TraceParent,
+    TraceState,
+    /// `b3` and `x-b3-*`, which name a trace as well.
+    B3,
     Other,
 }
 
@@ -93,6 +97,7 @@ impl Name {
         let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
         match name.len() {
             2 if is("te") => Self::Te,
+            2 if is("b3") => Self::B3,
             4 if is("host") => Self::Host,
             4 if is("date") => Self::Date,
             6 if is("cookie") => Self::Cookie,
@@ -102,10 +107,15 @@ impl Name {
             9 if is("forwarded") => Self::Forwarded,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::HopByHop,
+            10 if is("tracestate") => Self::TraceState,
+            10 if is("x-b3-flags") => Self::B3,
+            11 if is("traceparent") => Self::TraceParent,
+            11 if is("x-b3-spanid") => Self::B3,
             12 if is("x-request-id") => Self::RequestId,
             12 if is("content-type") => Self::ContentType,
             12 if is("grpc-timeout") => Self::GrpcTimeout,
             12 if is("max-forwards") => Self::MaxForwards,
+            12 if is("x-b3-traceid") || is("x-b3-sampled") => Self::B3,
             13 if is("authorization") => Self::Authorization,
             14 if is("content-length") => Self::ContentLength,
             15 if is("x-forwarded-for") => Self::ForwardedFor,
@@ -115,6 +125,7 @@ impl Name {
             17 if is("transfer-encoding") => Self::TransferEncoding,
             17 if is("x-forwarded-proto") => Self::ForwardedProto,
             17 if is("x-mainstay-mirror") => Self::Mirror,
+            17 if is("x-b3-parentspanid") => Self::B3,
             18 if is("x-mainstay-attempt") => Self::Attempt,
             _ if starts_with(name, b"proxy-") => Self::HopByHop,
             _ if starts_with(name, b"x-forwarded-") => Self::ForwardedOther,
@@ -124,7 +135,11 @@ impl Name {
 
     /// Whether a client may name the field in `Connection` and so have it removed.
     pub(crate) fn may_be_nominated(self, name: &[u8]) -> bool {
-        matches!(self, Self::Other | Self::IdempotencyKey | Self::Date) && !starts_with(name, b"content-")
+        let is_end_to_end = matches!(
+            self,
+            Self::Other | Self::IdempotencyKey | Self::Date | Self::TraceParent | Self::TraceState | Self::B3
+        );
+        is_end_to_end && !starts_with(name, b"content-")
     }
 }
 

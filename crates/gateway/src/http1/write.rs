@@ -9,6 +9,7 @@ use super::body::Framing;
 use super::field::{Field, Name, Span};
 use super::{request, response};
 use crate::admission::Passed;
+use crate::telemetry::context;
 
 /// A route's changes to headers, laid out for writing.
 #[derive(Debug, Default)]
@@ -70,6 +71,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) validate: Option<Validate<'a>>,
     /// What is left of a gRPC call's time.
     pub(crate) time_left: Option<Duration>,
+    /// What the endpoint is told of the trace; without it what came goes on as it is.
+    pub(crate) context: Option<context::Passed>,
 }
 
 /// The conditions under which the cache wants a response, in place of the client's.
@@ -171,6 +174,7 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
             Name::ForwardedProto | Name::ForwardedHost | Name::ForwardedOther | Name::Mirror => trusted,
             Name::MaxForwards => head.max_forwards.is_none(),
             Name::GrpcTimeout => forward.time_left.is_none(),
+            Name::TraceParent | Name::TraceState | Name::B3 => forward.context.is_none(),
             Name::Expect
             | Name::IdempotencyKey
             | Name::Cookie
@@ -207,6 +211,9 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
         out.extend_from_slice(b"\r\n");
     }
     forward.passed.write(out);
+    if let Some(context) = &forward.context {
+        context.write(out, head, bytes, forward.ops);
+    }
     if forward.attempt > 0 {
         out.extend_from_slice(b"x-mainstay-attempt: ");
         decimal(out, u64::from(forward.attempt));

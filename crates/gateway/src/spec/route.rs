@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_core::{breaker, budget, hedge, retry, route};
+use mainstay_core::{breaker, budget, hedge, retry, route, sampling};
 
 use super::service::WhenEmpty;
 use super::{Admission, Cache, Cells, Fallback, Quarantine, Tenant};
@@ -54,6 +54,8 @@ pub struct Route {
     pub quarantine: Option<Quarantine>,
     /// Responses are stored and served again.
     pub cache: Option<Cache>,
+    /// Which of its requests leave a line, if that is not what holds for all.
+    pub events: Option<sampling::Policy>,
 }
 
 impl Route {
@@ -87,6 +89,7 @@ impl Route {
             quarantine: None,
             cells: None,
             cache: None,
+            events: None,
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::http1::write::Ops;
 use crate::http2::connect::Links;
 use crate::mirror::Mirror;
 use crate::sessions::Desk;
-use crate::spec::Protocol;
+use crate::spec::{Protocol, Telemetry};
 use crate::state::{self, State};
 use crate::sticky::{Keys, Marks};
 
@@ -73,6 +73,8 @@ pub(crate) struct Listener {
     pub(crate) number: usize,
     /// Its part of every line in the access log.
     pub(crate) log_part: Vec<u8>,
+    /// What is told of requests.
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 /// A route and where it leads.
@@ -206,6 +208,7 @@ impl Table {
                     scene: Rc::clone(&scene),
                     number,
                     log_part: record::part(&[("listener", name)]),
+                    telemetry: Arc::clone(&state.telemetry),
                 };
                 (name.clone(), Rc::new(made))
             })

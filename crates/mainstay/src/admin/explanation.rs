@@ -27,6 +27,9 @@ pub struct Explained {
     pub time: String,
     /// From its first byte to its end.
     pub duration_ms: f64,
+    /// The id of the trace that it carried, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     /// The worker that served it.
     pub worker: u64,
     /// The generation of the configuration by which it was served.
@@ -162,6 +165,7 @@ fn explained(it: &explain::Explanation) -> Explained {
         id: it.id.clone(),
         time: rfc3339(it.started_at),
         duration_ms: millis(it.duration),
+        trace_id: it.trace_id.clone(),
         worker: it.worker as u64,
         generation: it.generation,
         client: it.client.clone(),

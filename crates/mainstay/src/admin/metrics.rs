@@ -70,6 +70,8 @@ pub struct Facts {
     pub reload: Reload,
     /// Lines that the access log dropped.
     pub access_log_dropped: u64,
+    /// Access-log lines that were left out because there were too many in a second.
+    pub access_log_limited: u64,
     /// When the process started.
     pub started_at: Option<SystemTime>,
     /// What the process uses.
@@ -346,7 +348,9 @@ impl Families<'_, '_> {
         let name = ("mainstay_ready", "1 while the node should get traffic, as /ready says.");
         self.gauge(name, None, [([], f64::from(u8::from(facts.ready)))])?;
         let name = ("mainstay_access_log_dropped", "Access-log lines that could not be written.");
-        self.counter(name, [([], facts.access_log_dropped)])
+        self.counter(name, [([], facts.access_log_dropped)])?;
+        let name = ("mainstay_access_log_limited", "Access-log lines left out because of events.max_per_second.");
+        self.counter(name, [([], facts.access_log_limited)])
     }
 
     fn process(&mut self, facts: &Facts) -> fmt::Result {

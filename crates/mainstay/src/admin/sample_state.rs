@@ -13,6 +13,7 @@ const WORKERS: usize = 2;
 /// One listener, one route and one service with two endpoints that are up.
 pub(crate) fn sample() -> Arc<State> {
     Arc::new(State {
+        telemetry: Arc::default(),
         generation: 3,
         applied_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         listeners: vec![Arc::new(Listener { spec: listener(), shards: Arc::new(Shards::new(WORKERS)) })],

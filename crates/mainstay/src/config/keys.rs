@@ -21,7 +21,18 @@ macro_rules! sections {
 
 sections! {
     /// The document.
-    ROOT = "the top of the file": "node", "cluster", "address", "listener", "route", "service", "cell", "sessions";
+    ROOT = "the top of the file": "node", "cluster", "address", "listener", "route", "service", "cell", "sessions",
+        "events", "tracing";
+    /// Which requests leave a line, and what stands in it.
+    EVENTS = "events": "sample", "slow", "max_per_second", "headers", "query", "redact", "rotate";
+    /// What is never written.
+    EVENTS_REDACT = "events.redact": "headers", "query";
+    /// When a file is put aside.
+    EVENTS_ROTATE = "events.rotate": "size", "keep";
+    /// Whether requests carry a trace.
+    TRACING = "tracing": "enabled";
+    /// Which requests of a route leave a line.
+    ROUTE_EVENTS = "route.events": "sample", "slow";
     /// The process.
     NODE = "node": "name", "zone", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
         "resolver", "cache", "data_dir", "spare";
@@ -53,7 +64,7 @@ sections! {
     ROUTE = "route": "name", "listener", "match", "service", "when_empty", "timeout", "attempt_timeout", "tunnel_timeout", "retry",
         "rewrite_prefix", "request_headers", "response_headers", "mirror", "fallback", "tenant", "breaker",
         "deadline", "rate_limit", "criticality", "bulkhead", "adaptive", "quarantine", "cache", "retry_budget", "hedge",
-        "cells", "account";
+        "cells", "account", "events";
     /// Which requests.
     MATCH = "route.match": "host", "path", "path_exact", "method", "headers";
     /// When to try again.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mainstay_gateway::spec::{AccessLog, Endpoint, Listener, Node, Protocol, Resolver, Shutdown, Spec};
+use mainstay_gateway::spec::{AccessLog, Endpoint, Listener, Node, Protocol, Resolver, Shutdown, Spec, Telemetry};
 
 use super::problem::{self, Fault};
 use super::reader::word_of;
@@ -84,7 +84,8 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         data_dir: None,
     };
     let routes = vec![route::default_route(&service.name, vec![listener.name.clone()])];
-    let spec = Spec { node, listeners: vec![listener], routes, services: vec![service], cells: Vec::new() };
+    let (cells, telemetry) = (Vec::new(), Telemetry::default());
+    let spec = Spec { node, listeners: vec![listener], routes, services: vec![service], cells, telemetry };
     let (sessions, addresses) = (Sessions::default(), Vec::new());
     Ok(Config { spec, admin, admin_socket, cluster: None, sessions, addresses, spare: false, warnings: Vec::new() })
 }

@@ -10,7 +10,8 @@ use super::problem::Fault;
 use super::reader::{Field, Item, Place, Section};
 use super::service::WHEN_EMPTY;
 use super::{
-    WEEK, admission, breaker, cache, cell, fallback, hedge, isolation, keys, mirror, quarantine, service, units, words,
+    WEEK, admission, breaker, cache, cell, events, fallback, hedge, isolation, keys, mirror, quarantine, service,
+    units, words,
 };
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -127,6 +128,7 @@ pub(super) fn read(section: &Section<'_>) -> Read {
             cells: None,
             quarantine: section.item("quarantine").and_then(|item| quarantine::read(&item)),
             cache: cache.as_ref().map(|read| read.cache.clone()),
+            events: section.item("events").and_then(|item| events::of_route(&item)),
         },
         cache,
         fallback,

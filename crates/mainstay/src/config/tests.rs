@@ -8,6 +8,7 @@ mod cells;
 mod checks;
 mod cluster;
 mod degraded;
+mod events;
 mod isolation;
 mod refused;
 mod repository;

@@ -264,6 +264,7 @@ mod tests {
         let some = |text: &str| Some(text.to_owned());
         Explained {
             id: "abc".to_owned(),
+            trace_id: None,
             time: "2026-11-21T12:00:00.000Z".to_owned(),
             duration_ms: 31.25,
             worker: 1,

@@ -28,6 +28,7 @@ pub(crate) fn begin(run: &Run<'_>, cache: &Cache, exchange: &Exchange, object: &
     counters(run).refreshed.add(1);
     let mut copy = run.worker.store.take_exchange();
     copy.copy(exchange, exchange.head.length, now);
+    copy.context = exchange.context.beside(run.worker);
     copy.cache.stale = Some(Arc::clone(object));
     let validates = object.can_be_validated();
     copy.cache.plan = Some(Box::new(Plan { question: *question, lead: Some(lead), began: now, validates }));

@@ -129,6 +129,7 @@ mod tests {
         let route = Route::new(route, 2, None, Moment::ZERO);
         route.shards.of(0).admission.refused[2][1].add(5);
         let state = State {
+            telemetry: Arc::default(),
             generation: 1,
             applied_at: state.applied_at,
             listeners: Vec::new(),

@@ -1,0 +1,227 @@
+//! What requests leave behind: which leave a line, the trace that they carry, and that no secret is in either.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mainstay_e2e::gateway::simple;
+use mainstay_e2e::http2::{Http2, request};
+use mainstay_e2e::scripted::Scripted;
+use mainstay_e2e::wire::{Wire, get};
+use mainstay_e2e::{Mainstay, eventually, free};
+use serde_json::Value;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+/// Two servers that answer by the path: `/fail` with 500, `/flaky` first with a reset. They note each head.
+struct Backends([Scripted; 2]);
+
+impl Backends {
+    fn start() -> Self {
+        let flaky = Arc::new(AtomicBool::new(true));
+        Self([(); 2].map(|()| {
+            let flaky = Arc::clone(&flaky);
+            Scripted::start(move |mut exchange| {
+                while let Some((head, _body)) = exchange.request() {
+                    let headers = head.headers.iter().map(|(name, value)| format!("\n{name}: {value}"));
+                    exchange.note(head.line.clone() + &headers.collect::<String>());
+                    if head.line.contains("/flaky") && flaky.swap(false, Ordering::Relaxed) {
+                        return exchange.reset();
+                    }
+                    let status = if head.line.contains("/fail") { "500 No" } else { "200 OK" };
+                    let cookie = "Set-Cookie: s=planted-set";
+                    exchange.send(format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n{cookie}\r\n\r\nok"));
+                }
+            })
+        }))
+    }
+
+    /// A configuration with both behind one listener.
+    fn config(&self, listen: SocketAddr) -> String {
+        simple(listen, &self.0.each_ref().map(Scripted::address), "health = \"off\"\noutlier = \"off\"\n")
+    }
+
+    /// The values of a header in the requests for this path.
+    fn sent(&self, path: &str, name: &str) -> Vec<String> {
+        let heads = self.0.iter().flat_map(Scripted::seen).filter(|head| head.contains(&format!(" {path} ")));
+        let heads: Vec<String> = heads.filter(|head| head.contains('\n')).collect();
+        let fields = heads.iter().flat_map(|head| head.lines().filter_map(|line| line.split_once(": ")));
+        fields.filter(|(known, _value)| *known == name).map(|(_name, value)| value.to_owned()).collect()
+    }
+}
+
+fn ask(listen: SocketAddr, path: &str, headers: &str) -> u16 {
+    Wire::connect(listen).exchange(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{headers}\r\n")).status
+}
+
+#[test]
+fn what_is_of_interest_leaves_a_line_and_of_the_rest_one_in_so_many() {
+    let (backends, listen) = (Backends::start(), free());
+    let config = backends.config(listen) + "[events]\nsample = \"1%\"\nslow = \"20s\"\n";
+    let gateway = Mainstay::start(&config);
+    let mut wire = Wire::connect(listen);
+    for number in 0..2000 {
+        assert_eq!(wire.exchange(format!("GET /dull/{number} HTTP/1.1\r\nHost: a\r\n\r\n")).status, 200);
+    }
+    assert_eq!((get(listen, "/fail").status, get(listen, "/flaky").status), (500, 200));
+    let (failed, retried) = (gateway.logged("/fail"), gateway.logged("/flaky"));
+    assert_eq!((&failed["sample_rate"], &retried["sample_rate"]), (&1.into(), &1.into()));
+    assert_eq!(retried["attempts"].as_array().map(Vec::len), Some(2), "{retried}");
+    let dull: Vec<_> =
+        gateway.access_log().into_iter().filter(|line| line["status"] == 200 && line["path"] != "/flaky").collect();
+    assert!((2..=60).contains(&dull.len()), "{} of 2000", dull.len());
+    assert!(dull.iter().all(|line| line["sample_rate"] == 100), "{dull:?}");
+}
+
+#[test]
+fn a_second_has_so_many_lines_and_the_rest_is_counted() {
+    let (backends, listen) = (Backends::start(), free());
+    let config = backends.config(listen) + "[events]\nmax_per_second = 10\n";
+    let gateway = Mainstay::start(&config);
+    let mut wire = Wire::connect(listen);
+    for _request in 0..500 {
+        wire.exchange("GET /many HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    let limited = || gateway.metric("mainstay_access_log_limited_total", &[]);
+    eventually("each request has left a line or was counted", Duration::from_secs(10), || {
+        let lines = gateway.access_log().iter().filter(|line| line["path"] == "/many").count();
+        limited() > 100.0 && lines as f64 + limited() == 500.0
+    });
+}
+
+#[test]
+fn files_are_put_aside_by_their_size() {
+    let (backends, listen) = (Backends::start(), free());
+    let rotate = "[events]\nrotate = { size = \"1MiB\", keep = 2 }\n";
+    let gateway = Mainstay::start(&(backends.config(listen) + rotate));
+    let mut wire = Wire::connect(listen);
+    let path = format!("/{}", "p".repeat(6000));
+    for _request in 0..600 {
+        wire.exchange(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    }
+    let size = |name: &str| std::fs::metadata(gateway.dir().join(name)).map_or(0, |file| file.len());
+    eventually("two files were put aside", Duration::from_secs(10), || size("access.json.2") > 0);
+    eventually("all lines are there", Duration::from_secs(10), || {
+        let names = ["access.json", "access.json.1", "access.json.2"];
+        let text = names.map(|name| std::fs::read_to_string(gateway.dir().join(name)).unwrap_or_default()).concat();
+        text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()) && size("access.json.3") == 0
+    });
+    assert!(size("access.json.1") <= 1 << 20, "{}", size("access.json.1"));
+}
+
+#[test]
+fn a_trace_that_comes_is_continued_and_one_begins_where_none_comes() {
+    let (backends, listen) = (Backends::start(), free());
+    let gateway = Mainstay::start(&(backends.config(listen) + "[tracing]\n"));
+    assert_eq!(
+        ask(
+            listen,
+            "/w3c",
+            &format!("traceparent: 00-{TRACE}-{PARENT}-01\r\ntracestate: a=1\r\nTraceState: b=2,a=3\r\n")
+        ),
+        200
+    );
+    let line = gateway.logged("/w3c");
+    assert_eq!((&line["trace_id"], &line["parent_id"]), (&TRACE.into(), &PARENT.into()), "{line}");
+    let attempt = line["attempts"][0]["span_id"].as_str().expect("the attempt's span");
+    assert!(line["span_id"] != PARENT && line["span_id"] != attempt, "{line}");
+    assert_eq!(backends.sent("/w3c", "traceparent"), [format!("00-{TRACE}-{attempt}-01")]);
+    assert_eq!(backends.sent("/w3c", "tracestate"), ["a=1,b=2"]);
+    // Two of them, or one that breaks the rules, are as good as none; then `tracestate` says nothing either.
+    for (path, headers) in [
+        ("/none", String::new()),
+        ("/upper", format!("traceparent: 00-{}-{PARENT}-01\r\ntracestate: a=1\r\n", TRACE.to_uppercase())),
+        ("/ff", format!("traceparent: ff-{TRACE}-{PARENT}-01\r\ntracestate: a=1\r\n")),
+        ("/zero", format!("traceparent: 00-{}-{PARENT}-01\r\n", "0".repeat(32))),
+        ("/two", format!("traceparent: 00-{TRACE}-{PARENT}-01\r\nTraceparent: 00-{TRACE}-{PARENT}-01\r\n")),
+    ] {
+        assert_eq!(ask(listen, path, &headers), 200);
+        let line = gateway.logged(path);
+        let (trace, span) = (line["trace_id"].as_str().unwrap_or_default(), &line["attempts"][0]["span_id"]);
+        assert!(trace.len() == 32 && trace != TRACE && line["parent_id"].is_null(), "{path}: {line}");
+        let told = backends.sent(path, "traceparent");
+        assert_eq!(told, [format!("00-{trace}-{}-03", span.as_str().unwrap_or_default())], "{path}");
+        assert_eq!(backends.sent(path, "tracestate"), [""; 0], "{path}");
+    }
+    // B3 is answered in both ways; another attempt is another span.
+    assert_eq!(ask(listen, "/flaky", &format!("b3: {TRACE}-{PARENT}-0\r\n")), 200);
+    let line = gateway.logged("/flaky");
+    let spans = [0, 1].map(|at| line["attempts"][at]["span_id"].as_str().unwrap_or_default().to_owned());
+    assert!(line["trace_id"] == TRACE && spans[0] != spans[1], "{line}");
+    let mut told = backends.sent("/flaky", "traceparent");
+    let mut expected = spans.each_ref().map(|span| format!("00-{TRACE}-{span}-00"));
+    (told.sort(), expected.sort());
+    assert_eq!(told, expected);
+    let own = line["span_id"].as_str().unwrap_or_default();
+    assert!(backends.sent("/flaky", "b3").contains(&format!("{TRACE}-{}-0-{own}", spans[1])));
+    assert_eq!(
+        ask(listen, "/multi", &format!("X-B3-TraceId: {TRACE}\r\nX-B3-SpanId: {PARENT}\r\nX-B3-Sampled: 1\r\n")),
+        200
+    );
+    assert_eq!(gateway.logged("/multi")["parent_id"], PARENT);
+    assert_eq!(backends.sent("/multi", "x-b3-traceid"), [TRACE]);
+    // All three are found by the id of their trace.
+    let told: Value =
+        serde_json::from_slice(&gateway.command(&["explain", TRACE, "--json"]).stdout).unwrap_or_default();
+    assert_eq!(told["requests"].as_array().map(Vec::len), Some(3), "{told}");
+    assert_eq!(told["requests"][0]["trace_id"], TRACE, "{told}");
+}
+
+#[test]
+fn traces_go_through_http2_and_without_tracing_headers_stay_as_they_are() {
+    let (backends, listen) = (Backends::start(), free());
+    let config = backends.config(listen).replace("[[service]]", "http2 = true\n[[service]]");
+    let mut gateway = Mainstay::start(&(config.clone() + "[tracing]\n"));
+    let mut client = Http2::connect(listen);
+    let mut asked = request("GET", "/h2");
+    let value = format!("00-{TRACE}-{PARENT}-00");
+    asked.headers_mut().insert("traceparent", value.parse().expect("a value"));
+    assert_eq!(client.exchange(asked, b"").head.status, 200);
+    let line = gateway.logged("/h2");
+    let attempt = line["attempts"][0]["span_id"].as_str().unwrap_or_default();
+    assert_eq!(backends.sent("/h2", "traceparent"), [format!("00-{TRACE}-{attempt}-00")], "{line}");
+    gateway.reload(&config);
+    let headers = format!("traceparent: {value}\r\ntracestate: not valid\r\nb3: whatever\r\n");
+    assert_eq!(ask(listen, "/as-it-is", &headers), 200);
+    let told = ["traceparent", "tracestate", "b3"].map(|name| backends.sent("/as-it-is", name).concat());
+    assert_eq!(told, [value.as_str(), "not valid", "whatever"]);
+    assert!(gateway.logged("/as-it-is")["trace_id"].is_null());
+}
+
+/// Secrets in every place where a client may have one: none of them is anywhere that the node speaks.
+#[test]
+fn planted_secrets_are_nowhere() {
+    let (backends, listen) = (Backends::start(), free());
+    let events =
+        "[tracing]\n[events]\nquery = true\nheaders = [\"user-agent\", \"referer\"]\nredact = { query = [\"pin\"] }\n";
+    let mut gateway = Mainstay::start_with("explain = 100", &(backends.config(listen) + events));
+    let headers = "Authorization: Bearer planted-bearer\r\nCookie: sid=planted-cookie\r\nX-Api-Key: planted-key\r\n\
+                   Proxy-Authorization: Basic planted-proxy\r\nX-Auth-Token: planted-auth\r\nUser-Agent: tester\r\n\
+                   Referer: https://other.test/page?token=planted-referer\r\n";
+    for path in ["/fine", "/fail"] {
+        let query = "a=1&token=planted-token&PASSWORD=planted-password&pin=planted-pin&p%69n=planted-encoded&x=2";
+        ask(listen, &format!("{path}?{query}"), headers);
+    }
+    let line = gateway.logged("/fail");
+    assert_eq!(line["query"], "a=1&token=***&PASSWORD=***&pin=***&p%69n=***&x=2", "{line}");
+    assert_eq!(line["headers"]["user-agent"], "tester", "{line}");
+    assert_eq!(line["headers"]["referer"], "https://other.test/page", "{line}");
+    let id = line["id"].as_str().unwrap_or_default().to_owned();
+    let mut told = std::fs::read_to_string(gateway.dir().join("access.json")).expect("the log");
+    for arguments in [&["explain", &id][..], &["explain", &id, "--json"], &["status"], &["status", "--json"]] {
+        let output = gateway.command(arguments);
+        assert!(output.status.success(), "{arguments:?}");
+        told += &String::from_utf8_lossy(&output.stdout);
+    }
+    told += &gateway.admin("/metrics").text();
+    gateway.terminate(Duration::from_secs(20));
+    told += &gateway.stderr();
+    for place in told.match_indices("planted") {
+        panic!("a secret: {}", &told[place.0.saturating_sub(100)..place.0 + 40]);
+    }
+    // They did go to the backend, which they are meant for.
+    let seen: Vec<String> = backends.0.iter().flat_map(Scripted::seen).collect();
+    assert!(seen.iter().any(|head| head.contains("planted-bearer") && head.contains("planted-key")));
+}
