@@ -327,6 +327,17 @@ impl Breaker {
         self.enter(State::Open { until: now.after(self.lasted) }, why);
     }
 
+    /// Closes it, and forgets all that it has seen: an operator says that what it guards is well.
+    pub fn reset(&mut self) {
+        self.window.clear();
+        self.row = 0;
+        self.reopened = 0;
+        self.slots.fill(None);
+        if self.phase() != Phase::Closed {
+            self.enter(State::Closed { forgotten: Moment::ZERO }, Why::Reset);
+        }
+    }
+
     fn close(&mut self, now: Moment, why: Why) {
         self.enter(State::Closed { forgotten: now.after(self.lasted) }, why);
     }

@@ -65,6 +65,18 @@ pub enum Input {
         /// How many endpoints of the service would still be eligible without it.
         others: usize,
     },
+    /// An operator wants it out for a while. No bound of the policy keeps that from happening.
+    Ordered {
+        /// Which one.
+        endpoint: usize,
+        /// For how long, up to a day.
+        lasts: Duration,
+    },
+    /// An operator wants what is held against it forgotten.
+    Pardoned {
+        /// Which one.
+        endpoint: usize,
+    },
     /// The deadline came.
     Timeout,
 }
@@ -140,6 +152,8 @@ impl Machine {
         match input {
             Input::Tripped { endpoint, others } => self.eject(now, endpoint, others),
             Input::Judged { endpoint, verdict, others } => self.judge(now, endpoint, verdict, others),
+            Input::Ordered { endpoint, lasts } => self.order(now, endpoint, lasts.min(LONGEST)),
+            Input::Pardoned { endpoint } => self.pardon(endpoint),
             Input::Timeout => {}
         }
     }
@@ -248,6 +262,31 @@ impl Machine {
         let until = now.after(lasts);
         entry.standing = Standing::Ejected { until, lasts, in_a_row };
         self.outputs.push_back(Output::Eject { endpoint, until });
+    }
+}
+
+impl Machine {
+    /// It counts as no ejection in a row: the endpoint has done nothing.
+    fn order(&mut self, now: Moment, endpoint: usize, lasts: Duration) {
+        let Some(entry) = self.endpoints.get_mut(endpoint) else { return };
+        let in_a_row = match entry.standing {
+            Standing::Serving => 0,
+            Standing::Ejected { in_a_row, .. } | Standing::Restored { in_a_row, .. } => in_a_row,
+        };
+        let until = now.after(lasts);
+        entry.standing = Standing::Ejected { until, lasts, in_a_row };
+        self.outputs.push_back(Output::Eject { endpoint, until });
+    }
+
+    fn pardon(&mut self, endpoint: usize) {
+        let Some(entry) = self.endpoints.get_mut(endpoint) else { return };
+        let before = std::mem::take(entry);
+        if before.ease.is_eased() {
+            self.outputs.push_back(Output::Ease { endpoint, share: Share::FULL });
+        }
+        if before.ejected_until().is_some() {
+            self.outputs.push_back(Output::Restore { endpoint });
+        }
     }
 }
 

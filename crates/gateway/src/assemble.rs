@@ -119,7 +119,7 @@ fn service(
     known: Option<&Arc<Service>>,
     now: Moment,
 ) -> Arc<Service> {
-    if let Some(known) = known.filter(|known| known.spec == *spec) {
+    if let Some(known) = known.filter(|known| known.spec == *spec && !known.is_reweighed.load(Ordering::Acquire)) {
         return Arc::clone(known);
     }
     // An endpoint is the same if it is reached the same way; its weight and drain may change under it.
@@ -132,7 +132,7 @@ fn service(
         let Some(endpoint_known) = kept.and_then(|known| known.endpoints.iter().find(same)) else {
             return Arc::new(Endpoint::new(endpoint.clone(), health::State::Unknown, workers));
         };
-        endpoint_known.weight.store(endpoint.weight, Ordering::Relaxed);
+        endpoint_known.weight_configured.store(endpoint.weight, Ordering::Relaxed);
         endpoint_known.priority.store(endpoint.priority, Ordering::Relaxed);
         endpoint_known.drain_configured.store(endpoint.drain, Ordering::Release);
         Arc::clone(endpoint_known)

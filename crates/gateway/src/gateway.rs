@@ -2,8 +2,8 @@
 
 mod accounts;
 mod discovered;
-mod drain;
 mod opinions;
+mod orders;
 mod purge;
 mod telemetry;
 
@@ -34,8 +34,8 @@ use crate::worker::table::Tls;
 use crate::worker::{Command, Parts, Worker};
 
 pub use accounts::AccountError;
-pub use drain::DrainError;
 pub use opinions::endpoint_number;
+pub use orders::UnknownEndpoint;
 pub use purge::PurgeError;
 pub use telemetry::Sampling;
 

@@ -48,6 +48,8 @@ pub struct Remembered {
     pub ejected_millis: Option<u64>,
     /// Drained by an operator.
     pub drained: bool,
+    /// Its share of traffic as an operator wants it; 0 if nobody does.
+    pub weight: u32,
     /// Why it is down, degraded, ejected or unresolved.
     pub reason: String,
     /// When its state changed last, in milliseconds since 1970.
@@ -75,6 +77,7 @@ pub(crate) fn remember(state: &State, now: Moment) -> Vec<Remembered> {
                 millis(until.since(now))
             }),
             drained: endpoint.drained.load(Ordering::Acquire),
+            weight: endpoint.weight_ordered.load(Ordering::Relaxed),
             reason: lock(&endpoint.reason).clone(),
             changed_at_millis: millis(lock(&endpoint.changed_at).duration_since(UNIX_EPOCH).unwrap_or_default()),
             resolved: endpoint.located(),
@@ -108,6 +111,7 @@ fn recall_one(endpoint: &Endpoint, known: &Remembered, now: Moment) {
         endpoint.ejected.store(true, Ordering::Release);
     }
     endpoint.drained.store(known.drained, Ordering::Release);
+    endpoint.weight_ordered.store(known.weight, Ordering::Relaxed);
     endpoint.ejections.store(known.ejections, Ordering::Relaxed);
     lock(&endpoint.reason).clone_from(&known.reason);
     if let Some(changed_at) = UNIX_EPOCH.checked_add(Duration::from_millis(known.changed_at_millis)) {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use hyper::Method;
 
-use crate::admin::drains::{DrainAnswer, DrainRequest};
+use crate::admin::drains::{EndpointAnswer, DrainRequest};
 use crate::client::{self, AdminArgs};
 use crate::failure::Failure;
 use crate::output;
@@ -31,11 +31,7 @@ pub struct DrainArgs {
 /// # Errors
 /// If no node answers or it knows no such endpoint.
 pub fn drain(args: &DrainArgs) -> Result<ExitCode, Failure> {
-    let (service, endpoint) =
-        args.target.split_once('/').filter(|(s, e)| !s.is_empty() && !e.is_empty()).ok_or_else(|| {
-            Failure::usage(format!("`{}` does not name a service and an endpoint", args.target))
-                .hint("write SERVICE/ENDPOINT, such as checkout/10.0.1.10:8080; `mainstay status` lists them")
-        })?;
+    let (service, endpoint) = named(&args.target)?;
     let request = DrainRequest {
         service: service.to_owned(),
         endpoint: endpoint.to_owned(),
@@ -43,7 +39,7 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode, Failure> {
         local: args.local,
     };
     let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
-    let answer: DrainAnswer =
+    let answer: EndpointAnswer =
         client::ask(&[args.admin.place_for_changes()], Method::POST, "/api/v1/drain", Some(sent))?;
     if args.admin.json {
         output::json(&answer)?;
@@ -53,8 +49,19 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe(answer: &DrainAnswer, undo: bool) -> String {
-    let DrainAnswer { service, endpoint, in_flight, eligible, .. } = answer;
+/// The service and the endpoint that SERVICE/ENDPOINT names.
+///
+/// # Errors
+/// If it is nothing of the kind.
+pub fn named(target: &str) -> Result<(&str, &str), Failure> {
+    target.split_once('/').filter(|(service, endpoint)| !service.is_empty() && !endpoint.is_empty()).ok_or_else(|| {
+        Failure::usage(format!("`{target}` does not name a service and an endpoint"))
+            .hint("write SERVICE/ENDPOINT, such as checkout/10.0.1.10:8080; `mainstay status` lists them")
+    })
+}
+
+fn describe(answer: &EndpointAnswer, undo: bool) -> String {
+    let EndpointAnswer { service, endpoint, in_flight, eligible, .. } = answer;
     let rest = match (undo, answer.draining) {
         (true, true) => return format!("{service}/{endpoint} stays drained: the configuration says `drain = true`\n"),
         (true, false) => return format!("{service}/{endpoint} gets new requests again, once it is healthy\n"),
@@ -71,9 +78,9 @@ fn describe(answer: &DrainAnswer, undo: bool) -> String {
 mod tests {
     use super::*;
 
-    fn answer(draining: bool, eligible: u64) -> DrainAnswer {
+    fn answer(draining: bool, eligible: u64) -> EndpointAnswer {
         let (service, endpoint) = ("shop".to_owned(), "10.0.0.1:80".to_owned());
-        DrainAnswer { service, endpoint, draining, in_flight: 3, eligible }
+        EndpointAnswer { service, endpoint, draining, in_flight: 3, eligible, weight: 1, ejected: false }
     }
 
     #[test]

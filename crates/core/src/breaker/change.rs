@@ -47,6 +47,8 @@ pub enum Why {
     ProbesPassed,
     /// The ramp reached everything.
     RampOver,
+    /// An operator closed it.
+    Reset,
 }
 
 impl std::fmt::Display for Why {
@@ -60,6 +62,7 @@ impl std::fmt::Display for Why {
             Self::Waited => f.write_str("its time is over; a few calls are let through to try"),
             Self::ProbesPassed => f.write_str("the calls that were let through to try succeeded"),
             Self::RampOver => f.write_str("everything is let through again"),
+            Self::Reset => f.write_str("closed by an operator"),
         }
     }
 }

@@ -18,14 +18,15 @@ impl Gateway {
         let served = Arc::downgrade(self);
         let serve = move || {
             if let Some(gateway) = served.upgrade() {
-                gateway.serve_discovered();
+                gateway.serve_again();
             }
         };
         thread::spawn_local_runtime("discovery", move || finder.run(serve)).map(|_runs_until_the_end| ())
     }
 
-    /// Serves the endpoints that the sources of services have found since. It is no reload: the number of the spec stays.
-    fn serve_discovered(&self) {
+    /// Serves the same spec with what has become of it since: endpoints that the sources of services have found, weights that
+    /// an operator has given. It is no reload: the number of the spec stays.
+    pub(super) fn serve_again(&self) {
         if self.leaving.load(Ordering::Acquire) {
             return;
         }

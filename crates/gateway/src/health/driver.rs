@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use mainstay_runtime::clock::Clock;
 use mainstay_runtime::journal::Journal;
@@ -20,6 +21,7 @@ const TRIPS_MAX: usize = 1024;
 pub(crate) struct Driver {
     assign: watch::Sender<Option<Assignment>>,
     trips: mpsc::Sender<Trip>,
+    orders: mpsc::UnboundedSender<Order>,
     settled: Arc<AtomicBool>,
 }
 
@@ -37,6 +39,16 @@ pub(super) struct Trip {
     pub(super) endpoint: Arc<Endpoint>,
 }
 
+/// What an operator wants of an endpoint.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// The service's name.
+    pub(super) service: String,
+    pub(super) endpoint: Arc<Endpoint>,
+    /// For how long it gets nothing; `None`: what is held against it is forgotten.
+    pub(super) eject: Option<Duration>,
+}
+
 impl Driver {
     /// The way to the driver, and the driver itself, to be run on the control thread. What changes goes to `journal`.
     pub(crate) fn start(clock: Clock, resolver: &spec::Resolver, journal: Journal) -> (Self, Runner) {
@@ -46,9 +58,11 @@ impl Driver {
     pub(super) fn start_with(clock: Clock, names: Names, journal: Journal) -> (Self, Runner) {
         let (assign, assigned) = watch::channel(None);
         let (trips, tripped) = mpsc::channel(TRIPS_MAX);
+        // As many as there are requests to the admin interface.
+        let (orders, ordered) = mpsc::unbounded_channel();
         let settled = Arc::new(AtomicBool::new(false));
         let gate = Arc::new(Gate(Arc::clone(&settled)));
-        (Self { assign, trips, settled }, Runner { clock, names, journal, assigned, tripped, gate })
+        (Self { assign, trips, orders, settled }, Runner { clock, names, journal, assigned, tripped, ordered, gate })
     }
 
     /// Minds the endpoints of `state` from now on. An endpoint that was there before (the same `Arc`) under an equal check
@@ -67,6 +81,12 @@ impl Driver {
         }
     }
 
+    /// Ejects an endpoint for so long (`None`: forgets what is held against it), because an operator wants it.
+    pub(crate) fn order(&self, service: &Arc<Service>, endpoint: &Arc<Endpoint>, eject: Option<Duration>) {
+        let (service, endpoint) = (service.spec.name.clone(), Arc::clone(endpoint));
+        let _thread_is_gone = self.orders.send(Order { service, endpoint, eject });
+    }
+
     /// Whether every endpoint of the first state has had its first verdict. Once it is so, it stays so: a reload that adds
     /// endpoints does not make the node unready.
     pub(crate) fn is_settled(&self) -> bool {
@@ -81,13 +101,14 @@ pub(crate) struct Runner {
     journal: Journal,
     assigned: watch::Receiver<Option<Assignment>>,
     tripped: mpsc::Receiver<Trip>,
+    ordered: mpsc::UnboundedReceiver<Order>,
     gate: Arc<Gate>,
 }
 
 impl Runner {
     /// Runs until every [`Driver`] is gone.
     pub(crate) async fn run(self) {
-        let Self { clock, names, journal, mut assigned, mut tripped, gate } = self;
+        let Self { clock, names, journal, mut assigned, mut tripped, mut ordered, gate } = self;
         let mut roster = Roster::new(clock, names, journal, gate);
         loop {
             let deadline = roster.deadline();
@@ -102,6 +123,7 @@ impl Runner {
                     }
                 }
                 Some(trip) = tripped.recv() => roster.trip(&trip),
+                Some(order) = ordered.recv() => roster.order(&order),
                 () = clock.sleep_until(deadline) => roster.advance(),
             }
         }

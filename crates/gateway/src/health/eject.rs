@@ -1,6 +1,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use mainstay_core::balance::Share;
 use mainstay_core::health::State;
@@ -118,7 +119,7 @@ impl Ejector {
     pub(super) fn advance(&mut self, now: Moment) {
         let Some(machine) = &mut self.machine else { return };
         machine.step(now, Input::Timeout);
-        self.perform(now, None);
+        self.perform(now, Cause::Row);
         if self.peers.as_ref().is_some_and(|peers| peers.deadline() <= now) {
             self.compare(now);
         }
@@ -138,7 +139,7 @@ impl Ejector {
             if let Some(machine) = &mut self.machine {
                 machine.step(now, input);
             }
-            self.perform(now, Some(&finding));
+            self.perform(now, Cause::Finding(&finding));
         }
     }
 
@@ -149,30 +150,50 @@ impl Ejector {
         if let (Some(machine), Some(index), false) = (&mut self.machine, found, is_guarded) {
             let others = others_eligible(&self.members, index);
             machine.step(now, Input::Tripped { endpoint: index, others });
-            self.perform(now, None);
+            self.perform(now, Cause::Row);
         }
         // Whether it was ejected or not, the count starts anew; it trips again if it goes on failing.
         endpoint.failures_in_a_row.store(0, Ordering::Relaxed);
     }
 
-    /// Does what the machine says, because of `finding` if there is one.
-    fn perform(&mut self, now: Moment, finding: Option<&Finding>) {
+    /// An operator wants the endpoint out for so long, or what is held against it forgotten. A service whose passive ejection
+    /// is turned off gets a machine for it, of which nobody else asks anything.
+    pub(super) fn order(&mut self, endpoint: &Arc<Endpoint>, eject: Option<Duration>, now: Moment) {
+        let Some(index) = self.members.iter().position(|member| Arc::ptr_eq(&member.endpoint, endpoint)) else {
+            return;
+        };
+        let policy = self.service.spec.outlier.unwrap_or_default();
+        let machine = self.machine.get_or_insert_with(|| Machine::new(policy, self.members.len()));
+        machine.step(
+            now,
+            match eject {
+                Some(lasts) => Input::Ordered { endpoint: index, lasts },
+                None => Input::Pardoned { endpoint: index },
+            },
+        );
+        self.perform(now, Cause::Operator);
+        endpoint.failures_in_a_row.store(0, Ordering::Relaxed);
+    }
+
+    /// Does what the machine says, and says why.
+    fn perform(&mut self, now: Moment, cause: Cause<'_>) {
         while let Some(output) = self.machine.as_mut().and_then(Machine::poll_output) {
             match output {
-                Output::Eject { endpoint, until } => self.eject(endpoint, now, until, finding),
-                Output::Ease { endpoint, share } => self.ease(endpoint, share, finding),
+                Output::Eject { endpoint, until } => self.eject(endpoint, now, until, cause),
+                Output::Ease { endpoint, share } => self.ease(endpoint, share, cause),
                 Output::Restore { endpoint } => self.restore(endpoint),
             }
         }
     }
 
-    fn eject(&self, index: usize, now: Moment, until: Moment, finding: Option<&Finding>) {
+    fn eject(&self, index: usize, now: Moment, until: Moment, cause: Cause<'_>) {
         let Some(member) = self.members.get(index) else { return };
         let failures = self.service.spec.outlier.map_or(0, |policy| policy.consecutive);
         let lasts = until.since(now);
-        let why = match finding {
-            Some(finding) => describe(finding),
-            None => format!("{failures} requests in a row failed"),
+        let why = match cause {
+            Cause::Finding(finding) => describe(finding),
+            Cause::Row => format!("{failures} requests in a row failed"),
+            Cause::Operator => "an operator wants it".to_owned(),
         };
         let reason = format!("ejected for {lasts:?}: {why}");
         member.endpoint.ejections.fetch_add(1, Ordering::Relaxed);
@@ -183,12 +204,16 @@ impl Ejector {
         member.set_ejected(Some(now), Some(reason));
     }
 
-    fn ease(&self, index: usize, share: Share, finding: Option<&Finding>) {
+    fn ease(&self, index: usize, share: Share, cause: Cause<'_>) {
         let Some(member) = self.members.get(index) else { return };
         let (service, endpoint) = (&self.service.spec.name, &member.endpoint.name);
         let percent = f64::from(share.as_permille()) / 10.0;
         let is_out = share < member.endpoint.factor(Factor::Gray);
-        let why = finding.map_or_else(|| "nothing was seen of it for a while".to_owned(), describe);
+        let why = match cause {
+            Cause::Finding(finding) => describe(finding),
+            Cause::Row => "nothing was seen of it for a while".to_owned(),
+            Cause::Operator => "an operator wants it".to_owned(),
+        };
         if is_out {
             tracing::warn!(service, endpoint, percent, reason = why, "endpoint is eased out");
         } else {
@@ -210,6 +235,17 @@ impl Ejector {
         member.record(Aspect::Ejection, Word::Ejected, Word::Serving, "the ejection is over");
         member.set_ejected(None, None);
     }
+}
+
+/// Why something is done.
+#[derive(Clone, Copy)]
+enum Cause<'a> {
+    /// By failures in a row, and by time.
+    Row,
+    /// By a comparison with the other endpoints.
+    Finding(&'a Finding),
+    /// An operator wants it.
+    Operator,
 }
 
 /// What a comparison found, for people.

@@ -10,7 +10,7 @@ use mainstay_runtime::task::{AbortOnDrop, Kind, spawn_local};
 use tokio::sync::Semaphore;
 
 use super::chronicle::Chronicle;
-use super::driver::{Assignment, Gate, Trip};
+use super::driver::{Assignment, Gate, Order, Trip};
 use super::eject::Ejector;
 use super::guard;
 use super::member::{COMMANDS_MAX, Member, PROBES_MAX, Surroundings};
@@ -135,6 +135,12 @@ impl Roster {
         let service: &Service = &trip.service;
         if let Some(ejector) = self.ejectors.get_mut(&service.spec.name) {
             ejector.trip(&trip.endpoint, self.surroundings.clock.now());
+        }
+    }
+
+    pub(super) fn order(&mut self, order: &Order) {
+        if let Some(ejector) = self.ejectors.get_mut(&order.service) {
+            ejector.order(&order.endpoint, order.eject, self.surroundings.clock.now());
         }
     }
 

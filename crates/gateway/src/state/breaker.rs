@@ -117,6 +117,14 @@ impl Breaker {
         });
     }
 
+    /// Closes it, and forgets what it has seen.
+    pub(crate) fn reset(&self) {
+        self.with(|Machine { breaker, .. }| {
+            self.well.sum(|well| u64::from(well.swap(0, Ordering::Relaxed)));
+            breaker.reset();
+        });
+    }
+
     /// Tells the machine of successes that it has not heard of, and of the time.
     pub(crate) fn look_after(&self, now: Moment) {
         let untold = self.well.sum(|well| u64::from(well.load(Ordering::Relaxed)));

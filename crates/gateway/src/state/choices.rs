@@ -96,7 +96,7 @@ impl Service {
             .enumerate()
             .map(|(index, (endpoint, share))| zone::Place {
                 own: self.zone_of(index) == Some(zones.own.as_str()),
-                weight: endpoint.weight.load(Ordering::Relaxed),
+                weight: endpoint.weight(),
                 expected: !self.is_spare(index),
                 share: *share,
             })

@@ -23,8 +23,10 @@ const SET_ASIDE: u8 = 2;
 pub struct Endpoint {
     /// Where it is, as configured.
     pub address: spec::Address,
-    /// Share of traffic; a reload may change it without touching anything else.
-    pub weight: AtomicU32,
+    /// Share of traffic as configured; a reload may change it without touching anything else.
+    pub weight_configured: AtomicU32,
+    /// Share of traffic as an operator wants it; 0 if nobody does.
+    pub weight_ordered: AtomicU32,
     /// Lower is served first; likewise.
     pub priority: AtomicU16,
     /// Drained by the configuration; a reload may change it.
@@ -82,7 +84,8 @@ impl Endpoint {
         };
         Self {
             name: spec.address.to_string(),
-            weight: AtomicU32::new(spec.weight),
+            weight_configured: AtomicU32::new(spec.weight),
+            weight_ordered: AtomicU32::new(0),
             priority: AtomicU16::new(spec.priority),
             drain_configured: AtomicBool::new(spec.drain),
             drained: AtomicBool::new(false),
@@ -109,6 +112,16 @@ impl Endpoint {
             probes_failed: AtomicU64::new(0),
             shards: Shards::new(workers),
         }
+    }
+
+    /// Its share of traffic: the operator's word goes before the configuration's.
+    pub fn weight(&self) -> u32 {
+        self.weight_override().unwrap_or_else(|| self.weight_configured.load(Ordering::Relaxed))
+    }
+
+    /// The operator's word on its share of traffic.
+    pub fn weight_override(&self) -> Option<u32> {
+        Some(self.weight_ordered.load(Ordering::Relaxed)).filter(|weight| *weight > 0)
     }
 
     /// Where it is, the address in use first; empty while its name does not resolve, and for a Unix socket.

@@ -29,6 +29,8 @@ pub struct Service {
     pub guarded_since: AtomicU64,
     /// How often the cascade guard rose.
     pub guard_trips: AtomicU64,
+    /// An operator changed the weight of an endpoint since this was made: it is made anew then, and balancers with it.
+    pub(crate) is_reweighed: AtomicBool,
     /// What balancers were told last: no endpoint is eligible. So that it is logged once.
     pub(crate) is_empty: AtomicBool,
     /// Requests that were sent although no endpoint was eligible.
@@ -75,6 +77,7 @@ impl Service {
                 None => AtomicU64::new(0),
             },
             guard_trips: carried(|it| &it.guard_trips),
+            is_reweighed: AtomicBool::new(false),
             is_empty: AtomicBool::new(known.is_some_and(|known| known.is_empty.load(Ordering::Relaxed))),
             last_resorts: carried(|it| &it.last_resorts),
             budget_refusals: carried(|it| &it.budget_refusals),

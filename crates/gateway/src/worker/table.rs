@@ -327,10 +327,7 @@ impl Service {
         let candidates: Vec<Candidate> = state
             .endpoints
             .iter()
-            .map(|endpoint| Candidate {
-                weight: endpoint.weight.load(Ordering::Relaxed),
-                identity: random::hash(endpoint.name.as_bytes()),
-            })
+            .map(|endpoint| Candidate { weight: endpoint.weight(), identity: random::hash(endpoint.name.as_bytes()) })
             .collect();
         Self {
             shards: shard::of(&state.spec).map(RefCell::new),

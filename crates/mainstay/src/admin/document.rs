@@ -266,6 +266,9 @@ pub struct EndpointStatus {
     /// Share of traffic.
     #[serde(default)]
     pub weight: u32,
+    /// The same if an operator gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_override: Option<u32>,
     /// Where that is, if it resolves.
     pub address: Option<String>,
     /// What active checks say: `up`, `down` or `unknown`.

@@ -182,7 +182,8 @@ fn endpoint_status(
     EndpointStatus {
         name: endpoint.name.clone(),
         priority: endpoint.priority.load(Ordering::Relaxed),
-        weight: endpoint.weight.load(Ordering::Relaxed),
+        weight: endpoint.weight(),
+        weight_override: endpoint.weight_override(),
         address: match &endpoint.address {
             Address::Unix(_) => Some(endpoint.name.clone()),
             Address::Socket(_) | Address::Name { .. } | Address::Member { .. } => {
