@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::run::Predecessor;
-use crate::{address, cache, cell, cluster, demo, drain, explain, guard, logging, run, shared_config, status, upgrade};
+use crate::{
+    address, cache, cell, cluster, demo, drain, explain, guard, logging, run, shared_config, status, steer, upgrade,
+};
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
 #[derive(Debug, Parser)]
@@ -54,6 +56,15 @@ enum Command {
     /// Stop sending new requests to one endpoint of a running node
     #[command(after_help = DRAIN_HELP)]
     Drain(drain::DrainArgs),
+    /// Give one endpoint of a running node another share of traffic
+    #[command(after_help = WEIGHT_HELP)]
+    Weight(steer::WeightArgs),
+    /// Send one endpoint of a running node nothing for a while
+    #[command(after_help = EJECT_HELP)]
+    Eject(steer::EjectArgs),
+    /// Forget what a running node holds against one endpoint: its ejection, its circuit breaker
+    #[command(after_help = RESET_HELP)]
+    Reset(steer::ResetArgs),
     /// Forget what the response cache of a running node has stored
     Cache(cache::CacheArgs),
     /// Show how full cells are, or move an account to another cell
@@ -141,6 +152,27 @@ restarts; to make it last, set `drain = true` in the configuration. Works only o
 Examples:
   mainstay drain checkout/10.0.1.10:8080
   mainstay drain checkout/10.0.1.10:8080 --undo";
+
+const WEIGHT_HELP: &str = "\
+The weight is the node's own until --undo or its restart; reloads and upgrades keep it. In a cluster ask each node, or change
+the configuration.
+
+Examples:
+  mainstay weight checkout/10.0.1.10:8080 10
+  mainstay weight checkout/10.0.1.10:8080 --undo";
+
+const EJECT_HELP: &str = "\
+The endpoint comes back by itself. Unlike a drain it needs nobody to remember it; unlike an ejection by failures it happens
+although no other endpoint is left.
+
+Example:
+  mainstay eject checkout/10.0.1.10:8080 --for 5m";
+
+const RESET_HELP: &str = "\
+Ends the endpoint's ejection, gives it its whole weight and closes its circuit breaker. What its health checks say stands.
+
+Example:
+  mainstay reset checkout/10.0.1.10:8080";
 
 const CELL_HELP: &str = "\\
 New requests of an account that is moved are answered 503 until those under way in the old cell are over; then they go
@@ -269,6 +301,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Status(args) => status::status(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Drain(args) => drain::drain(&args),
+        Command::Weight(args) => steer::weight(&args),
+        Command::Eject(args) => steer::eject(&args),
+        Command::Reset(args) => steer::reset(&args),
         Command::Cache(args) => cache::cache(&args),
         Command::Cell(args) => cell::cell(&args),
         Command::Config(args) => shared_config::command::config(&args),

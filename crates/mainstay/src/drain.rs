@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use hyper::Method;
 
-use crate::admin::drains::{EndpointAnswer, DrainRequest};
+use crate::admin::drains::{DrainRequest, EndpointAnswer};
 use crate::client::{self, AdminArgs};
 use crate::failure::Failure;
 use crate::output;

@@ -21,5 +21,6 @@ pub mod run;
 pub mod sessions;
 pub mod shared_config;
 pub mod status;
+pub mod steer;
 pub mod timestamp;
 pub mod upgrade;

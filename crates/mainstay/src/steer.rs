@@ -74,7 +74,10 @@ pub fn eject(args: &EjectArgs) -> Result<ExitCode, Failure> {
     let request =
         EjectRequest { service: service.to_owned(), endpoint: endpoint.to_owned(), seconds: lasts.as_secs().max(1) };
     let answer = order(&args.admin, "/api/v1/eject", &request)?;
-    let text = format!("{} gets no requests from this node for {}s; `mainstay reset` ends that\n", args.target, request.seconds);
+    let text = format!(
+        "{} gets no requests from this node for {}s; `mainstay reset` ends that\n",
+        args.target, request.seconds
+    );
     told(&args.admin, &answer, &text)
 }
 
@@ -95,6 +98,10 @@ fn order(admin: &AdminArgs, path: &str, request: &impl Serialize) -> Result<Endp
 }
 
 fn told(admin: &AdminArgs, answer: &EndpointAnswer, text: &str) -> Result<ExitCode, Failure> {
-    if admin.json { output::json(answer)? } else { output::text(text)? }
+    if admin.json {
+        output::json(answer)?
+    } else {
+        output::text(text)?
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -215,3 +215,21 @@ fn successes_by_the_dozen_count_as_single_ones_do() {
     bench.breaker.record_well(at(1), 7, 39, &mut Rng::seeded(1));
     assert_eq!(bench.breaker.tally(at(1)).calls, 41, "of another era");
 }
+
+#[test]
+fn an_operator_closes_it_and_nothing_is_held_against_it() {
+    let mut bench = Bench::new(Policy::CLASSIC);
+    for _call in 0..20 {
+        if let Admission::Pass(ticket) = bench.admit(at(1)) {
+            bench.end(at(1), ticket, FAILED);
+        }
+    }
+    assert_eq!(bench.breaker.phase(), Phase::Open);
+    bench.changes();
+    bench.breaker.reset();
+    assert_eq!(bench.changes(), [(Phase::Closed, Why::Reset)]);
+    bench.call(at(2), FAILED);
+    assert_eq!(bench.breaker.tally(at(2)).calls, 1, "what it saw before is forgotten");
+    bench.breaker.reset();
+    assert_eq!(bench.changes(), [], "closed already");
+}

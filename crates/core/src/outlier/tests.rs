@@ -218,3 +218,22 @@ mod easing {
         assert_eq!(judge(&mut machine, seconds(2), 9, Slow), []);
     }
 }
+
+#[test]
+fn an_operator_ejects_whom_he_wants_and_pardons_everything() {
+    let mut machine = Machine::new(POLICY, 1);
+    let mut order = |now: u64, input: Input| {
+        machine.step(seconds(now), input);
+        std::iter::from_fn(|| machine.poll_output()).collect::<Vec<_>>()
+    };
+    let lasts = Duration::from_secs(60);
+    let ejected = |until: u64| vec![Output::Eject { endpoint: 0, until: seconds(until) }];
+    assert_eq!(order(0, Input::Ordered { endpoint: 0, lasts }), ejected(60), "although it is the last one");
+    assert_eq!(order(10, Input::Ordered { endpoint: 0, lasts }), ejected(70), "another order moves the end");
+    assert_eq!(order(69, Input::Timeout), vec![]);
+    assert_eq!(order(70, Input::Timeout), vec![Output::Restore { endpoint: 0 }]);
+    assert_eq!(order(71, Input::Ordered { endpoint: 0, lasts: Duration::MAX }).len(), 1, "no order is for ever");
+    assert_eq!(order(72, Input::Pardoned { endpoint: 0 }), vec![Output::Restore { endpoint: 0 }]);
+    assert_eq!(order(73, Input::Pardoned { endpoint: 0 }), vec![]);
+    assert_eq!(order(74, Input::Ordered { endpoint: 7, lasts }), vec![], "nobody is there");
+}
