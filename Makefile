@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test conformance lint advisories bench profile soak failover fuzz clean need-build need-lint
+.PHONY: help demo build dashboard screenshots test conformance lint advisories bench profile soak failover fuzz clean need-build need-lint
 
 # Cargo.lock is part of the release: a build that would change it fails instead.
 CARGO ?= cargo
@@ -20,14 +20,22 @@ help: ## this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-demo: need-build ## build, then watch a gateway hide dying services for a minute (ARGS="--nodes 3": three gateways that die, too)
+demo: need-build dashboard-if-possible ## build, then watch a gateway hide dying services for a minute (ARGS="--nodes 3": three gateways that die, too)
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
 	./target/release/mainstay demo $(ARGS)
 
-build: need-build ## the release binary, target/release/mainstay
+build: need-build dashboard-if-possible ## the release binary, target/release/mainstay
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
 
-test: need-build ## every test; first installs the Debian packages that they need
+dashboard: need-npm ## the dashboard, dashboard/dist, which the next build puts into the binary
+	cd dashboard && npm ci && npm run build
+
+screenshots: dashboard ## docs/images anew: the dashboard of nodes that run, in a browser
+	@tests/install-packages.sh tests/packages.txt
+	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e --bins
+	MAINSTAY_SCREENSHOTS=$(CURDIR)/docs/images $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test dashboard real -- --nocapture
+
+test: need-build dashboard ## every test; first installs the Debian packages that they need
 	@tests/install-packages.sh tests/packages.txt
 	$(CARGO) build $(CARGO_FLAGS) --workspace --all-targets
 	$(CARGO) test $(CARGO_FLAGS) --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
@@ -77,7 +85,8 @@ fuzz: need-build ## every fuzz target for FUZZ_SECONDS (20) each
 
 clean: ## remove what was built
 	$(CARGO) clean
-	rm -rf fuzz/target fuzz/corpus fuzz/artifacts bench/work
+	rm -rf fuzz/target fuzz/corpus fuzz/artifacts bench/work dashboard/node_modules dashboard/unit-built
+	find dashboard/dist -mindepth 1 ! -name .gitkeep -delete
 
 # A missing tool is named together with the command that installs it.
 need-build:
@@ -88,6 +97,15 @@ need-build:
 	  echo "error: cc (a C compiler, for the TLS library) is not installed" >&2; \
 	  echo "  hint: apt-get install -y build-essential" >&2; exit 1; }
 	@command -v protoc >/dev/null || tests/install-packages.sh crates/packages.txt
+
+# The binary works without the dashboard: whoever has no npm gets the page /status instead.
+.PHONY: dashboard-if-possible need-npm
+dashboard-if-possible:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory dashboard; \
+	  else echo "note: without npm the dashboard is left out: apt-get install npm"; fi
+
+need-npm:
+	@command -v npm >/dev/null || tests/install-packages.sh dashboard/packages.txt
 
 need-lint:
 	@$(CARGO) fmt --version >/dev/null 2>&1 || { \

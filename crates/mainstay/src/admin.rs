@@ -9,11 +9,13 @@ pub mod cells;
 pub mod cluster;
 pub mod document;
 pub mod drains;
+pub mod events;
 pub mod explanation;
 mod feed;
 pub mod guard;
 pub mod history;
 pub mod metrics;
+pub mod pages;
 pub mod process;
 pub mod purge;
 #[cfg(test)]

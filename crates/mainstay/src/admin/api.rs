@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::body::{self, Body};
 use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{IntoResponse, Json, Redirect, Response};
+use mainstay_admin::dashboard;
 use mainstay_admin::endpoint::{self, Endpoint};
 pub use mainstay_admin::problem::Problem;
 use mainstay_admin::role::{ANYONE, VIEWER};
@@ -15,11 +16,13 @@ use serde_json::json;
 
 use crate::admin::document::Status;
 use crate::admin::explanation::Requests;
-use crate::admin::{Node, explanation, metrics, table};
+use crate::admin::{Node, explanation, metrics, pages, table};
 
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![
-        endpoint::get("/", ANYONE, "This list").answers_text("text/plain; charset=utf-8").by(index),
+        endpoint::get("/", ANYONE, "This list; a browser is led to the dashboard")
+            .answers_text("text/plain; charset=utf-8")
+            .by(index),
         endpoint::get("/health", ANYONE, "200 while the process lives").by(health),
         endpoint::get("/ready", ANYONE, "200 if the node should get traffic, else 503 and why").by(ready),
         endpoint::get("/metrics", VIEWER, "Metrics as OpenMetrics text").answers_text("text/plain").by(scrape),
@@ -56,14 +59,17 @@ pub(super) async fn read_up_to<T: DeserializeOwned>(
     serde_json::from_slice(&bytes).map_err(|why| refuse(why.to_string()))
 }
 
-async fn index() -> String {
+async fn index(headers: HeaderMap) -> Response {
+    if dashboard::wants_page(&headers) {
+        return Redirect::temporary(pages::start()).into_response();
+    }
     let mut text = "mainstay admin interface\n\n".to_owned();
     for endpoint in table::endpoints() {
         let about = endpoint.about;
         let command = about.command.map(|command| format!(" (`{command}`)")).unwrap_or_default();
         text.push_str(&format!("{:6} {}  {}{command}; {}\n", about.method, about.path, about.summary, about.least));
     }
-    text
+    text.into_response()
 }
 
 async fn describe() -> Response {

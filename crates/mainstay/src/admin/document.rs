@@ -217,6 +217,12 @@ pub struct ServiceStatus {
     /// What should be seen to before something happens, in sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Attempts at all its endpoints together, over the last seconds.
+    #[serde(default)]
+    pub activity: ActivityStatus,
+    /// The parts of the site that its endpoints are in, by name.
+    #[serde(default)]
+    pub zones: Vec<ZoneStatus>,
     /// Its endpoints.
     pub endpoints: Vec<EndpointStatus>,
     /// Names that endpoints come from.
@@ -226,6 +232,19 @@ pub struct ServiceStatus {
     pub empty_responses: u64,
     /// Retries that the budget refused.
     pub budget_refusals: u64,
+}
+
+/// The endpoints of a service in one part of the site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneStatus {
+    /// Its name; absent for endpoints that say none.
+    pub zone: Option<String>,
+    /// Endpoints in it.
+    pub endpoints: u64,
+    /// Those that get traffic.
+    pub eligible: u64,
+    /// Attempts at them together, over the last seconds.
+    pub activity: ActivityStatus,
 }
 
 /// A name that endpoints of a service come from.

@@ -12,6 +12,8 @@ pub struct Origin<'a> {
     pub origin: Option<&'a str>,
     /// `Sec-Fetch-Site`.
     pub fetch_site: Option<&'a str>,
+    /// Somebody follows a link to a page that may be linked to, in a window of its own.
+    pub opens_page: bool,
 }
 
 /// Why a request is refused; `None` if it is not.
@@ -33,6 +35,7 @@ pub fn refusal(bind: SocketAddr, request: Origin<'_>) -> Option<String> {
     }
     match request.fetch_site {
         None | Some("same-origin" | "none") => None,
+        Some(_site) if request.opens_page => None,
         Some(site) => Some(format!("`{site}` requests of a browser are refused")),
     }
 }
@@ -59,7 +62,7 @@ mod tests {
 
     fn asks(host: &str, origin: Option<&str>, fetch_site: Option<&str>) -> bool {
         let bind = ([127, 0, 0, 1], 7900).into();
-        refusal(bind, Origin { host: Some(host), origin, fetch_site }).is_none()
+        refusal(bind, Origin { host: Some(host), origin, fetch_site, opens_page: false }).is_none()
     }
 
     #[test]
@@ -73,6 +76,16 @@ mod tests {
             assert!(!asks(host, None, None), "{host}");
         }
         assert!(refusal(([127, 0, 0, 1], 7900).into(), Origin::default()).is_some());
+    }
+
+    #[test]
+    fn a_link_elsewhere_leads_to_a_page_but_a_name_of_elsewhere_does_not() {
+        let bind = ([127, 0, 0, 1], 7900).into();
+        let link = |host| Origin { host: Some(host), origin: None, fetch_site: Some("cross-site"), opens_page: true };
+        assert_eq!(refusal(bind, link("127.0.0.1:7900")), None);
+        assert!(refusal(bind, link("evil.example:7900")).is_some());
+        let sends = Origin { origin: Some("https://evil.example"), ..link("127.0.0.1:7900") };
+        assert!(refusal(bind, sends).is_some());
     }
 
     #[test]

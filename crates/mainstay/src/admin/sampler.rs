@@ -4,6 +4,7 @@
 //! that memory depends on the configuration alone.
 
 use std::collections::VecDeque;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,16 @@ impl Totals {
             finished: self.finished - earlier.finished,
             failed: self.failed.saturating_sub(earlier.failed),
             buckets: std::array::from_fn(|index| self.buckets[index].saturating_sub(earlier.buckets[index])),
+        }
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.finished += other.finished;
+        self.failed += other.failed;
+        for (mine, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *mine += more;
         }
     }
 }
@@ -189,18 +200,25 @@ impl Sampler {
         self.activity(now, Totals::of_route(route), |note| note.route(route, index))
     }
 
-    /// What an endpoint did during the window; the indices are its place in the present state.
-    pub fn endpoint(&self, now: Instant, endpoint: &Arc<Endpoint>, service: usize, index: usize) -> Activity {
-        self.activity(now, Totals::of_endpoint(endpoint), |note| note.endpoint(endpoint, service, index))
+    /// What an endpoint has counted during the window; the indices are its place in the present state.
+    pub fn added(&self, endpoint: &Arc<Endpoint>, service: usize, index: usize) -> Totals {
+        self.since(Totals::of_endpoint(endpoint), |note| note.endpoint(endpoint, service, index))
+    }
+
+    /// What that comes to; of several endpoints together if their counters were added.
+    pub fn rate_of(&self, now: Instant, added: &Totals) -> Activity {
+        let oldest = self.notes.front();
+        oldest.map_or_else(Activity::default, |oldest| Activity::over(added, now.saturating_duration_since(oldest.at)))
     }
 
     fn activity(&self, now: Instant, totals: Totals, find: impl Fn(&Note) -> Option<Totals>) -> Activity {
-        let Some(oldest) = self.notes.front() else {
-            return Activity::default();
-        };
+        self.rate_of(now, &self.since(totals, find))
+    }
+
+    fn since(&self, totals: Totals, find: impl Fn(&Note) -> Option<Totals>) -> Totals {
         // What the oldest note does not know came to be after it, with counters at zero.
-        let earlier = find(oldest).unwrap_or_default();
-        Activity::over(&totals.since(&earlier), now.saturating_duration_since(oldest.at))
+        let earlier = self.notes.front().and_then(find).unwrap_or_default();
+        totals.since(&earlier)
     }
 }
 
@@ -230,7 +248,7 @@ mod tests {
             serve(&state, 0, 0, if second < 15 { 100 } else { 20 }, Duration::from_millis(30));
         }
         let now = start + Duration::from_secs(30);
-        let activity = sampler.endpoint(now, endpoint, 0, 0);
+        let activity = sampler.rate_of(now, &sampler.added(endpoint, 0, 0));
         assert!((activity.rate - 20.0).abs() < 3.0, "{activity:?}");
         assert_eq!(activity.error_percent, Some(0.0));
         assert!(sampler.notes.len() <= NOTES_MAX);
@@ -251,10 +269,8 @@ mod tests {
         serve(&new, 0, 0, 50, Duration::from_millis(30));
         let now = start + Duration::from_secs(10);
         let endpoints = &new.services[0].endpoints;
-        assert!((sampler.endpoint(now, &endpoints[0], 0, 0).rate - 5.0).abs() < 0.1);
-        assert!(
-            sampler.endpoint(now, &endpoints[1], 0, 1).rate < 0.1,
-            "what was served before the note does not count"
-        );
+        let rate = |index: usize| sampler.rate_of(now, &sampler.added(&endpoints[index], 0, index)).rate;
+        assert!((rate(0) - 5.0).abs() < 0.1);
+        assert!(rate(1) < 0.1, "what was served before the note does not count");
     }
 }

@@ -1,5 +1,6 @@
 //! How the answer of `/api/v1/status` is made from the gateway's state.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,9 +11,9 @@ use mainstay_gateway::state::{Breaker, Endpoint, Listener, Route, Service, Sourc
 
 use crate::admin::document::{
     ActivityStatus, AdmissionStatus, BreakerStatus, EndpointStatus, ListenerStatus, RouteStatus, ServiceState,
-    ServiceStatus, SourceStatus,
+    ServiceStatus, SourceStatus, ZoneStatus,
 };
-use crate::admin::sampler::{Activity, Sampler};
+use crate::admin::sampler::{Activity, Sampler, Totals};
 use crate::admin::shared;
 use crate::timestamp;
 
@@ -94,13 +95,16 @@ pub fn services(state: &State, sampler: &Sampler, now: Instant) -> Vec<ServiceSt
     let clock = SystemTime::now();
     let status = |(at, service): (usize, &Arc<Service>)| {
         let eligible = service.eligible();
+        let added = |(index, endpoint): (usize, &Arc<Endpoint>)| sampler.added(endpoint, at, index);
+        let added: Vec<Totals> = service.endpoints.iter().enumerate().map(added).collect();
         let endpoints: Vec<EndpointStatus> = service
             .endpoints
             .iter()
             .zip(&eligible)
+            .zip(&added)
             .enumerate()
-            .map(|(index, (endpoint, eligible))| {
-                let activity = sampler.endpoint(now, endpoint, at, index).into();
+            .map(|(index, ((endpoint, eligible), added))| {
+                let activity = sampler.rate_of(now, added).into();
                 let breaker = service.breakers.get(index).map(AsRef::as_ref);
                 EndpointStatus {
                     zone: service.zone_of(index).map(str::to_owned),
@@ -115,6 +119,8 @@ pub fn services(state: &State, sampler: &Sampler, now: Instant) -> Vec<ServiceSt
             eligible: eligible.iter().filter(|eligible| **eligible).count() as u64,
             guarded: service.guarded_since().is_some(),
             warnings: warnings(service),
+            activity: sampler.rate_of(now, &sum(&added)).into(),
+            zones: zones(&endpoints, &added, |added| sampler.rate_of(now, added).into()),
             endpoints,
             sources: service.sources.iter().map(|source| source_status(source)).collect(),
             empty_responses: service.empty.load(Ordering::Relaxed),
@@ -122,6 +128,34 @@ pub fn services(state: &State, sampler: &Sampler, now: Instant) -> Vec<ServiceSt
         }
     };
     state.services.iter().enumerate().map(status).collect()
+}
+
+fn sum(added: &[Totals]) -> Totals {
+    let mut all = Totals::default();
+    added.iter().for_each(|added| all += *added);
+    all
+}
+
+/// The endpoints zone by zone: counters are added before anything is made of them, since percentiles cannot be.
+fn zones(
+    endpoints: &[EndpointStatus],
+    added: &[Totals],
+    activity: impl Fn(&Totals) -> ActivityStatus,
+) -> Vec<ZoneStatus> {
+    let mut zones: BTreeMap<Option<&String>, (u64, u64, Totals)> = BTreeMap::new();
+    for (endpoint, added) in endpoints.iter().zip(added) {
+        let (all, eligible, together) = zones.entry(endpoint.zone.as_ref()).or_default();
+        *all += 1;
+        *eligible += u64::from(endpoint.eligible);
+        *together += *added;
+    }
+    let status = |(zone, (endpoints, eligible, together)): (Option<&String>, (u64, u64, Totals))| ZoneStatus {
+        zone: zone.cloned(),
+        endpoints,
+        eligible,
+        activity: activity(&together),
+    };
+    zones.into_iter().map(status).collect()
 }
 
 fn source_status(source: &Source) -> SourceStatus {

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::admin::api::{self, error};
 use crate::admin::guard::{self, Origin};
-use crate::admin::{Node, addresses, cells, cluster, drains, history, purge, shared_config, upgrade};
+use crate::admin::{Node, addresses, cells, cluster, drains, events, history, pages, purge, shared_config, upgrade};
 
 /// How a request reached the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,10 @@ pub enum Door {
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     [
         api::endpoints(),
+        pages::endpoints(),
         drains::endpoints(),
         cells::endpoints(),
+        events::endpoints(),
         history::endpoints(),
         addresses::endpoints(),
         cluster::endpoints(),
@@ -94,6 +96,10 @@ async fn admit(door: Door, request: Request, next: Next) -> Response {
             host: text(&header::HOST),
             origin: said(&header::ORIGIN),
             fetch_site: said(&HeaderName::from_static("sec-fetch-site")),
+            opens_page: request.method() == Method::GET
+                && pages::is_page(request.uri().path())
+                && text(&HeaderName::from_static("sec-fetch-mode")) == Some("navigate")
+                && text(&HeaderName::from_static("sec-fetch-dest")) == Some("document"),
         };
         if let Some(why) = guard::refusal(bind, origin) {
             return error(StatusCode::FORBIDDEN, why, None);
@@ -101,7 +107,8 @@ async fn admit(door: Door, request: Request, next: Next) -> Response {
     }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Only the dashboard's files, which are the same for everybody, say something else.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -1,0 +1,60 @@
+// The command lines that do what the page's buttons do.
+
+/** A word as a shell reads it back. */
+export function quoted(word: string): string {
+  return /^[A-Za-z0-9_.,:/@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+function line(...words: (string | null)[]): string {
+  return ['mainstay', ...words.filter((word): word is string => word !== null).map(quoted)].join(' ');
+}
+
+export function drain(service: string, endpoint: string, isUndone: boolean): string {
+  return line('drain', `${service}/${endpoint}`, isUndone ? '--undo' : null);
+}
+
+/** `weight` null: as configured. */
+export function weight(service: string, endpoint: string, value: number | null): string {
+  return line('weight', `${service}/${endpoint}`, value === null ? '--undo' : String(value));
+}
+
+export function eject(service: string, endpoint: string, seconds: number): string {
+  return line('eject', `${service}/${endpoint}`, '--for', `${seconds}s`);
+}
+
+export function reset(service: string, endpoint: string): string {
+  return line('reset', `${service}/${endpoint}`);
+}
+
+export function moveAddress(ip: string, node: string): string {
+  return line('address', 'move', ip, node);
+}
+
+export function rollBack(version: number): string {
+  return line('config', 'rollback', String(version));
+}
+
+export function abortRelease(): string {
+  return line('config', 'abort');
+}
+
+export function removeNode(name: string): string {
+  return line('cluster', 'remove', name);
+}
+
+export function acknowledge(id: string, note: string): string {
+  return line('alerts', 'acknowledge', id, note === '' ? null : '--note', note === '' ? null : note);
+}
+
+export function silence(matchers: Record<string, string>, minutes: number, comment: string): string {
+  const pairs = Object.entries(matchers).map(([name, value]) => `${name}=${value}`);
+  return line('silence', 'add', ...pairs, '--for', `${minutes}m`, '--comment', comment);
+}
+
+export function expireSilence(id: string): string {
+  return line('silence', 'expire', id);
+}
+
+export function explain(id: string): string {
+  return line('explain', id);
+}

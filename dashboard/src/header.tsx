@@ -1,0 +1,88 @@
+// Which node answers, how old its data is, and the ways to the pages.
+
+import type { JSX } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import { ask } from './api/client';
+import { seconds } from './format';
+import { hrefTo, PAGES, type Place } from './place';
+import { useShell } from './shell';
+import { switchTheme } from './theme';
+
+// Two missed answers: whoever looks at older numbers has to know.
+const STALE_S = 3;
+
+export function Header(props: { place: Place; onHelp: () => void; onLogout: () => void }): JSX.Element {
+  const { status, session } = useShell();
+  const node = status.value?.node;
+  const logout = (): void => {
+    void ask('/session', 'DELETE').catch(() => undefined).then(props.onLogout);
+  };
+  return (
+    <header>
+      <div class="top">
+        <span class="brand">Mainstay</span>
+        <span class="node">
+          {node ? (
+            <>
+              <b>{node.name}</b> <span class="quiet hide-phone">{node.version}, up {seconds(node.uptime_seconds)}</span>
+            </>
+          ) : (
+            '…'
+          )}
+        </span>
+        <Age />
+        <span class="spring" />
+        {session !== null && (
+          <span class="quiet hide-phone" title={`via ${session.via}`}>
+            {session.user} ({session.role})
+          </span>
+        )}
+        {session?.via === 'session' && (
+          <button type="button" class="plain" onClick={logout}>
+            Log out
+          </button>
+        )}
+        <button type="button" class="plain" onClick={switchTheme} aria-label="Light, dark or as the system (t)" title="Theme (t)">
+          ◐
+        </button>
+        <button type="button" class="plain" onClick={props.onHelp} aria-label="Keys (?)" title="Keys (?)">
+          ?
+        </button>
+      </div>
+      <nav aria-label="Pages">
+        {PAGES.map((page) => (
+          <a key={page.id} href={hrefTo(page.id)} {...(page.id === props.place.page ? { 'aria-current': 'page' as const } : {})}>
+            {page.title}
+          </a>
+        ))}
+      </nav>
+    </header>
+  );
+}
+
+/** How old the data is, by the second, whatever else happens. */
+function Age(): JSX.Element {
+  const { status } = useShell();
+  const [now, setNow] = useState(() => performance.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(performance.now()), 500);
+    return () => clearInterval(timer);
+  }, []);
+  if (status.at === null) {
+    return (
+      <span class={status.problem ? 'age stale' : 'age'} role="status">
+        {status.problem ? `no data: ${status.problem.message}` : 'asking…'}
+      </span>
+    );
+  }
+  const age = Math.max(0, Math.floor((now - status.at) / 1000));
+  if (age >= STALE_S || (status.problem !== null && age >= 1)) {
+    const why = status.problem?.message ?? 'waiting for an answer';
+    return (
+      <span class="age stale" role="status">
+        STALE: data {seconds(age)} old, {why}
+      </span>
+    );
+  }
+  return <span class="age">data {age} s old</span>;
+}

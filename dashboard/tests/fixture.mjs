@@ -1,0 +1,173 @@
+// A node's answers, made up: everything that a page can show, with a service of a thousand endpoints.
+
+const ENDPOINTS = 1000;
+
+const since = (seconds) => new Date(Date.now() - seconds * 1000).toISOString();
+const activity = (rate, error, p50, p99) => ({ rate, error_percent: error, p50_ms: p50, p99_ms: p99 });
+
+function endpoint(name, more = {}) {
+  return {
+    name, priority: 0, weight: 1, address: name, health: 'up', degraded: false, ejected: false, draining: false, drained_by: null,
+    eligible: true, weight_percent: 100, spare: false, reason: '', since: since(4000), since_seconds: 4000, in_flight: 3,
+    connections: 12, activity: activity(41.5, 0, 4.1, 22), attempts: 123456, ejections: 0, ...more,
+  };
+}
+
+function checkout() {
+  return [
+    endpoint('10.0.1.10:8080', { zone: 'a' }),
+    endpoint('10.0.1.11:8080', {
+      zone: 'a', health: 'down', eligible: false, reason: 'connect refused 3 times', since: since(95), since_seconds: 95,
+      activity: activity(0, null, null, null), in_flight: 0,
+    }),
+    endpoint('10.0.2.10:8080', { zone: 'b', breaker: { state: 'half-open', since_seconds: 4, reason: '60 % of 20 calls failed', opened: 2, refused: 312 } }),
+    endpoint('10.0.2.11:8080', { zone: 'b', ejected: true, eligible: false, ejections: 3, reason: '5 failures in a row' }),
+  ];
+}
+
+function many() {
+  return Array.from({ length: ENDPOINTS }, (_none, at) =>
+    endpoint(`10.1.${Math.floor(at / 250)}.${at % 250}:9000`, {
+      activity: activity(Math.round(at * 7919) % 97, at % 40 === 0 ? 1.25 : 0, 3 + (at % 9), 20 + (at % 61)),
+      ...(at % 100 === 7 ? { health: 'down', eligible: false, reason: 'no answer within 1 s' } : {}),
+    }),
+  );
+}
+
+function service(name, state, endpoints, all, more = {}) {
+  const zones = [...new Set(endpoints.map((it) => it.zone ?? null))].map((zone) => {
+    const within = endpoints.filter((it) => (it.zone ?? null) === zone);
+    return { zone, endpoints: within.length, eligible: within.filter((it) => it.eligible).length, activity: activity(all.rate / 2, all.error_percent, 4, 30) };
+  });
+  const eligible = endpoints.filter((it) => it.eligible).length;
+  return { name, state, eligible, endpoints, zones, activity: all, empty_responses: 0, budget_refusals: 4, ...more };
+}
+
+function route(name, to, more = {}) {
+  return { name, listeners: ['web'], service: to, activity: activity(83, 0.4, 5, 40), requests: 1e6, responses_5xx: 40, retries: 12, own_errors: 2, ...more };
+}
+
+function event(seq, ago, change, text, level, part) {
+  return {
+    seq, time: since(ago), node: 'lb1', subject: { kind: 'endpoint', service: 'checkout', name: '10.0.1.11:8080' }, change,
+    from: 'up', to: 'down', cause: 'connect refused 3 times', text, level, ...(part ? { part } : {}),
+  };
+}
+
+const EVENTS = [
+  event(3, 30, 'breaker', 'checkout/10.0.2.10:8080: breaker half-open after 10 s', 'note', 'recovery'),
+  event(2, 94.6, 'rotation', 'checkout/10.0.1.11:8080 taken out of rotation after 0.4 s', 'note', 'action'),
+  event(1, 95, 'health', 'checkout/10.0.1.11:8080 is down: connect refused 3 times', 'bad', 'fault'),
+];
+
+function incident(id, open) {
+  return {
+    id, title: `checkout: 1 of 4 endpoints down (${id})`, cause: '10.0.1.11:8080: connect refused', began_at: since(95), ended_at: open ? null : since(20),
+    duration_seconds: 75.4, planned: false, services: ['checkout'], nodes: ['lb1'], level: 'degraded', unavailable_seconds: 0,
+    actions: ['taken out of rotation after 0.4 s'],
+  };
+}
+
+function objective(name, left, fires) {
+  const burn = (severity, threshold, long_seconds, short_seconds, long) => ({
+    severity, threshold, long_seconds, short_seconds, long, short: long, firing: long > threshold, why: null,
+  });
+  return {
+    name, subject: { kind: 'service', name: 'checkout' }, indicator: 'availability', threshold_ms: null, target_percent: 99.9,
+    window_seconds: 2419200, good_percent: 99.9583, events: 1234567, bad: 515, budget_left_percent: left,
+    exhausted_in_seconds: fires ? 96000 : null, coverage_percent: 71.2,
+    burn: [burn('P1', 14.4, 3600, 300, fires ? 3.2 : 0), burn('P2', 6, 21600, 1800, fires ? 6.2 : 0.1), burn('P3', 3, 86400, 7200, 1.2), burn('P4', 1, 259200, 21600, 0.6)],
+  };
+}
+
+function alerts() {
+  const one = (id, name, severity, state, more = {}) => ({
+    id, name, severity, state, since_at: since(95), resolved_at: state === 'resolved' ? since(10) : null, summary: `${name} of checkout`,
+    labels: { service: 'checkout' }, value: 6.2, silenced_by: null, inhibited_by: null, acknowledged: null,
+    runbook: 'docs/alerts/endpoint-down.md', view: '#/services/checkout',
+    notifications: [{ receiver: 'pager', at: since(90), outcome: 'delivered', detail: '' }], ...more,
+  });
+  return [one('a1', 'BudgetBurnsFast', 'P2', 'firing'), one('a2', 'EndpointDown', 'P3', 'firing'), one('a3', 'NodeSlow', 'P4', 'resolved')];
+}
+
+const VERSIONS = [
+  { version: 3, author: 'anna', written_unix_ms: Date.now() - 3.6e6, note: 'more weight', sha256: 'ab', bytes: 812, outcome: 'done' },
+  { version: 2, author: 'ben', written_unix_ms: Date.now() - 9e7, note: '', sha256: 'cd', bytes: 790, outcome: 'done' },
+];
+
+export function texts(version) {
+  return `[[service]]\nname = "checkout"\nweight = ${version}\nretries = 2\n${version === 3 ? 'timeout = "3 s"\n' : ''}`;
+}
+
+const request = (id, status, attempts) => ({
+  id, time: since(12), node: 'lb1', method: 'GET', host: 'shop.example', path: `/cart/${id}`, status, error: status >= 500 ? 'no-endpoint' : null,
+  duration_ms: 31.4, route: 'shop', service: 'checkout', endpoint: '10.0.1.10:8080', attempts, trace_id: null, sample_rate: 1,
+});
+
+export const EXPLAINED = {
+  id: 'r1', time: since(12), duration_ms: 63.2, worker: 0, generation: 3, client: '10.0.9.4:5123', listener: 'web', method: 'GET',
+  host: 'shop.example', path: '/cart', cut: false, admission: 'passed', status: 200, error: null, bytes_in: 0, bytes_out: 5120, route: 'shop',
+  service: 'checkout', balance: 'least-loaded', mirror: null, fallback: null, cache: 'miss', routes: [{ route: 'shop', verdict: 'taken' }],
+  attempts: [
+    { endpoint: '10.0.1.11:8080', start_ms: 0.2, duration_ms: 12, outcome: 'connect-refused', status: null, reused: false, then: 'retry', no_retry: null, backoff_ms: 25 },
+    { endpoint: '10.0.1.10:8080', start_ms: 37.4, duration_ms: 24.9, outcome: 'answered', status: 200, reused: true, then: 'end', no_retry: null, backoff_ms: null },
+  ],
+  choices: [{ endpoints: [{ endpoint: '10.0.1.10:8080', state: 'up', reason: '', verdict: 'more-loaded', in_flight: 4, weight_percent: 100 }, { endpoint: '10.0.1.11:8080', state: 'up', reason: '', verdict: 'chosen', in_flight: 0, weight_percent: 100 }], left_out: 0 }],
+};
+
+/** What changes while the mock runs. */
+export function freshState() {
+  return { services: [
+    service('checkout', 'degraded', checkout(), activity(166, 0.42, 4.4, 41), { warnings: ['without zone a the rest could serve 80 requests a second of 120'] }),
+    service('catalogue', 'healthy', many(), activity(48210, 0.03, 5.1, 61)),
+    service('mail', 'down', [endpoint('10.0.3.1:25', { health: 'down', eligible: false, reason: 'no banner' })], activity(0, null, null, null)),
+  ], alerts: alerts(), silences: [], audit: [] };
+}
+
+export function answers(state) {
+  const page = (items) => ({ items, next: null });
+  return {
+    '/session': { user: 'anna', role: 'operator', via: 'session', services: null, expires_at: null, csrf: 'c5rf' },
+    '/status': {
+      node: { name: 'lb1', version: '0.1.0', pid: 1, started_at: since(90000), uptime_seconds: 90000, now: since(0), ready: true, not_ready: [] },
+      verdict: 'PARTLY SERVING: 1 of 3 services healthy; down: mail (0 of 1 endpoints up); degraded: checkout (2 of 4 endpoints up)',
+      configuration: { file: '/etc/mainstay/lb.toml', generation: 3, applied_at: since(3600), last_reload: { outcome: 'applied', at: since(3600), problems: [] } },
+      listeners: [], services: state.services,
+      routes: [
+        route('shop', 'checkout', { breaker: { state: 'closed', since_seconds: null, reason: '', opened: 1, refused: 12 }, admission: { limit: 128, adaptive: true, in_flight: 17, waiting: 0, queue: 64, refused: 4 } }),
+        route('list', 'catalogue'),
+      ],
+    },
+    '/events': page(EVENTS),
+    '/incidents': page([incident('42', true), incident('41', false)]),
+    '/incidents/42': { ...incident('42', true), entries: [...EVENTS].reverse() },
+    '/objectives': page([objective('checkout-availability', 41.7, true), objective('checkout-latency', 88, false)]),
+    '/alerts': { ...page(state.alerts), evaluator: 'lb1' },
+    '/silences': page(state.silences),
+    '/receivers': page([{ name: 'pager', kind: 'pagerduty', waiting: 0, failed: 1, last_error: '503' }]),
+    '/cluster': {
+      engine: 'embedded', node: 'lb1', id: 1, cluster: 'c1', quorum: true, quorum_seconds: 5000, leader: 'lb1', term: 4, revision: 991,
+      certificate_seconds_left: 2.5e6, session: { seconds_left: 7.2 }, roles: [{ role: 'config', node: 'lb1', token: 12, seconds_left: 7.2 }, { role: 'alerts', node: null }],
+      members: [
+        { id: 1, name: 'lb1', address: '10.0.0.1:7946', role: 'leader', state: 'here' },
+        { id: 2, name: 'lb2', address: '10.0.0.2:7946', role: 'voter', state: 'up', lag: 0 },
+        { id: 3, name: 'lb3', address: '10.0.0.3:7946', role: 'voter', state: 'down', reason: 'connection refused', lag: 210 },
+      ],
+    },
+    '/addresses': [{ ip: '10.0.0.100', interface: 'eth0', holder: 'lb1', token: 9, belongs: 'lb1', here: true, candidates: ['lb1', 'lb2'], problem: null }],
+    '/config': { node: 'lb1', serves: 3, current: 3, release: { version: 3, from: 2, said: 'done', elapsed_ms: 61000, nodes: 3, voted: 3, serving: 3 }, nodes: [{ node: 'lb1', serves: 3, wanted: 3, vote: 'Accept' }, { node: 'lb2', serves: 3, wanted: 3, vote: { Veto: ['no certificate'] } }], connected: true },
+    '/config/versions': { current: 3, versions: VERSIONS },
+    '/requests': page([request('r1', 200, 2), request('r2', 503, 3)]),
+    '/audit': page(state.audit),
+    '/audit/verify': { intact: true, entries: 120, problem: null },
+  };
+}
+
+export function history(span, step) {
+  const points = Math.floor(span / step);
+  const wave = (base, width) => Array.from({ length: points }, (_none, at) => base + width * Math.sin(at / 20));
+  return {
+    step_seconds: step, from: Math.floor(Date.now() / 1000) - span,
+    series: { rate: wave(160, 20), error_percent: wave(0.4, 0.3), p50_ms: wave(4, 1), p90_ms: wave(18, 4), p99_ms: wave(40, 12) },
+  };
+}
