@@ -9,6 +9,7 @@
 //! [`sessions`] are the clients': where each of them belongs.
 
 pub mod address;
+pub mod allotments;
 pub mod assignment;
 pub mod config;
 pub mod coordinator;

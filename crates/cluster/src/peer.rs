@@ -45,6 +45,8 @@ pub enum Service {
     Opinions = 5,
     /// Checks and stages of a new configuration.
     Release = 6,
+    /// What nodes ask of limits that they share.
+    Limits = 8,
 }
 
 /// Why a message got no answer.
@@ -90,7 +92,7 @@ pub trait Transport: Send + Sync + fmt::Debug {
 impl Service {
     /// The service with this number.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Raft, Self::Store, Self::Membership, Self::Sessions, Self::Opinions, Self::Release]
+        [Self::Raft, Self::Store, Self::Membership, Self::Sessions, Self::Opinions, Self::Release, Self::Limits]
             .into_iter()
             .find(|service| *service as u8 == number)
     }

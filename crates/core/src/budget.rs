@@ -15,13 +15,16 @@ pub struct Policy {
     pub ratio: f64,
     /// Retries a second that are always allowed.
     pub floor_per_second: f64,
+    /// The floor is what all nodes of a cluster have together, of which this one has a part ([`Budget::set_part`]). The ratio needs
+    /// no such thing: shares of each node's requests add up to the share of all.
+    pub shared: bool,
     /// What "recent" means.
     pub window: Duration,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { ratio: 0.2, floor_per_second: 3.0, window: Duration::from_secs(10) }
+        Self { ratio: 0.2, floor_per_second: 3.0, shared: false, window: Duration::from_secs(10) }
     }
 }
 
@@ -32,6 +35,10 @@ const SLICES: u64 = 20;
 #[derive(Clone, Debug)]
 pub struct Budget {
     policy: Policy,
+    /// Of the floor, if that is shared.
+    part: f64,
+    /// Retries asked for, since the beginning.
+    asked: u64,
     slice_nanos: u64,
     /// Number of the newest slice, counted from the origin of the clock.
     newest: u64,
@@ -56,6 +63,8 @@ impl Budget {
         let slice_nanos = (window / SLICES).max(1);
         Self {
             policy,
+            part: 1.0,
+            asked: 0,
             slice_nanos,
             newest: now.as_nanos() / slice_nanos,
             slices: [Slice::default(); SLICES as usize + 1],
@@ -72,10 +81,22 @@ impl Budget {
         self.requests = self.requests.saturating_add(u64::from(requests));
     }
 
+    /// How much of the floor is this node's from now on (0 to 1), if it is shared.
+    pub fn set_part(&mut self, part: f64) {
+        self.part = part;
+    }
+
+    /// Retries asked for, granted or not, since the beginning.
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
     /// Charges one retry, if the budget allows it.
     pub fn withdraw(&mut self, now: Moment) -> bool {
         self.advance(now);
-        let floor = self.policy.floor_per_second * self.policy.window.as_secs_f64();
+        self.asked = self.asked.wrapping_add(1);
+        let part = if self.policy.shared { self.part } else { 1.0 };
+        let floor = self.policy.floor_per_second * self.policy.window.as_secs_f64() * part;
         let allowed = self.policy.ratio * self.requests as f64 + floor;
         // A policy that is not a number allows nothing, since the comparison fails.
         let granted = (self.retries + 1) as f64 <= allowed;
@@ -116,7 +137,7 @@ mod tests {
     use super::*;
 
     fn policy(ratio: f64, floor_per_second: f64) -> Policy {
-        Policy { ratio, floor_per_second, window: Duration::from_secs(10) }
+        Policy { ratio, floor_per_second, ..Policy::default() }
     }
 
     fn granted(budget: &mut Budget, now: Moment, wanted: u32) -> u32 {
@@ -131,6 +152,19 @@ mod tests {
             let later = start.after(Duration::from_secs(3600));
             assert_eq!(granted(&mut budget, later, 1000), 30, "after an idle hour");
         }
+    }
+
+    #[test]
+    fn of_a_shared_floor_there_is_a_part() {
+        let shared = Policy { shared: true, ..policy(0.2, 3.0) };
+        let mut budget = Budget::new(shared, Moment::ZERO);
+        budget.set_part(0.5);
+        budget.deposit(Moment::ZERO, 100);
+        assert_eq!(granted(&mut budget, Moment::ZERO, 1000), 20 + 15);
+        assert_eq!(budget.asked(), 1000);
+        let mut own = Budget::new(policy(0.2, 3.0), Moment::ZERO);
+        own.set_part(0.5);
+        assert_eq!(granted(&mut own, Moment::ZERO, 1000), 30);
     }
 
     #[test]
@@ -160,7 +194,7 @@ mod tests {
     fn senseless_policies_allow_nothing_and_do_not_panic() {
         for (ratio, floor, window) in [(f64::NAN, 3.0, 10), (0.2, f64::NAN, 10), (-1.0, -1.0, 10), (0.2, 3.0, 0)] {
             let mut budget = Budget::new(
-                Policy { ratio, floor_per_second: floor, window: Duration::from_secs(window) },
+                Policy { ratio, floor_per_second: floor, shared: false, window: Duration::from_secs(window) },
                 Moment::ZERO,
             );
             budget.deposit(Moment::ZERO, 1);

@@ -5,6 +5,7 @@
 
 pub mod adaptive;
 pub mod alert;
+pub mod allotment;
 pub mod assign;
 pub mod backoff;
 pub mod balance;

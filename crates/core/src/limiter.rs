@@ -30,6 +30,18 @@ impl Rate {
         Self { interval_nanos, depth_nanos: interval_nanos.saturating_mul(u64::from(burst.max(1))) }
     }
 
+    /// A part of it (0 to 1): so much of the rate and of the burst, but at least one request each time that the bucket fills.
+    #[must_use]
+    pub fn part(&self, part: f64) -> Self {
+        if part >= 1.0 {
+            return *self;
+        }
+        // A part that is not a number is none, as the largest interval shows: conversions of floats saturate.
+        let interval_nanos = (self.interval_nanos as f64 / part.max(0.0)).min(u64::MAX as f64 / 2.0) as u64;
+        let interval_nanos = interval_nanos.max(self.interval_nanos);
+        Self { interval_nanos, depth_nanos: self.depth_nanos.max(interval_nanos) }
+    }
+
     /// How many requests may come at once.
     pub fn burst(&self) -> u64 {
         self.depth_nanos / self.interval_nanos
@@ -115,6 +127,21 @@ mod tests {
         let passed: u32 = (0..1000).map(|step| taken(&mut alone, Moment::from_millis(step * 10), &rate, 10, 0.5)).sum();
         assert_eq!(passed, 5 + 99, "10 seconds at 10 a second");
         assert_eq!(taken(&mut Bucket::default(), Moment::ZERO, &rate, 100, 0.0), 1, "one is in any share");
+    }
+
+    #[test]
+    fn parts_of_a_rate_add_up_to_it() {
+        let (rate, start) = (Rate::new(100, Duration::from_secs(1), 50), Moment::from_millis(5));
+        for (part, burst, more) in
+            [(1.0, 50, 100), (0.5, 25, 50), (0.1, 5, 10), (0.01, 1, 1), (0.0, 1, 0), (7.0, 50, 100)]
+        {
+            let (part, mut bucket) = (rate.part(part), Bucket::default());
+            assert_eq!(taken(&mut bucket, start, &part, 1000, 1.0), burst);
+            let each_ms =
+                (1..=1000).map(|ms| taken(&mut bucket, start.after(Duration::from_millis(ms)), &part, 9, 1.0));
+            assert_eq!(each_ms.sum::<u32>(), more);
+        }
+        assert_eq!(taken(&mut Bucket::default(), start, &rate.part(f64::NAN), 10, 1.0), 1);
     }
 
     #[test]

@@ -137,6 +137,20 @@ impl Admission {
     pub fn limits(&self) -> impl Iterator<Item = LimitSnapshot<'_>> {
         self.limits.iter().map(Limit::snapshot)
     }
+
+    /// What this node asked of each rate limit that the cluster shares, by its place among all.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.limits.iter().enumerate().filter(|(_, limit)| limit.is_shared()).map(|(place, it)| (place, it.asked()))
+    }
+
+    /// Sets how much of each shared rate limit is this node's: what `part` says of its place among all, if anything.
+    pub(crate) fn allot(&self, part: impl Fn(usize) -> Option<f64>) {
+        for (place, limit) in self.limits.iter().enumerate().filter(|(_, limit)| limit.is_shared()) {
+            if let Some(part) = part(place) {
+                limit.set_part(part);
+            }
+        }
+    }
 }
 
 /// What is noted of a request at its admission.

@@ -5,6 +5,7 @@ mod discovered;
 mod opinions;
 mod orders;
 mod purge;
+mod shared_limits;
 mod telemetry;
 
 use std::net::SocketAddr;

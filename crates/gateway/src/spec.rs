@@ -16,7 +16,7 @@ mod service;
 mod sticky;
 mod telemetry;
 
-pub use admission::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit};
+pub use admission::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit, Scope};
 pub use cache::Cache;
 pub use cell::{Cell, Cells};
 pub use endpoint::{Address, Endpoint, LOCAL_NAME, Source};

@@ -14,7 +14,7 @@ use mainstay_core::sampling::{Policy, Rate};
 use mainstay_gateway::Gateway;
 use mainstay_gateway::spec::{
     AccessLog, Address, Admission, Bulkhead, ByCriticality, Connections, Deadline, Endpoint, Events, Http, Listener,
-    Node, Protocol, Queue, RateKey, RateLimit, Resolver, Route, Service, Shutdown, Spec, Telemetry,
+    Node, Protocol, Queue, RateKey, RateLimit, Resolver, Route, Scope, Service, Shutdown, Spec, Telemetry,
 };
 
 struct Counting;
@@ -67,7 +67,7 @@ fn origin() -> SocketAddr {
 /// Every limit, none of which is reached.
 fn limits() -> Admission {
     let rate = limiter::Rate::new(1_000_000, Duration::from_secs(1), 1_000_000);
-    let limit = |key| RateLimit { rate, key, keys_max: 1000 };
+    let limit = |key| RateLimit { rate, key, keys_max: 1000, scope: Scope::Cluster };
     Admission {
         deadline: Some(Deadline { header: "x-mainstay-deadline-ms".to_owned() }),
         rate_limits: vec![

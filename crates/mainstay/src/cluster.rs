@@ -10,6 +10,7 @@ mod context;
 mod drivers;
 mod engine;
 mod handle;
+mod limits;
 mod members;
 mod opinions;
 mod quorum;

@@ -25,6 +25,7 @@ fn policy() -> impl Strategy<Value = Policy> {
     (0u32..=100, 0u32..20, 1u64..500).prop_map(|(percent, floor, twentieth_ms)| Policy {
         ratio: f64::from(percent) / 100.0,
         floor_per_second: f64::from(floor) / 2.0,
+        shared: false,
         window: Duration::from_millis(twentieth_ms * 20),
     })
 }

@@ -5,6 +5,7 @@
 
 mod adaptive;
 mod alert;
+mod allotment;
 mod assign;
 mod backoff;
 mod balance;

@@ -3,20 +3,37 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mainstay_core::limiter::{Bucket, Limited, Table};
+use mainstay_core::limiter::{Bucket, Limited, Rate, Table};
 use mainstay_core::time::Moment;
 
 use crate::http::exchange::Exchange;
 use crate::http::identity;
-use crate::spec::{RateKey, RateLimit};
+use crate::spec::{RateKey, RateLimit, Scope};
 
 /// A rate limit. What it remembers may be shared by the states before and after a reload.
 #[derive(Debug)]
 pub(super) struct Limit {
     spec: RateLimit,
     buckets: Arc<Buckets>,
+    part: Arc<Part>,
+}
+
+/// Of a rate that the cluster shares: what this node asks for, and what it has.
+#[derive(Debug)]
+struct Part {
+    /// Requests that asked for a token, refused or not.
+    asked: AtomicU64,
+    /// A number from 0 to 1, as its bits.
+    part: AtomicU64,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { asked: AtomicU64::new(0), part: AtomicU64::new(1.0f64.to_bits()) }
+    }
 }
 
 #[derive(Debug)]
@@ -30,12 +47,14 @@ enum Buckets {
 }
 
 /// What a rate limit looks like at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Snapshot<'a> {
     /// What has a bucket of its own.
     pub key: &'a RateKey,
     /// Keys that were forgotten before their bucket was full.
     pub evicted: u64,
+    /// How much of the rate is this node's, 0 to 1, if the cluster shares it.
+    pub part: Option<f64>,
 }
 
 impl Limit {
@@ -47,7 +66,7 @@ impl Limit {
                 Buckets::ByKey { table, hasher: RandomState::new() }
             }
         };
-        Self { spec: spec.clone(), buckets: Arc::new(buckets) }
+        Self { spec: spec.clone(), buckets: Arc::new(buckets), part: Arc::default() }
     }
 
     pub(super) fn is_of(&self, spec: &RateLimit) -> bool {
@@ -56,7 +75,7 @@ impl Limit {
 
     /// The same limit, with the same memory.
     pub(super) fn share(&self) -> Self {
-        Self { spec: self.spec.clone(), buckets: Arc::clone(&self.buckets) }
+        Self { spec: self.spec.clone(), buckets: Arc::clone(&self.buckets), part: Arc::clone(&self.part) }
     }
 
     pub(super) fn snapshot(&self) -> Snapshot<'_> {
@@ -64,21 +83,49 @@ impl Limit {
             Buckets::One(_) => 0,
             Buckets::ByKey { table, .. } => lock(table).evicted(),
         };
-        Snapshot { key: &self.spec.key, evicted }
+        Snapshot { key: &self.spec.key, evicted, part: self.is_shared().then(|| self.part()) }
     }
 
     fn take(&self, now: Moment, exchange: &Exchange, share: f64) -> Result<(), Limited> {
         match &*self.buckets {
-            Buckets::One(bucket) => lock(bucket).take(now, &self.spec.rate, share),
+            Buckets::One(bucket) => {
+                if self.is_shared() {
+                    self.part.asked.fetch_add(1, Ordering::Relaxed);
+                }
+                lock(bucket).take(now, &self.rate(), share)
+            }
             Buckets::ByKey { table, hasher } => lock(table).take(now, self.key(hasher, exchange), share),
         }
     }
 
     fn put_back(&self, exchange: &Exchange) {
         match &*self.buckets {
-            Buckets::One(bucket) => lock(bucket).put_back(&self.spec.rate),
+            Buckets::One(bucket) => lock(bucket).put_back(&self.rate()),
             Buckets::ByKey { table, hasher } => lock(table).put_back(self.key(hasher, exchange)),
         }
+    }
+
+    /// Whether the nodes of the cluster share it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.spec.scope == Scope::Cluster
+    }
+
+    /// Requests that asked for a token of a shared rate, refused or not.
+    pub(super) fn asked(&self) -> u64 {
+        self.part.asked.load(Ordering::Relaxed)
+    }
+
+    /// How much of a shared rate is this node's from now on.
+    pub(super) fn set_part(&self, part: f64) {
+        self.part.part.store(part.to_bits(), Ordering::Relaxed);
+    }
+
+    fn part(&self) -> f64 {
+        f64::from_bits(self.part.part.load(Ordering::Relaxed))
+    }
+
+    fn rate(&self) -> Rate {
+        if self.is_shared() { self.spec.rate.part(self.part()) } else { self.spec.rate }
     }
 
     fn key(&self, hasher: &RandomState, exchange: &Exchange) -> u64 {

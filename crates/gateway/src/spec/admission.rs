@@ -46,6 +46,18 @@ pub struct RateLimit {
     pub key: RateKey,
     /// Keys that are remembered, rounded up; of no meaning for [`RateKey::All`].
     pub keys_max: usize,
+    /// For whom the rate is.
+    pub scope: Scope,
+}
+
+/// For whom a limit is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Each node has all of it.
+    #[default]
+    Node,
+    /// All nodes of the cluster have it together; each enforces its part.
+    Cluster,
 }
 
 /// What has a bucket of its own.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_core::adaptive;
 use mainstay_core::criticality::Criticality;
 use mainstay_core::limiter::Rate;
-use mainstay_gateway::spec::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit};
+use mainstay_gateway::spec::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit, Scope};
 
 use super::problem::Fault;
 use super::reader::{Field, Item, Section, clip};
@@ -14,6 +14,8 @@ use super::{WEEK, keys, units, words};
 const DEADLINE_HEADER: &str = "x-mainstay-deadline-ms";
 const CRITICALITY_HEADER: &str = "x-mainstay-criticality";
 const MILLI: Duration = Duration::from_millis(1);
+/// For whom a limit is.
+pub(super) const SCOPES: [(&str, Scope); 2] = [("node", Scope::Node), ("cluster", Scope::Cluster)];
 /// Rate limits of one route: each is asked for every request.
 const LIMITS_MAX: usize = 8;
 const KEYS: u64 = 10_000;
@@ -114,6 +116,12 @@ fn read_rate_limit(item: &Item<'_>) -> Option<RateLimit> {
         let fault = Fault::new("this has no effect on a limit for all: there is one bucket");
         section.reader.error(&max_keys.place, fault.hint("name a `key`, or leave `max_keys` out"));
     }
+    let scope = section.field("scope", Scope::Node, |item| item.one_of(&SCOPES));
+    if scope.value == Scope::Cluster && key.is_good && key.value != RateKey::All {
+        let fault =
+            Fault::new("only a limit for all can be shared by the cluster: nodes do not tell each other of keys");
+        section.reader.error(&scope.place, fault.hint("leave `key` out, or `scope`"));
+    }
     let burst = section.field("burst", None, |item| item.integer(&(1..=1_000_000)).map(Some));
     let (requests, per) = rate?.parsed(parse_rate)?;
     // What comes in a second, as it would at an even pace.
@@ -123,6 +131,7 @@ fn read_rate_limit(item: &Item<'_>) -> Option<RateLimit> {
         rate: Rate::new(requests, per, burst),
         key: key.value,
         keys_max: usize::try_from(max_keys.value).unwrap_or(usize::MAX),
+        scope: scope.value,
     })
 }
 

@@ -95,7 +95,7 @@ sections! {
     /// How a deadline comes in and goes out.
     DEADLINE = "route.deadline": "header";
     /// How often.
-    RATE_LIMIT = "route.rate_limit": "rate", "burst", "key", "max_keys";
+    RATE_LIMIT = "route.rate_limit": "rate", "burst", "key", "max_keys", "scope";
     /// What has a bucket of its own.
     RATE_KEY = "route.rate_limit.key": "header";
     /// How much requests matter.
@@ -142,7 +142,7 @@ sections! {
     BREAKER = "route.breaker and service.breaker": "preset", "window", "window_calls", "min_calls", "failure_rate",
         "consecutive", "slow_rate", "slow_after", "open_for", "open_max", "jitter", "probes", "probe_timeout", "ramp";
     /// How many retries a service may cause.
-    RETRY_BUDGET = "route.retry_budget and service.retry_budget": "ratio", "floor";
+    RETRY_BUDGET = "route.retry_budget and service.retry_budget": "ratio", "floor", "scope";
     /// TLS towards endpoints.
     SERVICE_TLS = "service.tls": "verify", "ca", "server_name", "cert", "key";
     /// One server.

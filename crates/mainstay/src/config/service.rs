@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use mainstay_core::budget;
 use mainstay_gateway::spec::{
-    Address, CertificateFiles, Connections, HttpVersion, ProxyVersion, Service, UpstreamTls, WhenEmpty,
+    Address, CertificateFiles, Connections, HttpVersion, ProxyVersion, Scope, Service, UpstreamTls, WhenEmpty,
 };
 
+use super::admission::SCOPES;
 use super::endpoints::Endpoints;
 use super::problem::Fault;
 use super::reader::{Item, Place, Section};
@@ -121,7 +122,9 @@ pub(super) fn read_budget(item: &Item<'_>) -> budget::Policy {
     let Some(section) = item.section(&keys::RETRY_BUDGET) else { return default };
     let ratio = section.field("ratio", default.ratio, |item| item.share(&(0.0..=1.0))).value;
     let floor = section.integer("floor", default.floor_per_second as u64, 0..=1_000_000).value;
-    budget::Policy { ratio, floor_per_second: floor as f64, window: default.window }
+    let scope = section.field("scope", Scope::Node, |item| item.one_of(&SCOPES)).value;
+    let shared = scope == Scope::Cluster;
+    budget::Policy { ratio, floor_per_second: floor as f64, shared, window: default.window }
 }
 
 fn read_tls(item: &Item<'_>) -> Option<UpstreamTls> {

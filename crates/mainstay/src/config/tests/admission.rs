@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_core::adaptive;
 use mainstay_core::criticality::Criticality;
 use mainstay_core::limiter::Rate;
-use mainstay_gateway::spec::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit};
+use mainstay_gateway::spec::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit, Scope};
 
 use super::{SMALL, good, shown};
 
@@ -28,14 +28,20 @@ fn nothing_is_limited_by_default() {
 
 #[test]
 fn rates_and_keys() {
-    let all =
-        |requests, per, burst| RateLimit { rate: Rate::new(requests, per, burst), key: RateKey::All, keys_max: 10_000 };
+    let all = |requests, per, burst| RateLimit {
+        rate: Rate::new(requests, per, burst),
+        key: RateKey::All,
+        keys_max: 10_000,
+        scope: Scope::Node,
+    };
     let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
     for (text, wanted) in [
         ("{ rate = \"100/s\" }", all(100, second, 100)),
         ("{ rate = \"5/m\" }", all(5, minute, 1)),
         ("{ rate = \"10/30s\", burst = 20 }", all(10, 30 * second, 20)),
         ("{ rate = \"1/ms\" }", all(1, Duration::from_millis(1), 1000)),
+        ("{ rate = \"9/s\", scope = \"node\" }", all(9, second, 9)),
+        ("{ rate = \"9/s\", scope = \"cluster\" }", RateLimit { scope: Scope::Cluster, ..all(9, second, 9) }),
         (
             "{ rate = \"1/s\", key = \"client\", max_keys = 9 }",
             RateLimit { key: RateKey::Client, keys_max: 9, ..all(1, second, 1) },
@@ -130,6 +136,10 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "rate_limit = { rate = \"1/s\", max_keys = 5 }",
         "m.toml:10:41: route[0].rate_limit.max_keys: this has no effect on a limit for all: there is one bucket; name a `key`, or leave `max_keys` out",
+    ),
+    (
+        "rate_limit = { rate = \"1/s\", key = \"client\", scope = \"cluster\" }",
+        "m.toml:10:54: route[0].rate_limit.scope: only a limit for all can be shared by the cluster: nodes do not tell each other of keys; leave `key` out, or `scope`",
     ),
     (
         "criticality = \"sheddible\"",

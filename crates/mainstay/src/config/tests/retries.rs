@@ -25,6 +25,9 @@ fn accepted() {
     assert_eq!(route("").retry_budget, None, "its service's");
     let budget = route("retry_budget = { ratio = \"10%\", floor = 0 }").retry_budget.expect("its own");
     assert!((budget.ratio - 0.1).abs() < 1e-9 && budget.floor_per_second < 1e-9);
+    assert!(!budget.shared);
+    let shared = route("retry_budget = { floor = 6, scope = \"cluster\" }").retry_budget.expect("its own");
+    assert!(shared.shared && (shared.floor_per_second - 6.0).abs() < 1e-9);
     assert_eq!(route("retry = { retry_after_max = \"9s\" }").retry.retry_after_max, Duration::from_secs(9));
 }
 

@@ -36,6 +36,14 @@ impl Families<'_, '_> {
         });
         self.counter(("mainstay_refused", "Requests refused, by the limit that fired."), refused)?;
         self.gates(state)?;
+        let parts = state.routes.iter().filter_map(|route| Some((route, route.admission.as_ref()?)));
+        let parts = parts.flat_map(|(route, admission)| {
+            // The first one: a route with several limits of the cluster's has the same demand on all of them.
+            let part = admission.limits().find_map(|limit| limit.part);
+            part.map(|part| ([("route", name(route))], part))
+        });
+        let help = "How much of a rate limit of the whole cluster is this node's; 1 is all of it.";
+        self.gauge(("mainstay_rate_limit_part", help), None, parts)?;
         let evicted = state.routes.iter().filter_map(|route| Some((route, route.admission.as_ref()?)));
         let evicted = evicted.flat_map(|(route, admission)| {
             let keyed = admission.limits().filter(|limit| *limit.key != RateKey::All);
