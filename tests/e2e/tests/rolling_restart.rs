@@ -1,4 +1,4 @@
-//! Nodes are restarted in turn under load: each leaves by itself, and no request fails.
+//! Nodes are restarted and upgraded in turn under load, and no request fails.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -46,6 +46,23 @@ fn load(namespace: &str, stop: &AtomicBool) -> (usize, Vec<String>) {
 
 #[test]
 fn nodes_are_restarted_in_turn_and_no_request_fails() {
+    in_turn("restart", |nodes, node, watch| {
+        nodes.terminate(node);
+        nodes.settled(watch);
+        nodes.launch(node);
+    });
+}
+
+#[test]
+fn nodes_are_upgraded_in_turn_and_no_request_fails() {
+    in_turn("upgrade", |nodes, node, watch| {
+        nodes.upgrade(node);
+        nodes.settled(watch);
+    });
+}
+
+/// Does something to one node after another, under load.
+fn in_turn(what: &str, act: impl Fn(&mut Nodes, usize, &Watch)) {
     let mut nodes = Nodes::start(3, Engine::Embedded, "", "");
     let watch = Watch::start(nodes.lab(), PORT);
     nodes.settled(&watch);
@@ -55,9 +72,7 @@ fn nodes_are_restarted_in_turn_and_no_request_fails() {
         let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| load(&client, &stop))).collect();
         for node in 0..3 {
             std::thread::sleep(Duration::from_millis(500));
-            nodes.terminate(node);
-            nodes.settled(&watch);
-            nodes.launch(node);
+            act(&mut nodes, node, &watch);
         }
         std::thread::sleep(Duration::from_secs(1));
         drop(stopped);
@@ -65,6 +80,6 @@ fn nodes_are_restarted_in_turn_and_no_request_fails() {
     });
     let good: usize = reports.iter().map(|(good, _bad)| good).sum();
     let bad: Vec<&String> = reports.iter().flat_map(|(_good, bad)| bad).collect();
-    println!("rolling restart: {good} requests answered, {} failed", bad.len());
+    println!("rolling {what}: {good} requests answered, {} failed", bad.len());
     assert!(good > 100 && bad.is_empty(), "{good} answered, {bad:?}");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::watch::Watch;
 use super::{CLIENT, FLOATING, Lab, serve, within};
-use crate::process::Process;
+use crate::process::{Process, Stranger};
 use crate::{eventually, gateway, tools};
 
 /// Where gateways listen.
@@ -34,6 +34,8 @@ pub enum Engine {
 #[derive(Debug)]
 pub struct Nodes {
     processes: Vec<Option<Process>>,
+    /// Processes that took over from these.
+    successors: Vec<Stranger>,
     etcd: Option<Process>,
     dir: tempfile::TempDir,
     lab: Lab,
@@ -49,7 +51,7 @@ impl Nodes {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let etcd = (engine == Engine::Etcd).then(|| etcd(&lab, dir.path()));
         serve(&lab.client(), ORIGIN);
-        let mut nodes = Self { processes: Vec::new(), etcd, dir, lab };
+        let mut nodes = Self { processes: Vec::new(), successors: Vec::new(), etcd, dir, lab };
         for node in 0..count {
             fs::create_dir(nodes.folder(node)).expect("a folder");
             let path = |name: &str| nodes.folder(node).join(name).display().to_string();
@@ -164,6 +166,23 @@ impl Nodes {
         process.signal(libc::SIGTERM);
         let ended = process.wait(Duration::from_secs(45));
         assert!(ended.is_some(), "node {node} does not leave:\n{}", self.logs());
+    }
+
+    /// `mainstay upgrade`, and waits until the new process takes part and the old one has left.
+    ///
+    /// # Panics
+    /// If that does not happen.
+    pub fn upgrade(&mut self, node: usize) {
+        let before = self.said(node, TAKES_PART);
+        let output = self.command(node, &["upgrade", "--json"]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "not upgraded: {told}\n{}", self.logs());
+        let done: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the result is JSON");
+        let pid = done["new_pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a process id");
+        self.successors.push(Stranger::new(pid));
+        eventually("the new process takes part", SOON, || self.said(node, TAKES_PART) > before);
+        let ended = self.process(node).wait(Duration::from_secs(45));
+        assert!(ended.is_some(), "the old process of node {node} does not leave:\n{}", self.logs());
     }
 
     /// What nodes have said so far, for messages.
