@@ -15,6 +15,7 @@ mod feed;
 pub mod guard;
 pub mod history;
 pub mod metrics;
+pub mod objectives;
 pub mod pages;
 pub mod process;
 pub mod purge;
@@ -39,6 +40,7 @@ use mainstay_cluster::opinions;
 use mainstay_core::transition::{Aspect, Subject, Transition, Word};
 use mainstay_gateway::Gateway;
 use mainstay_observe::history::History;
+use mainstay_observe::slo::Objective;
 use mainstay_runtime::journal::Journal;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -79,6 +81,7 @@ pub struct Node {
     doors: Doors,
     journal: Journal,
     history: History,
+    objectives: Mutex<Arc<[Objective]>>,
 }
 
 impl Node {
@@ -111,6 +114,7 @@ impl Node {
             doors: Doors::new(config),
             journal,
             history: history::start(config),
+            objectives: Mutex::new(config.objectives.clone().into()),
         }
     }
 
@@ -137,6 +141,16 @@ impl Node {
     /// What it has counted, for five weeks.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// What is to hold of its routes, services and probes.
+    pub fn objectives(&self) -> Arc<[Objective]> {
+        lock(&self.objectives).clone()
+    }
+
+    /// Takes the objectives of another configuration.
+    pub fn set_objectives(&self, objectives: &[Objective]) {
+        *lock(&self.objectives) = objectives.into();
     }
 
     /// Which of its listeners are open.
@@ -284,6 +298,7 @@ impl Node {
             started_at: Some(self.started_at),
             usage: process::Usage::read(),
             history: self.history.facts(),
+            objectives: objectives::all(self),
             sessions: shared::sessions(self),
             shared_config: self.cluster().map(|_cluster| self.shared.facts()),
             opinions: shared::opinions(self),

@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::failure::Failure;
 use crate::run::Predecessor;
 use crate::{
-    address, cache, cell, cluster, demo, drain, explain, guard, logging, run, shared_config, status, steer, upgrade,
+    address, cache, cell, cluster, demo, drain, explain, guard, logging, run, shared_config, slo, status, steer,
+    upgrade,
 };
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
@@ -73,6 +74,9 @@ enum Command {
     /// Change, show and compare the configuration that the nodes of a cluster share
     #[command(after_help = CONFIG_HELP)]
     Config(shared_config::command::ConfigArgs),
+    /// Show objectives, what is left of their error budgets and how fast these burn
+    #[command(after_help = SLO_HELP)]
+    Slo(slo::SloArgs),
     /// Show which node holds which floating address, or move one to another node
     #[command(after_help = ADDRESS_HELP)]
     Address(address::AddressArgs),
@@ -197,6 +201,16 @@ Examples:
   mainstay config rollback 3
   mainstay config status --json | jq .release";
 
+const SLO_HELP: &str = "\
+Objectives are written as [[objective]] in the configuration. A burn rate of 1 uses the error budget up in exactly the
+objective's window; rules fire while both their windows exceed 14.4 (P1), 6 (P2), 3 (P3) or 1 (P4).
+
+Examples:
+  mainstay slo
+  mainstay slo --json | jq '.items[] | {name, budget_left_percent}'
+  mainstay slo export --prometheus -c lb.toml > rules.yml
+  mainstay slo import checkout.openslo.yaml >> lb.toml";
+
 const ADDRESS_HELP: &str = "\
 An address that is moved stays where it is put until that node fails, whatever the configuration prefers. Connections that
 are open on it are ended. Works only over a node's admin socket.
@@ -306,6 +320,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Reset(args) => steer::reset(&args),
         Command::Cache(args) => cache::cache(&args),
         Command::Cell(args) => cell::cell(&args),
+        Command::Slo(args) => slo::slo(&args),
         Command::Config(args) => shared_config::command::config(&args),
         Command::Address(args) => address::address(&args),
         Command::Init(args) => cluster::commands::init(&args),

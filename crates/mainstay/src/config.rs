@@ -21,6 +21,7 @@ mod keys;
 mod listener;
 mod mirror;
 mod node;
+mod objective;
 mod outlier;
 mod problem;
 mod proxy;
@@ -48,6 +49,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_gateway::spec::{Route, Spec};
+use mainstay_observe::slo::Objective;
 use toml::de::{DeTable, DeValue};
 
 use problem::Fault;
@@ -80,6 +82,8 @@ pub struct Config {
     pub addresses: Vec<address::Address>,
     /// Whether this node holds addresses only if no other one can.
     pub spare: bool,
+    /// What is to hold of routes, services and probes.
+    pub objectives: Vec<Objective>,
     /// What is allowed, but probably not meant.
     pub warnings: Vec<Problem>,
 }
@@ -222,6 +226,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
     let sessions = sessions::read(&root);
     sticky::check_tables(reader, &services, &sessions, cluster.as_ref());
     relations::check_objects(reader, parts.routes, settings.node.cache_memory);
+    let objectives = objective::read_all(&root, parts.routes, &services);
     if files == Files::Tried {
         files::check(reader, &settings, &listeners, parts.routes, &services);
     }
@@ -240,6 +245,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         sessions,
         addresses: addresses.into_iter().map(|read| read.address).collect(),
         spare: settings.spare,
+        objectives,
         warnings: Vec::new(),
     }
 }

@@ -20,6 +20,7 @@ pub mod output;
 pub mod run;
 pub mod sessions;
 pub mod shared_config;
+pub mod slo;
 pub mod status;
 pub mod steer;
 pub mod timestamp;

@@ -1,3 +1,5 @@
 //! What is seen of a node and its cluster, and what is told of it to people and other systems.
 
 pub mod history;
+pub mod openslo;
+pub mod slo;

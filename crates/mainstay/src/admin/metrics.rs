@@ -6,6 +6,7 @@
 mod balance;
 mod checks;
 mod history;
+mod objectives;
 mod patterns;
 mod shared;
 mod shared_config;
@@ -26,6 +27,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::admin::document::{Reload, ReloadOutcome};
+use crate::admin::objectives::ObjectiveStatus;
 use crate::admin::process::Usage;
 use crate::admin::shared::{OpinionsStatus, SessionsStatus};
 use crate::admin::snapshot::health_word;
@@ -78,6 +80,8 @@ pub struct Facts {
     pub usage: Usage,
     /// How its history is.
     pub history: mainstay_observe::history::Facts,
+    /// How its objectives stand.
+    pub objectives: Vec<ObjectiveStatus>,
     /// The tables of sessions.
     pub sessions: Vec<SessionsStatus>,
     /// Of the configuration that it shares with others, if it is in a cluster.
@@ -145,6 +149,7 @@ impl Collector for Scrape {
         families.configuration(&self.state, &self.facts)?;
         families.shared(&self.facts)?;
         families.history(&self.facts)?;
+        families.objectives(&self.facts)?;
         families.process(&self.facts)
     }
 }

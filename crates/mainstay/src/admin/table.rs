@@ -17,7 +17,9 @@ use serde_json::Value;
 
 use crate::admin::api::{self, error};
 use crate::admin::guard::{self, Origin};
-use crate::admin::{Node, addresses, cells, cluster, drains, events, history, pages, purge, shared_config, upgrade};
+use crate::admin::{
+    Node, addresses, cells, cluster, drains, events, history, objectives, pages, purge, shared_config, upgrade,
+};
 
 /// How a request reached the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         cells::endpoints(),
         events::endpoints(),
         history::endpoints(),
+        objectives::endpoints(),
         addresses::endpoints(),
         cluster::endpoints(),
         shared_config::endpoints(),

@@ -22,7 +22,7 @@ macro_rules! sections {
 sections! {
     /// The document.
     ROOT = "the top of the file": "node", "cluster", "address", "listener", "route", "service", "cell", "sessions",
-        "events", "tracing";
+        "events", "tracing", "objective";
     /// Which requests leave a line, and what stands in it.
     EVENTS = "events": "sample", "slow", "max_per_second", "headers", "query", "redact", "rotate";
     /// What is never written.
@@ -33,6 +33,9 @@ sections! {
     TRACING = "tracing": "enabled";
     /// Which requests of a route leave a line.
     ROUTE_EVENTS = "route.events": "sample", "slow";
+    /// What share of requests is to be good.
+    OBJECTIVE = "objective": "name", "route", "service", "probe", "good", "target", "window", "min_events", "slow_failures",
+        "severities";
     /// The process.
     NODE = "node": "name", "zone", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
         "resolver", "cache", "data_dir", "spare";

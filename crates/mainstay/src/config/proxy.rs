@@ -87,7 +87,17 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
     let (cells, telemetry) = (Vec::new(), Telemetry::default());
     let spec = Spec { node, listeners: vec![listener], routes, services: vec![service], cells, telemetry };
     let (sessions, addresses) = (Sessions::default(), Vec::new());
-    Ok(Config { spec, admin, admin_socket, cluster: None, sessions, addresses, spare: false, warnings: Vec::new() })
+    Ok(Config {
+        spec,
+        admin,
+        admin_socket,
+        cluster: None,
+        sessions,
+        addresses,
+        spare: false,
+        objectives: Vec::new(),
+        warnings: Vec::new(),
+    })
 }
 
 fn read_service(arguments: &Arguments<'_>, problems: &mut Vec<Problem>) -> mainstay_gateway::spec::Service {

@@ -10,6 +10,7 @@ mod cluster;
 mod degraded;
 mod events;
 mod isolation;
+mod objectives;
 mod refused;
 mod repository;
 mod retries;

@@ -114,6 +114,7 @@ impl Reloader {
                 for warning in &config.warnings {
                     tracing::warn!(problem = %warning, "configuration");
                 }
+                self.node.set_objectives(&config.objectives);
                 self.node.reloaded(cause, Vec::new());
                 tracing::info!(cause, generation = self.node.gateway().state().generation, "configuration applied");
                 self.present = config;

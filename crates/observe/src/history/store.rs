@@ -50,6 +50,8 @@ struct Entry {
     last: Reading,
     pending: Counts,
     fed_at: Option<u64>,
+    /// Steps from disk were put before what was counted since, maybe into the same step.
+    is_merged: bool,
     rings: [Ring; 3],
 }
 
@@ -57,7 +59,7 @@ impl Entry {
     fn new(kind: Kind) -> Self {
         let keep: [u64; 3] = if kind == Kind::Endpoint { [600, 1_440, 1_008] } else { [3_600, 4_320, 5_040] };
         let rings = std::array::from_fn(|at| Ring::new(Step::ALL[at], keep[at]));
-        Self { last: Reading::default(), pending: Counts::default(), fed_at: None, rings }
+        Self { last: Reading::default(), pending: Counts::default(), fed_at: None, is_merged: false, rings }
     }
 }
 
@@ -177,6 +179,7 @@ impl Store {
                 continue;
             }
             let Some((_name, own)) = entry_of(&mut self.kinds, kind, &name) else { continue };
+            own.is_merged = true;
             for (ring, earlier) in own.rings.iter_mut().zip(&mut entry.rings).skip(1) {
                 std::mem::swap(ring, earlier);
                 let since = ring.open().map_or(0, |(at, _)| at);
@@ -310,11 +313,15 @@ fn layers(entry: &Entry, from: u64, to: u64) -> Vec<(&Ring, u64, u64)> {
     let mut end = to;
     for (at, ring) in entry.rings.iter().enumerate() {
         let seconds = ring.seconds();
-        // The next coarser ring takes over at a border of its steps.
-        let next = entry.rings.get(at + 1).map_or(1, Ring::seconds);
-        let Some(first) = ring.first() else { continue };
-        let begins = (first * seconds).next_multiple_of(next);
-        let begin = if at + 1 == entry.rings.len() || begins <= from { from } else { begins };
+        let Some(first) = ring.first().map(|first| first * seconds) else { continue };
+        // The next coarser ring takes over at a border of its steps, if it reaches further back at all.
+        let coarser = entry.rings.get(at + 1).and_then(|ring| Some((ring.seconds(), ring.first()? * ring.seconds())));
+        let begin = match coarser {
+            Some((step, oldest)) if first > from && (entry.is_merged || oldest < first / step * step) => {
+                first.next_multiple_of(step).max(from)
+            }
+            Some(_) | None => from,
+        };
         if begin < end {
             layers.push((ring, begin / seconds, end.div_ceil(seconds)));
             end = begin;

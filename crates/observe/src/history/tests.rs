@@ -82,6 +82,22 @@ fn what_was_kept_is_there_after_a_restart_and_goes_on() {
     again.close();
 }
 
+/// The files and the new process then both have a part of the minute.
+#[test]
+fn a_restart_within_a_minute_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = (now() - 600) / 60 * 60;
+    let history = History::kept(folder.path()).expect("a thread");
+    wait_until(|| folder.path().join("lock").exists());
+    feed(&history, start, 0..10, 10);
+    history.close();
+    let again = History::kept(folder.path()).expect("a thread");
+    feed(&again, start + 20, 0..5, 10);
+    let window = || again.window(&route(), Duration::from_secs(300), start + 24).requests;
+    wait_until(|| window() == 90 + 40);
+    again.close();
+}
+
 #[test]
 fn a_damaged_file_is_set_aside_and_a_folder_that_cannot_be_is_survived() {
     let folder = tempfile::tempdir().expect("a folder");
