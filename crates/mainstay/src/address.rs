@@ -114,6 +114,7 @@ mod tests {
             token: Some(7),
             belongs: Some("lb1".to_owned()),
             here: false,
+            taken: 0,
             candidates: vec!["lb1".to_owned(), "lb2".to_owned()],
             problem: None,
         };

@@ -302,6 +302,7 @@ impl Node {
             sessions: shared::sessions(self),
             shared_config: self.cluster().map(|_cluster| self.shared.facts()),
             opinions: shared::opinions(self),
+            cluster: self.cluster().map(|handle| addresses::facts(self, handle)),
         }
     }
 }

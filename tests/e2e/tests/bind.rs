@@ -114,4 +114,11 @@ fn one_node_listens_and_another_one_when_it_is_killed_frozen_or_relieved() {
     assert_eq!(last.header("x-node"), Some(nodes.nodes[third].place.name.as_str()));
     assert_eq!(answering_after(&nodes, shared, Some(third)), next);
     listeners.never_two();
+    for (index, node) in nodes.nodes.iter().enumerate() {
+        let metrics = node.admin("/metrics").text();
+        let held = format!("mainstay_address_held{{address=\"{}\"}} {}", shared.ip(), u8::from(index == next));
+        for line in [held.as_str(), "mainstay_cluster_quorum 1", "mainstay_cluster_voters 3"] {
+            assert!(metrics.lines().any(|it| it.starts_with(line)), "`{line}` is not in\n{metrics}");
+        }
+    }
 }

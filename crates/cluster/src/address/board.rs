@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mainstay_core::lease::Token;
+use mainstay_core::time::Moment;
 use serde_json::Value;
 
 use super::Prefixed;
@@ -54,6 +55,7 @@ pub struct Settings {
 pub struct Board {
     pub(super) states: Mutex<BTreeMap<IpAddr, State>>,
     pub(super) view: Mutex<Option<View>>,
+    pub(super) lease: Mutex<Option<Moment>>,
 }
 
 /// One address, as this node sees it.
@@ -63,6 +65,8 @@ pub struct State {
     pub floating: Floating,
     /// Whether this node has it now, and its token.
     pub held: Option<Token>,
+    /// How often this node has taken it.
+    pub taken: u64,
     /// Where it belongs, as far as this node knows.
     pub belongs: Option<String>,
     /// Why this node cannot hold it.
@@ -73,6 +77,11 @@ impl Board {
     /// The addresses of this node.
     pub fn states(&self) -> Vec<State> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Until when this node may act on its lease, on the clock of [`mainstay_runtime::clock::Boottime`]; none without one.
+    pub fn lease_until(&self) -> Option<Moment> {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What stands in the coordinator, as far as it is known.

@@ -40,6 +40,8 @@ struct Slot {
     role: Role,
     follow: Follow,
     held: Option<Held>,
+    /// How often it was taken.
+    taken: u64,
     unfit_until: Moment,
     problem: Option<String>,
 }
@@ -141,7 +143,7 @@ impl Driver {
         for floating in &settings.addresses {
             let role = session.role(keys::holder(&floating.address.ip), Stops::Reported)?;
             let (floating, follow) = (floating.clone(), role.follow());
-            slots.push(Slot { floating, role, follow, held: None, unfit_until: Moment::ZERO, problem: None });
+            slots.push(Slot { floating, role, follow, held: None, taken: 0, unfit_until: Moment::ZERO, problem: None });
         }
         let post = Post::new(settings.guard.clone(), Arc::new(Notify::new()));
         Ok(Self {
@@ -245,6 +247,7 @@ impl Driver {
         let address = slot.floating.address;
         let Some(interface) = slot.floating.interface.clone() else {
             if slot.held.is_none() {
+                slot.taken += 1;
                 tracing::info!(%address, token, "address: held, listeners open");
             }
             slot.held = Some(Held::Listening(token, term));
@@ -254,6 +257,7 @@ impl Driver {
             Some(Held::Interface(holding)) => holding.keep(kernel, address, &interface, term, now, healed),
             _ => {
                 slot.held = Some(Held::Interface(Holding::begin(kernel, address, &interface, token, term, now)?));
+                slot.taken += 1;
                 tracing::info!(%address, interface, token, "address: held");
                 Ok(())
             }
@@ -334,6 +338,7 @@ impl Driver {
             let state = State {
                 floating: slot.floating.clone(),
                 held: slot.held.as_ref().map(|held| held.token_and_term().0),
+                taken: slot.taken,
                 belongs: view.and_then(|view| view.plan.owner(ip)).map(str::to_owned),
                 problem: slot.problem.clone(),
             };
@@ -341,6 +346,11 @@ impl Driver {
         });
         *self.board.states.lock().unwrap_or_else(PoisonError::into_inner) = states.collect();
         *self.board.view.lock().unwrap_or_else(PoisonError::into_inner) = view.cloned();
+        let until = match self.session.standing() {
+            session::Standing::Held(term) => Some(term.deadline),
+            session::Standing::Without | session::Standing::Closed => None,
+        };
+        *self.board.lease.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
     /// Gives everything up in order.

@@ -13,11 +13,14 @@ use mainstay_cluster::address::view::{self, View};
 use mainstay_cluster::assignment::Request;
 use mainstay_cluster::coordinator::Consistency;
 use mainstay_cluster::keys;
+use mainstay_runtime::clock::Boottime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Node;
 use super::api::{error, read};
+use super::metrics::ClusterFacts;
+use crate::cluster::Handle;
 
 /// A floating address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -35,6 +38,9 @@ pub struct AddressStatus {
     pub belongs: Option<String>,
     /// Whether this node holds it.
     pub here: bool,
+    /// How often this node has taken it since it started.
+    #[serde(default)]
+    pub taken: u64,
     /// Nodes that can hold it.
     pub candidates: Vec<String>,
     /// Why this node cannot hold it.
@@ -80,11 +86,24 @@ pub(super) fn status(node: &Node) -> Vec<AddressStatus> {
             token: holder.map(|holder| holder.token),
             belongs: state.belongs,
             here: state.held.is_some(),
+            taken: state.taken,
             candidates: candidates(&view, ip),
             problem: state.problem,
         }
     };
     cluster.addresses().states().into_iter().map(status).collect()
+}
+
+/// What the metrics say of the cluster.
+pub(super) fn facts(node: &Node, cluster: &Handle) -> ClusterFacts {
+    let board = cluster.addresses();
+    let left = board.lease_until().map(|until| until.since(Boottime::system().now()));
+    ClusterFacts {
+        status: super::cluster::report(&node.name, cluster),
+        addresses: status(node),
+        plan: board.view().map(|view| view.plan.number),
+        lease_seconds: left.unwrap_or_default().as_secs_f64(),
+    }
 }
 
 fn candidates(view: &View, ip: IpAddr) -> Vec<String> {

@@ -95,6 +95,7 @@ mod tests {
             token: Some(7),
             belongs: Some("lb2".to_owned()),
             here: false,
+            taken: 0,
             candidates: Vec::new(),
             problem: None,
         };
