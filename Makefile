@@ -65,12 +65,16 @@ profile: need-build ## what one request costs, by perf and callgrind (ARGS="--sc
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay -p mainstay-bench
 	./target/release/mainstay-bench --mainstay target/release/mainstay profile $(ARGS)
 
-soak: need-build ## SOAK_SECONDS (600) of load with faults, then as long of cluster histories that are checked, then cluster faults 20 times each
+soak: need-build ## SOAK_SECONDS (600) of load with faults, then as long of cluster histories that are checked, then faults of clusters and of shared configurations 20 times each
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
 	./target/release/mainstay demo --plain --duration $(SOAK_SECONDS)s
 	MAINSTAY_SOAK=1 SOAK_SECONDS=$(SOAK_SECONDS) \
 	  $(CARGO) test $(CARGO_FLAGS) -p mainstay-cluster --test histories seeded -- --nocapture
 	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-cluster --test embedded
+	@tests/install-packages.sh tests/packages.txt
+	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e
+	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test failover -- --nocapture --test-threads=1
+	for round in {1..20}; do $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test config_release -- --test-threads=1; done
 
 failover: need-build ## how long failovers take beside keepalived: the table of docs/failover.md
 	@tests/install-packages.sh tests/packages.txt

@@ -1,5 +1,5 @@
 //! Measures failovers of keepalived and of ours in the same namespaces, under the same faults, and prints a table:
-//! `make failover`.
+//! `make failover`. Arguments choose rows: those whose fault contains one of them.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +40,9 @@ struct Seen {
 
 fn main() {
     println!("| fault | keepalived | ours, default | ours, fast |\n|---|---|---|---|");
-    for (name, fault) in FAULTS {
+    let chosen: Vec<String> = std::env::args().skip(1).collect();
+    let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|part| name.contains(part.as_str()));
+    for (name, fault) in FAULTS.into_iter().filter(|(name, _fault)| is_chosen(name)) {
         let keepalived = told(&(0..ROUNDS).map(|_| keepalived(fault)).collect::<Vec<_>>());
         let default = told(&ours("", fault));
         let fast = told(&ours("timings = \"fast\"", fault));
