@@ -1,10 +1,13 @@
 //! The admin interface: health, readiness, metrics, status and drains, on a thread of its own, so that an overloaded
 //! gateway can still be looked into.
 //!
-//! Over TCP it only answers questions; whoever can open the unix socket (its owner and root) may also change something.
+//! Whoever can open the unix socket (its owner and root) may do everything. Over TCP without `[access]` it only answers
+//! questions; with it, it asks for a token or a session (`gate.rs`).
 
+pub mod access;
 pub mod addresses;
 pub mod api;
+pub mod audit;
 pub mod cells;
 pub mod cluster;
 pub mod document;
@@ -12,8 +15,11 @@ pub mod drains;
 pub mod events;
 pub mod explanation;
 mod feed;
+pub mod gate;
 pub mod guard;
 pub mod history;
+pub mod identities;
+pub mod login;
 pub mod metrics;
 pub mod objectives;
 pub mod pages;
@@ -28,6 +34,7 @@ pub mod shared_config;
 pub mod snapshot;
 pub mod socket;
 pub mod table;
+pub mod tls;
 pub mod upgrade;
 
 use std::net::{SocketAddr, TcpListener};
@@ -45,6 +52,7 @@ use mainstay_runtime::journal::Journal;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
+use crate::admin::access::Access;
 use crate::admin::document::{Configuration, Reload, ReloadOutcome, Status};
 use crate::admin::sampler::Sampler;
 use crate::admin::socket::OwnedSocket;
@@ -82,11 +90,13 @@ pub struct Node {
     journal: Journal,
     history: History,
     objectives: Mutex<Arc<[Objective]>>,
+    access: Access,
 }
 
 impl Node {
     /// A node that has just started with this configuration, and where it gives upgrades that are asked for. `shared` is
-    /// what it has of the configuration of its cluster, `journal` where changes are told.
+    /// what it has of the configuration of its cluster, `journal` where changes are told, `access` who may use it.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of the node, and it is made once")]
     pub fn new(
         config: &Config,
         file: Option<PathBuf>,
@@ -95,6 +105,7 @@ impl Node {
         upgrades: UnboundedSender<Asked>,
         shared: Board,
         journal: Journal,
+        access: Access,
     ) -> Self {
         Self {
             name: config.spec.node.name.clone(),
@@ -115,6 +126,7 @@ impl Node {
             journal,
             history: history::start(config),
             objectives: Mutex::new(config.objectives.clone().into()),
+            access,
         }
     }
 
@@ -136,6 +148,16 @@ impl Node {
     /// What changed on it, for whoever follows.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Who may use it, and what they did.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// What it has counted, for five weeks.

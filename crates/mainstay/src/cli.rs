@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::failure::Failure;
 use crate::run::Predecessor;
 use crate::{
-    address, cache, cell, cluster, demo, drain, explain, guard, logging, run, shared_config, slo, status, steer,
-    upgrade,
+    access, address, audit_log, cache, cell, client, cluster, demo, drain, explain, guard, logging, run, shared_config,
+    slo, status, steer, upgrade,
 };
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
@@ -19,6 +19,8 @@ use crate::{
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    credentials: client::Credentials,
     /// How the log on standard error looks: json or text [default: text on a terminal, else json]
     #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Log", hide_possible_values = true)]
     log_format: Option<logging::Format>,
@@ -80,6 +82,12 @@ enum Command {
     /// Show which node holds which floating address, or move one to another node
     #[command(after_help = ADDRESS_HELP)]
     Address(address::AddressArgs),
+    /// Say who may use the admin interface: users and tokens
+    #[command(after_help = ACCESS_HELP)]
+    Access(access::AccessArgs),
+    /// Show who changed what at a node, and whether that record is whole
+    #[command(after_help = AUDIT_LOG_HELP)]
+    AuditLog(audit_log::AuditLogArgs),
     /// Make a new cluster, of which this node is the first
     #[command(after_help = INIT_HELP)]
     Init(cluster::commands::InitArgs),
@@ -220,6 +228,28 @@ Examples:
   mainstay address move 10.0.1.100 lb2
   mainstay address list --json | jq '.[] | {ip, holder}'";
 
+const ACCESS_HELP: &str = "\
+A token is shown once, when it is made; the node keeps its digest. Passwords are read from the terminal or from standard
+input, never from the command line. Works over the node's admin socket, or with a token of an admin.
+
+Examples:
+  mainstay access token create ci --role operator --for 90d --service shop
+  mainstay access token list
+  mainstay access token revoke 1a2b3c4d5e6f
+  mainstay access user add jane --role admin
+  mainstay access user password jane
+  mainstay access user remove jane";
+
+const AUDIT_LOG_HELP: &str = "\
+Each line builds on the digest of the one before it. Write the `head` that `verify` prints down elsewhere: it shows later
+whether the end was cut off.
+
+Examples:
+  mainstay audit-log list
+  mainstay audit-log verify
+  mainstay audit-log verify /var/lib/mainstay/audit
+  mainstay audit-log export | tail -n 1";
+
 const INIT_HELP: &str = "\
 Makes the cluster's certificate authority, and this node's certificate and key, in the folder `cluster` of the node's
 `data_dir`. Only their owner can read them; they are not part of the configuration. Start the node afterwards.
@@ -307,6 +337,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let serves = matches!(cli.command, Command::Run(_) | Command::Proxy(_));
     let predecessor = if serves { Predecessor::find()? } else { None };
     let terminal = predecessor.as_ref().map_or_else(|| std::io::stderr().is_terminal(), Predecessor::logs_to_terminal);
+    cli.credentials.install();
     logging::start(cli.log_format, cli.log_level.as_deref(), terminal)?;
     match cli.command {
         Command::Run(args) => run::run(&args.config, predecessor),
@@ -323,6 +354,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Slo(args) => slo::slo(&args),
         Command::Config(args) => shared_config::command::config(&args),
         Command::Address(args) => address::address(&args),
+        Command::Access(args) => access::access(&args),
+        Command::AuditLog(args) => audit_log::audit_log(&args),
         Command::Init(args) => cluster::commands::init(&args),
         Command::Join(args) => cluster::commands::join(&args),
         Command::Cluster(args) => cluster::commands::cluster(&args),
@@ -358,6 +391,8 @@ mod tests {
             CELL_HELP,
             CONFIG_HELP,
             ADDRESS_HELP,
+            ACCESS_HELP,
+            AUDIT_LOG_HELP,
             INIT_HELP,
             JOIN_HELP,
             CLUSTER_HELP,

@@ -1,6 +1,7 @@
 //! Asks the admin interface of a running node, over its unix socket or TCP.
 
 mod admin_args;
+mod credentials;
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::config::defaults;
 use crate::failure::Failure;
 
 pub use admin_args::AdminArgs;
+pub use credentials::Credentials;
 
 /// No answer takes longer, even with thousands of endpoints.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,6 +36,8 @@ pub enum Place {
     Socket(PathBuf),
     /// An address.
     Tcp(String),
+    /// An address where TLS is spoken.
+    Tls(String),
 }
 
 impl std::fmt::Display for Place {
@@ -41,6 +45,7 @@ impl std::fmt::Display for Place {
         match self {
             Self::Socket(path) => path.display().fmt(f),
             Self::Tcp(address) => f.write_str(address),
+            Self::Tls(address) => write!(f, "https://{address}"),
         }
     }
 }
@@ -48,6 +53,10 @@ impl std::fmt::Display for Place {
 impl Place {
     /// What a person wrote: whatever has a slash is a socket, and `:7900` is a port of this machine.
     pub fn parse(text: &str) -> Self {
+        if let Some(host) = text.strip_prefix("https://") {
+            return Self::Tls(with_port(host.trim_end_matches('/')));
+        }
+        let text = text.strip_prefix("http://").map_or(text, |host| host.trim_end_matches('/'));
         if text.contains('/') {
             return Self::Socket(PathBuf::from(text));
         }
@@ -58,15 +67,19 @@ impl Place {
         if Path::new(text).exists() {
             return Self::Socket(PathBuf::from(text));
         }
-        let has_port =
-            text.parse::<SocketAddr>().is_ok() || text.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty());
-        Self::Tcp(if has_port { text.to_owned() } else { format!("{text}:{}", defaults::ADMIN.port()) })
+        Self::Tcp(with_port(text))
     }
 
     /// Where a node with default settings can be asked, the best place first.
     pub fn defaults() -> Vec<Self> {
         vec![Self::Socket(defaults::admin_socket()), Self::Tcp(defaults::ADMIN.to_string())]
     }
+}
+
+fn with_port(text: &str) -> String {
+    let has_port =
+        text.parse::<SocketAddr>().is_ok() || text.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty());
+    if has_port { text.to_owned() } else { format!("{text}:{}", defaults::ADMIN.port()) }
 }
 
 /// A question that has no answer from this place.
@@ -193,6 +206,11 @@ fn ask_with(
                 let stream = TcpStream::connect(address).await.map_err(Unanswered::Unreachable)?;
                 exchange(stream, address, method, path, sent, each).await.map_err(|why| failed(place, why))
             }
+            Place::Tls(address) => {
+                let stream = TcpStream::connect(address).await.map_err(Unanswered::Unreachable)?;
+                let stream = credentials::encrypted(stream, address).await.map_err(|why| failed(place, why))?;
+                exchange(stream, address, method, path, sent, each).await.map_err(|why| failed(place, why))
+            }
         }
     };
     let bounded = async { tokio::time::timeout(limit, exchange).await };
@@ -233,9 +251,12 @@ where
         .method(method)
         .uri(path)
         .header(header::HOST, host)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(sent.unwrap_or_default())))
-        .map_err(|error| text(&error))?;
+        .header(header::CONTENT_TYPE, "application/json");
+    let request = match credentials::bearer()? {
+        Some(bearer) => request.header(header::AUTHORIZATION, bearer),
+        None => request,
+    };
+    let request = request.body(Full::new(Bytes::from(sent.unwrap_or_default()))).map_err(|error| text(&error))?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| text(&error))?;
     let exchange = async move {
@@ -272,6 +293,8 @@ mod tests {
         assert_eq!(Place::parse("127.0.0.1:7901"), tcp("127.0.0.1:7901"));
         assert_eq!(Place::parse("localhost"), tcp("localhost:7900"));
         assert_eq!(Place::parse("[::1]:7901"), tcp("[::1]:7901"));
+        assert_eq!(Place::parse("http://127.0.0.1:7901/"), tcp("127.0.0.1:7901"));
+        assert_eq!(Place::parse("https://lb1.example"), Place::Tls("lb1.example:7900".to_owned()));
     }
 
     #[test]

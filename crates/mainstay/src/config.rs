@@ -1,5 +1,6 @@
 //! Configuration: TOML text in, a checked [`Spec`] out, or everything that is wrong with the text at once.
 
+pub mod access;
 pub mod address;
 mod admission;
 mod balance;
@@ -48,7 +49,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mainstay_gateway::spec::{Route, Spec};
+use mainstay_gateway::spec::{CertificateFiles, Route, Spec};
 use mainstay_observe::slo::Objective;
 use toml::de::{DeTable, DeValue};
 
@@ -74,6 +75,10 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// The admin interface's unix socket.
     pub admin_socket: Option<PathBuf>,
+    /// The admin interface's certificate; without it, it speaks no TLS.
+    pub admin_tls: Option<CertificateFiles>,
+    /// Who may use the admin interface over TCP; without it, everybody on the machine may look.
+    pub access: Option<access::Access>,
     /// The node's part in a cluster, if it has one.
     pub cluster: Option<cluster::Cluster>,
     /// How tables of sessions are kept.
@@ -196,7 +201,7 @@ fn find_secrets(table: &DeTable<'_>, is_secret: bool, found: &mut Vec<Range<usiz
 fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option<Local>) -> Config {
     let root = Section::root(reader, document);
     let is_shared = local.is_some();
-    let Local { settings, cluster, addresses } = local.unwrap_or_else(|| Local::read(&root));
+    let Local { settings, cluster, addresses, access } = local.unwrap_or_else(|| Local::read(&root));
     let mut listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
     let mut bound: Vec<_> = listeners.iter_mut().map(|read| &mut read.listener).collect();
     address::relate(reader, cluster.is_some(), &addresses, &mut bound);
@@ -241,6 +246,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         },
         admin: settings.admin.value,
         admin_socket: settings.admin_socket,
+        admin_tls: settings.admin_tls,
+        access,
         cluster,
         sessions,
         addresses: addresses.into_iter().map(|read| read.address).collect(),

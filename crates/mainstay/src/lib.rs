@@ -1,7 +1,9 @@
 //! The `mainstay` binary as a library: command line, configuration, assembly of the node, admin interface.
 
+pub mod access;
 pub mod address;
 pub mod admin;
+pub mod audit_log;
 pub mod cache;
 pub mod cell;
 pub mod cli;

@@ -29,6 +29,7 @@ use rustix::process::{Pid, kill_process};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
+use crate::admin::access::Access;
 use crate::admin::socket::OwnedSocket;
 use crate::admin::{self, Bound, Node, serve};
 use crate::config::{self, Config, Problem};
@@ -177,6 +178,8 @@ async fn live(
     let mut bound = admin::bind(config.admin, config.admin_socket.clone(), admin)?;
     let files = Files::watch(watched::files(file.as_deref(), &config.spec));
     let tables = Tables::start(&config.sessions)?;
+    let access = Access::open(&config)?;
+    let admin_tls = admin::tls::Material::load(&config)?;
     if plan.as_ref().is_some_and(cluster::Plan::shares_sessions) {
         // Before the first request: the cluster's thread starts after it.
         tables.embedded().expect_others();
@@ -193,8 +196,9 @@ async fn live(
     let (ask, asked) = unbounded_channel();
     let (change, changes) = unbounded_channel();
     let board = Board::new(change, shared.as_ref().map_or(0, |shared| shared.version));
-    let node = Arc::new(Node::new(&config, file.clone(), gateway, tables, ask, board, journal));
-    serve::start(&node, &bound).map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
+    let node = Arc::new(Node::new(&config, file.clone(), gateway, tables, ask, board, journal, access));
+    serve::start(&node, &bound, admin_tls)
+        .map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
     announce(&node, &config, &bound);
     node.tell_life(Word::Starting, Word::Serving, env!("CARGO_PKG_VERSION"));
     let cluster = plan.map(|plan| cluster::start(plan, &node)).transpose();

@@ -14,7 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
-use crate::admin::table::{Door, router};
+use crate::admin::gate::Peer;
+use crate::admin::table::router;
+use crate::admin::tls::Material;
 use crate::admin::{Bound, Node, sampler};
 
 /// Connections at once, over each socket; further ones wait.
@@ -30,16 +32,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// If the system refuses the thread.
-pub fn start(node: &Arc<Node>, bound: &Bound) -> io::Result<()> {
+pub fn start(node: &Arc<Node>, bound: &Bound, tls: Option<Material>) -> io::Result<()> {
     let tcp = bound.tcp.as_ref().map(|socket| socket.try_clone()).transpose()?;
     let unix = bound.unix.as_ref().map(|socket| socket.listener()).transpose()?;
     let node = node.clone();
     thread::spawn_local_runtime("admin", move || async move {
         if let Some(listener) = tcp {
-            task::spawn_local(Kind::Admin, serve_tcp(node.clone(), listener));
+            task::spawn_local(Kind::Admin, serve_tcp(node.clone(), listener, tls.clone()));
         }
         if let Some(listener) = unix {
             task::spawn_local(Kind::Admin, serve_unix(node.clone(), listener));
+        }
+        if let Some(tls) = tls {
+            task::spawn_local(Kind::Admin, tls.follow());
         }
         // Samples are due once a second; missed ones are worth nothing later.
         let mut ticks = tokio::time::interval(sampler::INTERVAL);
@@ -47,17 +52,21 @@ pub fn start(node: &Arc<Node>, bound: &Bound) -> io::Result<()> {
         loop {
             ticks.tick().await;
             node.sample();
+            node.access().look(&node).await;
         }
     })?;
     Ok(())
 }
 
-async fn serve_tcp(node: Arc<Node>, listener: std::net::TcpListener) {
+async fn serve_tcp(node: Arc<Node>, listener: std::net::TcpListener, tls: Option<Material>) {
     let bound = listener.local_addr().and_then(|address| Ok((address, TcpListener::from_std(listener)?)));
     match bound {
-        Ok((address, listener)) => {
-            let accept = async || listener.accept().await.map(|(stream, _peer)| stream);
-            accept_all(router(node.clone(), Door::Tcp(address)), &node, accept).await;
+        Ok((bind, listener)) => {
+            let accept = async || {
+                let (stream, client) = listener.accept().await?;
+                Ok((stream, Peer::Tcp { bind, client, is_encrypted: tls.is_some() }))
+            };
+            accept_all(router(node.clone()), &node, tls.as_ref(), accept).await;
         }
         Err(error) => tracing::error!(%error, "admin interface lost its TCP socket"),
     }
@@ -66,16 +75,24 @@ async fn serve_tcp(node: Arc<Node>, listener: std::net::TcpListener) {
 async fn serve_unix(node: Arc<Node>, listener: std::os::unix::net::UnixListener) {
     match UnixListener::from_std(listener) {
         Ok(listener) => {
-            let accept = async || listener.accept().await.map(|(stream, _peer)| stream);
-            accept_all(router(node.clone(), Door::Unix), &node, accept).await;
+            let accept = async || {
+                let (stream, _address) = listener.accept().await?;
+                let user = stream.peer_cred().ok().map(|process| process.uid());
+                Ok((stream, Peer::Socket { user }))
+            };
+            accept_all(router(node.clone()), &node, None, accept).await;
         }
         Err(error) => tracing::error!(%error, "admin interface lost its unix socket"),
     }
 }
 
 /// Accepts until another process does.
-async fn accept_all<S>(router: Router, node: &Node, accept: impl AsyncFn() -> io::Result<S>)
-where
+async fn accept_all<S>(
+    router: Router,
+    node: &Node,
+    tls: Option<&Material>,
+    accept: impl AsyncFn() -> io::Result<(S, Peer)>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut succeeded = node.succeeded.subscribe();
@@ -90,10 +107,19 @@ where
             accepted = accept() => accepted,
         };
         match accepted {
-            Ok(stream) => {
+            Ok((stream, peer)) => {
                 let (router, succeeded) = (router.clone(), succeeded.clone());
+                let acceptor = tls.map(Material::acceptor);
                 task::spawn_local(Kind::Admin, async move {
-                    serve(router, stream, succeeded).await;
+                    match acceptor {
+                        None => serve(router, stream, peer, succeeded).await,
+                        Some(acceptor) => {
+                            // Who speaks no TLS, or not in time, is not served; nothing else comes of it.
+                            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+                                serve(router, stream, peer, succeeded).await;
+                            }
+                        }
+                    }
                     drop(place);
                 });
             }
@@ -105,13 +131,17 @@ where
     }
 }
 
-async fn serve<S>(router: Router, stream: S, mut succeeded: watch::Receiver<bool>)
+async fn serve<S>(router: Router, stream: S, peer: Peer, mut succeeded: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
+        hyper::service::Service::call(&TowerToHyperService::new(router.clone()), request)
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     // Clients that vanish, stall or speak nonsense are their own problem.
     let _ended = tokio::time::timeout(CONNECTION_AGE_MAX, async {
         tokio::select! {

@@ -1,34 +1,23 @@
 //! The table of all endpoints. Each part of the interface contributes its entries; routes, what each caller may do, and the
 //! OpenAPI document are made from them, so that there is no route without an entry.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::MethodRouter;
 use mainstay_admin::endpoint::{self, About, Endpoint};
 use mainstay_admin::openapi;
-use mainstay_admin::role::Role;
 use serde_json::Value;
 
 use crate::admin::api::{self, error};
-use crate::admin::guard::{self, Origin};
 use crate::admin::{
-    Node, addresses, cells, cluster, drains, events, history, objectives, pages, purge, shared_config, upgrade,
+    Node, addresses, audit, cells, cluster, drains, events, gate, history, identities, login, objectives, pages, purge,
+    shared_config, upgrade,
 };
-
-/// How a request reached the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// Over TCP, where anybody on the machine may ask.
-    Tcp(SocketAddr),
-    /// Over the unix socket, which only its owner and root may open.
-    Unix,
-}
 
 /// All endpoints.
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
@@ -45,6 +34,9 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         shared_config::endpoints(),
         purge::endpoints(),
         upgrade::endpoints(),
+        login::endpoints(),
+        identities::endpoints(),
+        audit::endpoints(),
     ]
     .into_iter()
     .flatten()
@@ -56,64 +48,19 @@ pub(super) fn document() -> Value {
     openapi::describe(endpoints().iter().map(|endpoint| &endpoint.about), env!("CARGO_PKG_VERSION"))
 }
 
-/// The routes, as seen through `door`.
-pub fn router(node: Arc<Node>, door: Door) -> Router {
+/// The routes.
+pub fn router(node: Arc<Node>) -> Router {
     let guard = |about: Arc<About>, handler: MethodRouter<Arc<Node>>| {
+        let node = node.clone();
         handler.layer(middleware::from_fn(move |request: Request, next: Next| {
-            let about = about.clone();
-            async move {
-                match refusal(&about, door) {
-                    Some(refusal) => refusal,
-                    None => next.run(request).await,
-                }
-            }
+            gate::pass(node.clone(), about.clone(), request, next)
         }))
     };
     endpoint::router(endpoints(), guard)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(move |request: Request, next: Next| admit(door, request, next)))
+        .layer(middleware::from_fn_with_state(node.clone(), gate::admit))
         .with_state(node)
-}
-
-/// Why an endpoint is not for whoever came in through `door`.
-fn refusal(about: &About, door: Door) -> Option<Response> {
-    let role = match door {
-        Door::Unix => Role::Admin,
-        Door::Tcp(_) => Role::Viewer,
-    };
-    if about.least.admits(Some(role)) {
-        return None;
-    }
-    let what = if about.changes { "changes are only taken" } else { "what may hold secrets is only shown" };
-    let how = about.command.map_or("ask".to_owned(), |command| format!("use `{command}`"));
-    let hint = format!("{how} on the node, as the user that runs it, or `curl --unix-socket`");
-    Some(error(StatusCode::FORBIDDEN, format!("{what} over the admin socket"), Some(hint)))
-}
-
-async fn admit(door: Door, request: Request, next: Next) -> Response {
-    if let Door::Tcp(bind) = door {
-        let text = |name: &HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let said = |name: &HeaderName| request.headers().contains_key(name).then(|| text(name).unwrap_or("?"));
-        let origin = Origin {
-            host: text(&header::HOST),
-            origin: said(&header::ORIGIN),
-            fetch_site: said(&HeaderName::from_static("sec-fetch-site")),
-            opens_page: request.method() == Method::GET
-                && pages::is_page(request.uri().path())
-                && text(&HeaderName::from_static("sec-fetch-mode")) == Some("navigate")
-                && text(&HeaderName::from_static("sec-fetch-dest")) == Some("document"),
-        };
-        if let Some(why) = guard::refusal(bind, origin) {
-            return error(StatusCode::FORBIDDEN, why, None);
-        }
-    }
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    // Only the dashboard's files, which are the same for everybody, say something else.
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }
 
 async fn not_found(uri: Uri) -> Response {
@@ -140,7 +87,9 @@ mod tests {
             assert!(!about.summary.is_empty() && !about.summary.ends_with('.'), "{name}: {}", about.summary);
             let is_versioned = about.path.starts_with("/api/v1/");
             assert!(is_versioned || !about.path.starts_with("/api/"), "{name}");
-            assert!(!about.changes || about.least >= mainstay_admin::role::OPERATOR, "{name}: who may change it?");
+            let is_login = about.path == "/api/v1/session";
+            let least = mainstay_admin::role::OPERATOR;
+            assert!(!about.changes || is_login || about.least >= least, "{name}: who may change it?");
         }
     }
 

@@ -22,7 +22,7 @@ macro_rules! sections {
 sections! {
     /// The document.
     ROOT = "the top of the file": "node", "cluster", "address", "listener", "route", "service", "cell", "sessions",
-        "events", "tracing", "objective";
+        "events", "tracing", "objective", "access";
     /// Which requests leave a line, and what stands in it.
     EVENTS = "events": "sample", "slow", "max_per_second", "headers", "query", "redact", "rotate";
     /// What is never written.
@@ -38,7 +38,11 @@ sections! {
         "severities";
     /// The process.
     NODE = "node": "name", "zone", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",
-        "resolver", "cache", "data_dir", "spare";
+        "resolver", "cache", "data_dir", "spare", "admin_tls";
+    /// The certificate of the admin interface.
+    ADMIN_TLS = "node.admin_tls": "cert", "key";
+    /// Who may use the admin interface.
+    ACCESS = "access": "session_idle", "session_max";
     /// What several nodes agree by.
     CLUSTER = "cluster": "peers", "etcd", "etcd_tls", "etcd_user", "listen", "timings", "voter";
     /// Certificates for etcd.

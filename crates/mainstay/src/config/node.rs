@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mainstay_gateway::spec::{AccessLog, Node, Resolver, Shutdown};
+use mainstay_gateway::spec::{AccessLog, CertificateFiles, Node, Resolver, Shutdown};
 
 use super::problem::Fault;
 use super::reader::{Field, Item, Place, Section};
@@ -39,6 +39,8 @@ pub(super) struct Settings {
     pub(super) node: Node,
     pub(super) admin: Field<Option<SocketAddr>>,
     pub(super) admin_socket: Option<PathBuf>,
+    /// The admin interface's certificate.
+    pub(super) admin_tls: Option<CertificateFiles>,
     /// Whether it holds addresses only if no other node can.
     pub(super) spare: bool,
     /// Where the access log is set.
@@ -61,6 +63,7 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
     let mut admin =
         Field { value: Some(defaults::ADMIN), place: root.place.below("node", 0..0), is_given: false, is_good: true };
     let mut admin_socket = None;
+    let mut admin_tls = None;
     let mut spare = false;
     let mut access_log = admin.place.clone();
     if let Some(section) = root.item("node").and_then(|item| item.section(&keys::NODE)) {
@@ -84,12 +87,13 @@ pub(super) fn read(root: &Section<'_>) -> Settings {
             item.parsed(|text| parse_socket(text, |path| item.reader.resolve(path))).map(Some)
         });
         admin_socket = socket.value;
+        admin_tls = read_admin_tls(&section);
     }
     if node.name.is_empty() {
         node.name = defaults::node_name();
     }
     let admin_socket = admin_socket.unwrap_or_else(|| Some(defaults::admin_socket()));
-    Settings { node, admin, admin_socket, spare, access_log }
+    Settings { node, admin, admin_socket, admin_tls, spare, access_log }
 }
 
 /// How many requests are remembered, or `off`.
@@ -122,17 +126,26 @@ pub(super) fn parse_access_log(text: &str, resolve: impl FnOnce(&str) -> PathBuf
     }
 }
 
-/// `off` or an address on loopback.
+fn read_admin_tls(node: &Section<'_>) -> Option<CertificateFiles> {
+    let section = node.item("admin_tls").and_then(|item| item.section(&keys::ADMIN_TLS))?;
+    let cert = section.required("cert", "write cert = \"admin.pem\"").and_then(|item| item.path());
+    let key = section.required("key", "write key = \"admin.key\"").and_then(|item| item.path());
+    Some(CertificateFiles { cert: cert?, key: key? })
+}
+
+/// `off` or an address; whether it may be one off loopback depends on other settings.
 pub(super) fn parse_admin(text: &str) -> Result<Option<SocketAddr>, Fault> {
-    if text == "off" {
-        return Ok(None);
+    if text == "off" { Ok(None) } else { words::bind(text).map(Some) }
+}
+
+/// `off` or an address on loopback.
+pub(super) fn parse_loopback_admin(text: &str) -> Result<Option<SocketAddr>, Fault> {
+    let address = parse_admin(text)?;
+    if let Some(open) = address.filter(|address| !address.ip().is_loopback()) {
+        let fault = Fault::new("without a configuration file the admin interface is only served on loopback");
+        return Err(fault.hint(format!("write \"127.0.0.1:{}\", or \"off\"", open.port())));
     }
-    let address = words::bind(text)?;
-    if !address.ip().is_loopback() {
-        let fault = Fault::new("the admin interface is only served on loopback: it has no TLS and no tokens yet");
-        return Err(fault.hint(format!("write \"127.0.0.1:{}\", or \"off\"", address.port())));
-    }
-    Ok(Some(address))
+    Ok(address)
 }
 
 /// `off` or the path of a unix socket.

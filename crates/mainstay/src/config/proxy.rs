@@ -38,7 +38,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
     let bind = keep(&mut problems, "--listen", read_listen(arguments.listen));
     let service = read_service(arguments, &mut problems);
     let admin = match arguments.admin {
-        Some(text) => keep(&mut problems, "--admin", node::parse_admin(text)).flatten(),
+        Some(text) => keep(&mut problems, "--admin", node::parse_loopback_admin(text)).flatten(),
         None => Some(defaults::ADMIN),
     };
     let admin_socket = match arguments.admin_socket {
@@ -94,6 +94,8 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         cluster: None,
         sessions,
         addresses,
+        access: None,
+        admin_tls: None,
         spare: false,
         objectives: Vec::new(),
         warnings: Vec::new(),

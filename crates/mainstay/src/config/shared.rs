@@ -1,4 +1,4 @@
-//! The configuration that the nodes of a cluster share, and what stays a node's own: `[node]`, `[cluster]` and `[[address]]`,
+//! The configuration that the nodes of a cluster share, and what stays a node's own: `[node]`, `[access]`, `[cluster]` and `[[address]]`,
 //! which are taken from the node's file. All else comes from the shared text, in which those sections may stand, since any
 //! node's file may be given to the cluster, but are not looked at.
 
@@ -6,6 +6,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+use super::access::{self, Access};
 use super::address;
 use super::cluster::{self, Cluster};
 use super::node::{self, Settings};
@@ -18,6 +19,7 @@ pub(super) struct Local {
     pub(super) settings: Settings,
     pub(super) cluster: Option<Cluster>,
     pub(super) addresses: Vec<address::Read>,
+    pub(super) access: Option<Access>,
 }
 
 impl Local {
@@ -26,7 +28,8 @@ impl Local {
         let settings = node::read(root);
         let cluster = cluster::read(root, &settings);
         let addresses = root.sections("address", address::KEYS).iter().map(address::read).collect();
-        Self { settings, cluster, addresses }
+        let access = access::read(root, &settings, cluster.is_some());
+        Self { settings, cluster, addresses, access }
     }
 
     /// The same for the checks of another text: what is wrong with a setting is not to be shown there.
@@ -34,7 +37,8 @@ impl Local {
         let nowhere = Place { path: String::new(), span: 0..0 };
         let mut addresses = self.addresses;
         addresses.iter_mut().for_each(|read| read.place = nowhere.clone());
-        Self { settings: Settings { access_log: nowhere, ..self.settings }, cluster: self.cluster, addresses }
+        let settings = Settings { access_log: nowhere, ..self.settings };
+        Self { settings, cluster: self.cluster, addresses, access: self.access }
     }
 }
 

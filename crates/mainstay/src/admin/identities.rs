@@ -1,0 +1,257 @@
+//! `/api/v1/access`: users and tokens.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use mainstay_admin::caller::Caller;
+use mainstay_admin::directory::{DirectoryError, Grant};
+use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::role::{ADMIN, Role};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::admin::Node;
+use crate::admin::access::{ChangeError, unix_seconds};
+use crate::admin::api::{error, read};
+use crate::timestamp::rfc3339;
+
+/// The longest life of a token, in seconds.
+const LIFE_MAX: u64 = 10 * 366 * 86_400;
+
+/// What `POST /api/v1/access/tokens` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// What it is for.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The services that it may change; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<String>>,
+    /// How long it can be used; for ever if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+}
+
+/// A new token, the only time that it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MadeToken {
+    /// Its id, with which it is revoked.
+    pub id: String,
+    /// The token, a secret.
+    pub token: String,
+    /// Until when it can be used.
+    pub expires_at: Option<String>,
+}
+
+/// A token as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenStatus {
+    /// Its id.
+    pub id: String,
+    /// What it is for.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The services that it may change; none: all.
+    pub services: Option<Vec<String>>,
+    /// Since when it is there.
+    pub created_at: String,
+    /// Who made it.
+    pub created_by: String,
+    /// Until when it can be used.
+    pub expires_at: Option<String>,
+    /// Whether that is over.
+    pub expired: bool,
+    /// When it was last used at the node that answers, since that started.
+    pub last_used_at: Option<String>,
+}
+
+/// What `POST /api/v1/access/users` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    /// The name.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// The services that they may change; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<String>>,
+    /// Their password.
+    pub password: String,
+}
+
+/// What `PUT /api/v1/access/users/{name}/password` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPassword {
+    /// The password from now on.
+    pub password: String,
+}
+
+/// A user as listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UserStatus {
+    /// The name.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// The services that they may change; none: all.
+    pub services: Option<Vec<String>>,
+    /// Since when they are there.
+    pub created_at: String,
+}
+
+/// That something is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Done {
+    /// To whom or what.
+    pub name: String,
+}
+
+pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
+    let (tokens, users) = ("/api/v1/access/tokens", "/api/v1/access/users");
+    vec![
+        endpoint::get(tokens, ADMIN, "The tokens, without themselves")
+            .command("mainstay access token list")
+            .answers_list::<TokenStatus>()
+            .by(list_tokens),
+        endpoint::post(tokens, ADMIN, "Makes a token, which is shown once")
+            .command("mainstay access token create NAME --role ROLE")
+            .takes::<NewToken>()
+            .answers::<MadeToken>()
+            .by(make_token),
+        endpoint::delete("/api/v1/access/tokens/{id}", ADMIN, "Revokes a token")
+            .command("mainstay access token revoke ID")
+            .answers::<Done>()
+            .by(revoke),
+        endpoint::get(users, ADMIN, "The users")
+            .command("mainstay access user list")
+            .answers_list::<UserStatus>()
+            .by(list_users),
+        endpoint::post(users, ADMIN, "Adds a user")
+            .command("mainstay access user add NAME --role ROLE")
+            .takes::<NewUser>()
+            .secrets(&["password"])
+            .answers::<Done>()
+            .by(add_user),
+        endpoint::delete("/api/v1/access/users/{name}", ADMIN, "Removes a user and ends their sessions")
+            .command("mainstay access user remove NAME")
+            .answers::<Done>()
+            .by(remove_user),
+        endpoint::put(
+            "/api/v1/access/users/{name}/password",
+            ADMIN,
+            "Gives a user another password and ends their sessions",
+        )
+        .command("mainstay access user password NAME")
+        .takes::<NewPassword>()
+        .secrets(&["password"])
+        .answers::<Done>()
+        .by(set_password),
+    ]
+}
+
+async fn list_tokens(Shared(node): Shared<Arc<Node>>) -> Response {
+    let (access, now) = (node.access(), unix_seconds());
+    let directory = access.directory();
+    let status = |(id, token): (&String, &mainstay_admin::directory::Token)| TokenStatus {
+        id: id.clone(),
+        name: token.name.clone(),
+        role: token.role,
+        services: token.services.clone(),
+        created_at: shown(token.created_unix_s),
+        created_by: token.by.clone(),
+        expires_at: token.expires_unix_s.map(shown),
+        expired: token.expires_unix_s.is_some_and(|end| end <= now),
+        last_used_at: access.last_used(id).map(shown),
+    };
+    Json(directory.tokens().iter().map(status).collect::<Vec<_>>()).into_response()
+}
+
+async fn make_token(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<Caller>, sent: Body) -> Response {
+    let request: NewToken = match read(sent, r#"send {"name": "ci", "role": "operator", "seconds": 86400}"#).await {
+        Ok(request) => request,
+        Err(refusal) => return *refusal,
+    };
+    if request.seconds.is_some_and(|seconds| !(1..=LIFE_MAX).contains(&seconds)) {
+        return error(StatusCode::BAD_REQUEST, format!("a token lives 1 to {LIFE_MAX} seconds, or for ever"), None);
+    }
+    let now = unix_seconds();
+    let expires = request.seconds.map(|seconds| now + seconds);
+    let NewToken { name, role, services, .. } = request;
+    let grant = Grant { name, role, services };
+    let made = node.access().change(&node, |it| it.add_token(grant.clone(), expires, &caller.name, now)).await;
+    answer(made.map(|(id, token)| MadeToken { id, token, expires_at: expires.map(shown) }))
+}
+
+async fn revoke(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>) -> Response {
+    let revoked = node.access().change(&node, |directory| directory.remove_token(&id)).await;
+    answer(revoked.map(|token| Done { name: token.name }))
+}
+
+async fn list_users(Shared(node): Shared<Arc<Node>>) -> Response {
+    let directory = node.access().directory();
+    let status = |(name, user): (&String, &mainstay_admin::directory::User)| UserStatus {
+        name: name.clone(),
+        role: user.role,
+        services: user.services.clone(),
+        created_at: shown(user.created_unix_s),
+    };
+    Json(directory.users().iter().map(status).collect::<Vec<_>>()).into_response()
+}
+
+async fn add_user(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+    let request: NewUser = match read(sent, r#"send {"name": "jane", "role": "operator", "password": "..."}"#).await {
+        Ok(request) => request,
+        Err(refusal) => return *refusal,
+    };
+    let NewUser { name, role, services, password } = request;
+    let grant = Grant { name: name.clone(), role, services };
+    let now = unix_seconds();
+    let added = node.access().change(&node, |directory| directory.add_user(grant.clone(), &password, now)).await;
+    answer(added.map(|()| Done { name }))
+}
+
+async fn remove_user(Shared(node): Shared<Arc<Node>>, Path(name): Path<String>) -> Response {
+    let removed = node.access().change(&node, |directory| directory.remove_user(&name)).await;
+    answer(removed.map(|()| Done { name }))
+}
+
+async fn set_password(Shared(node): Shared<Arc<Node>>, Path(name): Path<String>, sent: Body) -> Response {
+    let request: NewPassword = match read(sent, r#"send {"password": "..."}"#).await {
+        Ok(request) => request,
+        Err(refusal) => return *refusal,
+    };
+    let set = node.access().change(&node, |directory| directory.set_password(&name, &request.password)).await;
+    answer(set.map(|()| Done { name }))
+}
+
+fn answer<T: Serialize>(done: Result<T, ChangeError>) -> Response {
+    let why = match done {
+        Ok(done) => return Json(done).into_response(),
+        Err(why) => why,
+    };
+    let (status, hint) = match &why {
+        ChangeError::Off => (StatusCode::CONFLICT, Some("see docs/security.md")),
+        ChangeError::Kept(_) => (StatusCode::SERVICE_UNAVAILABLE, Some("`mainstay cluster status` shows the store")),
+        ChangeError::Asked(DirectoryError::Unknown(..)) => {
+            (StatusCode::NOT_FOUND, Some("`mainstay access` lists them"))
+        }
+        ChangeError::Asked(DirectoryError::Taken(_) | DirectoryError::Full(..)) => (StatusCode::CONFLICT, None),
+        ChangeError::Asked(DirectoryError::Random(_)) => (StatusCode::INTERNAL_SERVER_ERROR, None),
+        ChangeError::Asked(_) => (StatusCode::BAD_REQUEST, None),
+    };
+    error(status, why.to_string(), hint.map(str::to_owned))
+}
+
+fn shown(unix_seconds: u64) -> String {
+    rfc3339(UNIX_EPOCH + Duration::from_secs(unix_seconds))
+}
