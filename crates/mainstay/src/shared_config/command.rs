@@ -4,7 +4,7 @@ mod text;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use hyper::Method;
@@ -24,8 +24,11 @@ const BAKE: &str = "60s";
 const BAKE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// For all that is not the bake.
 const AROUND: Duration = Duration::from_secs(90);
-/// A node ends connections to its admin interface that are older than 10 minutes.
+/// A node ends connections to its admin interface that are older than 10 minutes; then it is asked again and again.
 const FOLLOWED_MAX: Duration = Duration::from_secs(590);
+/// How often, and how often without an answer.
+const LOOK: Duration = Duration::from_secs(1);
+const SILENT_MAX: u32 = 60;
 
 /// Arguments of `mainstay config`.
 #[derive(Debug, Args)]
@@ -104,7 +107,7 @@ impl TermsArgs {
     /// How long to wait for the end of a release.
     fn limit(&self) -> Duration {
         let bake = if self.now { Duration::ZERO } else { self.bake };
-        (bake.saturating_mul(3) + AROUND).min(FOLLOWED_MAX)
+        bake.saturating_mul(3) + AROUND
     }
 }
 
@@ -210,7 +213,8 @@ impl Desk {
     fn release(&self, path: &str, request: &impl Serialize, terms: &TermsArgs) -> Result<ExitCode, Failure> {
         let sent = serde_json::to_string(request).map_err(|error| Failure::new(error.to_string()))?;
         let (mut last, mut version, mut before) = (None, None, None);
-        let followed = client::follow(&self.place, path, sent, terms.limit(), |event: Event| {
+        let end = Instant::now() + terms.limit();
+        let followed = client::follow(&self.place, path, sent, terms.limit().min(FOLLOWED_MAX), |event: Event| {
             if let Event::Proposed { version: number, .. } = &event {
                 version = Some(*number);
             }
@@ -221,6 +225,10 @@ impl Desk {
             last = Some(event);
             written
         });
+        let is_told = matches!(last, Some(Event::Ended(_) | Event::Failed { .. }));
+        if let (Some(version), false) = (version, is_told) {
+            last = self.resume(version, before, end)?;
+        }
         match (last, version, followed) {
             (Some(Event::Ended(progress)), _, _) => self.ended(&progress),
             (Some(Event::Failed { error, hint }), _, _) => Err(match hint {
@@ -237,6 +245,38 @@ impl Desk {
                 Err(Failure::new("the node broke off").hint(hint))
             }
         }
+    }
+
+    /// Goes on seeing how far a release is after the node has broken off: it ends connections that are too old, and all of them
+    /// when it restarts. The end of the release, if it came by then.
+    fn resume(&self, version: Version, before: Option<Progress>, end: Instant) -> Result<Option<Event>, Failure> {
+        let (mut before, mut silent) = (before, 0);
+        while Instant::now() < end && silent < SILENT_MAX {
+            std::thread::sleep(LOOK);
+            let overview: Result<Overview, Failure> = self.ask(Method::GET, "/api/v1/config", None);
+            let release = overview.ok().and_then(|overview| overview.release);
+            let Some(progress) = release.filter(|release| release.version >= version) else {
+                silent += 1;
+                continue;
+            };
+            if progress.version > version {
+                // Another release has begun: this one is over, and the history tells how.
+                break;
+            }
+            silent = 0;
+            let event = match progress.stage.is_over() {
+                true => Event::Ended(progress.clone()),
+                false => Event::Progress(progress.clone()),
+            };
+            if !self.json {
+                output::text(&text::told(&event, before.as_ref()))?;
+            }
+            if let Event::Ended(_) = event {
+                return Ok(Some(event));
+            }
+            before = Some(progress);
+        }
+        Ok(None)
     }
 
     fn ended(&self, progress: &Progress) -> Result<ExitCode, Failure> {
