@@ -212,6 +212,12 @@ impl Meter {
     }
 }
 
+/// Reads a message as an announcement.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(bytes: &[u8]) -> Result<(), String> {
+    Announcement::decode(bytes).map(|_told| ())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

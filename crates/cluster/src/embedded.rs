@@ -244,3 +244,12 @@ impl Embedded {
         self.state.disk.close().await;
     }
 }
+
+/// Reads a message as each of those that nodes send each other for the log.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _to_raft = wire::decode::<wire::ToRaft>(bytes);
+    let _from_raft = wire::decode::<wire::FromRaft>(bytes);
+    let _to_leader = wire::decode::<wire::ToLeader>(bytes);
+    let _from_leader = wire::decode::<wire::FromLeader>(bytes);
+}

@@ -40,9 +40,12 @@ pub fn requested_move(ip: &std::net::IpAddr) -> String {
     format!("{MOVES}{ip}")
 }
 
+/// What the cluster keeps of join tokens.
+pub const JOIN_TOKENS: &str = "membership/token/";
+
 /// What the cluster keeps of a join token.
 pub fn join_token(id: &str) -> String {
-    format!("membership/token/{id}")
+    format!("{JOIN_TOKENS}{id}")
 }
 
 /// The node whose place a new node takes.

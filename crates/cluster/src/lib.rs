@@ -17,6 +17,8 @@ pub mod drains;
 pub mod election;
 pub mod embedded;
 pub mod etcd;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod identity;
 pub mod keys;
 pub mod membership;

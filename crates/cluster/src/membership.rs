@@ -26,7 +26,7 @@ use crate::peer::tls::Tls;
 use crate::peer::{NodeId, Transport};
 
 pub use door::Door;
-pub use keep::{admission, contacts, directory, promotion, renewal};
+pub use keep::{admission, contacts, directory, presence, promotion, renewal, tidying};
 pub use message::{JoinReply, JoinRequest, Known};
 pub use office::Office;
 pub use will::end_lease;
@@ -232,4 +232,12 @@ impl Membership {
         let subject = Subject { cluster: &self.identity.cluster, node, name };
         Ok(self.authority()?.issue(&subject, public_key, SystemTime::now(), CERTIFICATE_LIFE)?)
     }
+}
+
+/// Reads a message as each of those that strangers and members send.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _request = message::decode::<JoinRequest>(bytes).map(|request| request.check());
+    let _wish = message::decode::<message::Wish>(bytes);
+    let _granted = message::decode::<message::Granted>(bytes);
 }

@@ -127,3 +127,24 @@ fn who_may_come_in_and_go() {
     let tokens = nodes.nodes[0].admin("/api/v1/cluster/token");
     assert_eq!(tokens.status, 405, "tokens are made over the admin socket only");
 }
+
+#[test]
+fn a_node_that_has_moved_says_where_it_is() {
+    let mut nodes = Nodes::start(3, plain);
+    nodes.wait_until_whole();
+    let (before, after) = (nodes.nodes[2].place.peer, mainstay_e2e::free());
+    nodes.nodes[2].terminate();
+    let file = nodes.nodes[2].dir().join("mainstay.toml");
+    let config = std::fs::read_to_string(&file).expect("its configuration");
+    let moved = format!("listen = \"{after}\"\npeers = [\"n3={after}\"]");
+    std::fs::write(&file, config.replace(&format!("listen = \"{before}\""), &moved)).expect("the configuration");
+    nodes.nodes[2].start();
+    for asked in 0..3 {
+        eventually("all nodes know its new address and reach it", SOON, || {
+            member(&nodes.nodes[asked].status(), "n3")
+                .is_some_and(|it| it["address"] == after.to_string() && (it["state"] == "up" || it["state"] == "here"))
+        });
+    }
+    // Also those that it has told nothing yet learn of it from the others: it follows again.
+    assert!(takes_changes(&nodes, 2));
+}

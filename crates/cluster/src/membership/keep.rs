@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use super::message::{Granted, Wish, decode, encode};
 use super::{Known, Membership, MembershipError, write_known};
-use crate::coordinator::{Consistency, Range};
+use crate::coordinator::{self, Compare, Consistency, Coordinator, Operation, Range, Transaction};
 use crate::embedded::Part;
-use crate::identity::{Credentials, NodeKey, Stage};
+use crate::identity::{Credentials, NodeKey, Stage, TokenRecord};
 use crate::keys;
 use crate::peer::{NodeId, Service};
 
@@ -19,6 +19,13 @@ const PROMOTE: Duration = Duration::from_secs(2);
 const ASK: Duration = Duration::from_millis(500);
 /// How long being taken in may take: what the others have is sent to the node meanwhile.
 const ADMIT_LIMIT: Duration = Duration::from_secs(45);
+/// How often a node looks whether the others know where it is, and how long agreeing on it may take.
+const MOVED_LOOK: Duration = Duration::from_secs(1);
+const MOVE_LIMIT: Duration = Duration::from_secs(10);
+/// How often a leader looks for join tokens whose time is over.
+const TIDY: Duration = Duration::from_secs(60);
+/// Tokens that are deleted in one go, at most; the next ones in the next minute.
+const TIDY_MAX: usize = 1000;
 /// How often certificates are looked at.
 const RENEWAL_LOOK: Duration = Duration::from_secs(60);
 /// How often nodes say hello, and how long they wait for an answer.
@@ -95,7 +102,7 @@ async fn ask_admission(membership: &Membership) -> Result<(), String> {
         match call.await {
             Ok(answer) => match decode(&answer)? {
                 Granted::Admitted => return Ok(()),
-                Granted::Renewed { .. } | Granted::Hello | Granted::Ended => {
+                Granted::Renewed { .. } | Granted::Hello | Granted::Ended | Granted::Moved => {
                     reasons.push(format!("node {node} answered something else"))
                 }
             },
@@ -103,6 +110,80 @@ async fn ask_admission(membership: &Membership) -> Result<(), String> {
         }
     }
     if reasons.is_empty() { Err("no other node is known".to_owned()) } else { Err(reasons.join("; ")) }
+}
+
+/// Tells the others where this node is reached, if its configuration says something else than they know.
+pub async fn presence(membership: Membership) {
+    let own = membership.identity.node;
+    let mut said = String::new();
+    loop {
+        tokio::time::sleep(MOVED_LOOK).await;
+        let members = membership.engine.status().members;
+        let known = members.iter().find(|member| member.node == own);
+        // Who is not a member yet says where it is when it asks to be taken in.
+        if known.is_none_or(|member| member.address == membership.own_address()) {
+            continue;
+        }
+        match tell_moved(&membership).await {
+            Ok(()) => said.clear(),
+            Err(reason) if reason == said => {}
+            Err(reason) => {
+                tracing::warn!(reason, "cluster: the other nodes do not know this node's new address yet");
+                said = reason;
+            }
+        }
+    }
+}
+
+async fn tell_moved(membership: &Membership) -> Result<(), String> {
+    let message = encode(&Wish::Move { address: membership.own_address() })?;
+    let mut reasons = Vec::new();
+    // Not this node's own engine: as long as it is not reached where it was, it hears of no leader.
+    for node in membership.directory.all().into_keys().filter(|node| *node != membership.identity.node) {
+        match membership.transport.call(node, Service::Membership, message.clone(), MOVE_LIMIT).await {
+            Ok(answer) => match decode(&answer)? {
+                Granted::Moved => return Ok(()),
+                Granted::Admitted | Granted::Renewed { .. } | Granted::Hello | Granted::Ended => {
+                    reasons.push(format!("node {node} answered something else"))
+                }
+            },
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+    if !reasons.is_empty() {
+        return Err(reasons.join("; "));
+    }
+    // There is nobody else: a cluster of one agrees with itself.
+    let moved = membership.engine.relocate(membership.identity.node, membership.own_peer()).await;
+    moved.map(|_changed| ()).map_err(|error| error.to_string())
+}
+
+/// While this node leads, deletes join tokens whose time is over. Those that were used are deleted by their use.
+pub async fn tidying(membership: Membership) {
+    loop {
+        if membership.engine.status().part == Part::Leader
+            && let Err(error) = delete_expired(&*membership.coordinator, SystemTime::now()).await
+        {
+            tracing::debug!(%error, "cluster: join tokens whose time is over are not deleted yet");
+        }
+        tokio::time::sleep(TIDY).await;
+    }
+}
+
+/// Deletes the tokens that have expired by `now`. Answers how many.
+async fn delete_expired(store: &dyn Coordinator, now: SystemTime) -> Result<usize, coordinator::Error> {
+    let listing = store.range(Range::prefix(keys::JOIN_TOKENS), None, 0, Consistency::Local).await?;
+    let mut deleted = 0;
+    let is_over = |value: &[u8]| serde_json::from_slice(value).is_ok_and(|it: TokenRecord| it.has_expired(now));
+    for entry in listing.entries.into_iter().filter(|entry| is_over(&entry.value)).take(TIDY_MAX) {
+        let same = Compare::modified(entry.key.clone(), entry.modified);
+        let outcome = store.transact(Transaction::when([same], [Operation::delete(entry.key)])).await?;
+        deleted += usize::from(outcome.succeeded);
+    }
+    if deleted > 0 {
+        tracing::info!(deleted, "cluster: deleted join tokens whose time is over");
+    }
+    Ok(deleted)
 }
 
 /// Says hello to all others, so that every node can tell which ones it reaches.
@@ -181,7 +262,7 @@ async fn ask_renewal(membership: &Membership, public_key: String) -> Result<Stri
         match membership.transport.call(node, Service::Membership, message.clone(), RENEWAL_LIMIT).await {
             Ok(answer) => match decode(&answer)? {
                 Granted::Renewed { certificate } => return Ok(certificate),
-                Granted::Admitted | Granted::Hello | Granted::Ended => {
+                Granted::Admitted | Granted::Hello | Granted::Ended | Granted::Moved => {
                     reasons.push(format!("node {node} answered something else"))
                 }
             },
@@ -189,4 +270,43 @@ async fn ask_renewal(membership: &Membership, public_key: String) -> Result<Stri
         }
     }
     Err(reasons.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use mainstay_runtime::thread::run_here;
+
+    use super::*;
+    use crate::identity::{Authority, ClusterId, Fingerprint, Grant, JoinToken, certificates};
+    use crate::memory::Memory;
+
+    #[test]
+    fn tokens_whose_time_is_over_are_deleted_and_no_others() {
+        run_here(async {
+            let (store, now): (Arc<dyn Coordinator>, _) = (Arc::new(Memory::new()), SystemTime::now());
+            let cluster = ClusterId::new().unwrap();
+            let authority = Authority::new(&cluster, now).unwrap();
+            let fingerprint = Fingerprint::of(&certificates("ca", authority.certificate()).unwrap()[0]);
+            let mut keys = Vec::new();
+            for life in [1, 10, 1000] {
+                let token =
+                    JoinToken::new(cluster.clone(), fingerprint.clone(), vec!["10.0.1.1:1".to_owned()]).unwrap();
+                let grant = Grant { voter: true, name: None, replaces: None };
+                let record = serde_json::to_vec(&token.record(grant, now, Duration::from_secs(life))).unwrap();
+                keys.push(keys::join_token(token.id.as_str()));
+                store.put(&keys[keys.len() - 1], Bytes::from(record), None).await.unwrap();
+            }
+            // What cannot be read is left to people.
+            store.put(&keys::join_token("strange"), Bytes::from_static(b"?"), None).await.unwrap();
+            let deleted = delete_expired(&*store, now + Duration::from_secs(60)).await.unwrap();
+            assert_eq!(deleted, 2);
+            assert!(store.get(&keys[0]).await.unwrap().is_none() && store.get(&keys[1]).await.unwrap().is_none());
+            assert!(store.get(&keys[2]).await.unwrap().is_some());
+            assert_eq!(delete_expired(&*store, now + Duration::from_secs(60)).await.unwrap(), 0);
+        })
+        .unwrap();
+    }
 }

@@ -56,20 +56,21 @@ impl JoinRequest {
         if self.name.is_empty() || self.name.len() > NAME_MAX || !self.name.bytes().all(is_plain) {
             return Err("its name cannot be one of a node".to_owned());
         }
-        let is_address = self.address.len() <= ADDRESS_MAX
-            && self.address.bytes().all(|byte| byte.is_ascii_graphic())
-            && self
-                .address
-                .rsplit_once(':')
-                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        if !is_address {
-            return Err("its address is not HOST:PORT".to_owned());
-        }
+        check_address(&self.address)?;
         if self.public_key.len() > PUBLIC_KEY_MAX || !self.token.is_plain() {
             return Err("it is malformed".to_owned());
         }
         Ok(())
     }
+}
+
+/// Whether an address is one, and no longer than one can be.
+pub(super) fn check_address(address: &str) -> Result<(), String> {
+    let has_port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+    let is_address = address.len() <= ADDRESS_MAX
+        && address.bytes().all(|byte| byte.is_ascii_graphic())
+        && address.rsplit_once(':').is_some_and(has_port);
+    if is_address { Ok(()) } else { Err("its address is not HOST:PORT".to_owned()) }
 }
 
 /// It is let in.
@@ -124,6 +125,8 @@ pub(super) enum Wish {
     Hello,
     /// The end of its own lease: it has died, and its guard speaks for it.
     End { lease: LeaseId },
+    /// To be reached somewhere else from now on: its configuration has changed.
+    Move { address: String },
 }
 
 /// What it hears.
@@ -133,6 +136,7 @@ pub(super) enum Granted {
     Renewed { certificate: String },
     Hello,
     Ended,
+    Moved,
 }
 
 pub(super) fn encode(value: &impl Serialize) -> Result<Bytes, String> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::message::{Granted, Wish, decode, encode};
+use super::message::{Granted, Wish, check_address, decode, encode};
 use super::{Membership, NAME_MAX};
 use crate::coordinator::LeaseId;
 use crate::embedded::Peer;
@@ -22,6 +22,7 @@ impl Handler for Office {
             Wish::Renew { name, public_key } => self.renew(from, &name, &public_key).await?,
             Wish::Hello => Granted::Hello,
             Wish::End { lease } => self.end(from, lease).await?,
+            Wish::Move { address } => self.relocate(from, address).await?,
         };
         encode(&granted)
     }
@@ -58,6 +59,24 @@ impl Office {
         }
         let certificate = self.0.certify(node, name, public_key).map_err(|error| error.to_string())?;
         Ok(Granted::Renewed { certificate })
+    }
+
+    /// Has the cluster agree on where a member is reached from now on.
+    async fn relocate(&self, node: NodeId, address: String) -> Result<Granted, String> {
+        check_address(&address)?;
+        let members = self.0.engine.status().members;
+        let member = members.into_iter().find(|member| member.node == node);
+        let member = member.ok_or_else(|| format!("node {node} is not a member"))?;
+        if member.address != address {
+            // At once for this node: as long as nobody reaches the other one, it cannot follow what is agreed on.
+            self.0.directory.place(node, address.clone());
+            let peer =
+                Peer { name: member.name.clone(), address: address.clone(), voter: member.voter || member.waiting };
+            self.0.engine.relocate(node, peer).await.map_err(|error| error.to_string())?;
+            let (name, before) = (member.name, member.address);
+            tracing::info!(%node, name, before, address, "cluster: a node is reached somewhere else from now on");
+        }
+        Ok(Granted::Moved)
     }
 
     async fn end(&self, node: NodeId, lease: LeaseId) -> Result<Granted, String> {

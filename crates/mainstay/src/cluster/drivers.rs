@@ -27,6 +27,8 @@ pub(super) fn start(context: &Context) -> Drivers {
     drivers.add("directory", context, members::directory);
     drivers.add("admission", context, members::admission);
     drivers.add("contacts", context, members::contacts);
+    drivers.add("presence", context, members::presence);
+    drivers.add("tidying", context, members::tidying);
     drivers.add("promotion", context, members::promotion);
     drivers.add("renewal", context, members::renewal);
     drivers

@@ -21,6 +21,16 @@ pub(super) async fn contacts(context: Context) {
     until_left(context, membership::contacts).await;
 }
 
+/// Tells the others where this node is, if that has changed.
+pub(super) async fn presence(context: Context) {
+    until_left(context, membership::presence).await;
+}
+
+/// Deletes join tokens whose time is over, while this node leads.
+pub(super) async fn tidying(context: Context) {
+    until_left(context, membership::tidying).await;
+}
+
 /// Lets other nodes vote, while this one leads.
 pub(super) async fn promotion(context: Context) {
     until_left(context, membership::promotion).await;
