@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 use mainstay_runtime::clock::Clock;
 use mainstay_runtime::journal::Journal;
 use mainstay_runtime::thread;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::access_log::Writer;
 use crate::assemble::{self, Sockets};
@@ -74,7 +73,7 @@ pub struct Outside {
 }
 
 struct WorkerHandle {
-    commands: UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<Command>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     open: Arc<AtomicUsize>,
 }
@@ -378,7 +377,7 @@ fn start_worker(
     (log, wish): (&Writer, &Arc<Wish>),
     health: &Driver,
 ) -> std::io::Result<WorkerHandle> {
-    let (commands, receiver) = unbounded_channel();
+    let (commands, receiver) = mpsc::unbounded_channel();
     let open = Arc::new(AtomicUsize::new(0));
     let parts = Parts {
         index,
