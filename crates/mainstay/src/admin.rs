@@ -6,9 +6,12 @@
 
 pub mod access;
 pub mod addresses;
+pub mod alertmanager;
+pub mod alerts;
 pub mod api;
 pub mod audit;
 pub mod cells;
+pub mod certificates;
 pub mod cluster;
 pub mod document;
 pub mod drains;
@@ -46,6 +49,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use mainstay_cluster::opinions;
 use mainstay_core::transition::{Aspect, Subject, Transition, Word};
 use mainstay_gateway::Gateway;
+use mainstay_observe::alerts::desk::Desk;
 use mainstay_observe::history::History;
 use mainstay_observe::slo::Objective;
 use mainstay_runtime::journal::Journal;
@@ -91,6 +95,9 @@ pub struct Node {
     history: History,
     objectives: Mutex<Arc<[Objective]>>,
     access: Access,
+    alerts: Arc<Desk>,
+    certificates: certificates::Watched,
+    data_dir: Option<PathBuf>,
 }
 
 impl Node {
@@ -127,6 +134,9 @@ impl Node {
             history: history::start(config),
             objectives: Mutex::new(config.objectives.clone().into()),
             access,
+            alerts: Arc::new(Desk::new(config.alerting.clone())),
+            certificates: certificates::Watched::default(),
+            data_dir: config.spec.node.data_dir.clone(),
         }
     }
 
@@ -173,6 +183,21 @@ impl Node {
     /// Takes the objectives of another configuration.
     pub fn set_objectives(&self, objectives: &[Objective]) {
         *lock(&self.objectives) = objectives.into();
+    }
+
+    /// What is wrong, who was told of it, and what is asked about that.
+    pub fn alerts(&self) -> &Arc<Desk> {
+        &self.alerts
+    }
+
+    /// The certificates in use, as of a few seconds ago.
+    pub fn certificates(&self) -> Arc<Vec<certificates::CertificateStatus>> {
+        self.certificates.look(&self.gateway.state(), self.data_dir.as_deref())
+    }
+
+    /// Whether it leaves, or another process has taken over.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire) || *self.succeeded.borrow()
     }
 
     /// Which of its listeners are open.
@@ -275,7 +300,8 @@ impl Node {
         feed::feed(&self.history, now, &self.name, &state, &process::Usage::read());
     }
 
-    fn status(&self) -> Status {
+    /// Everything about it.
+    pub fn status(&self) -> Status {
         let (state, now, clock) = (self.gateway.state(), Instant::now(), SystemTime::now());
         let sampler = lock(&self.sampler);
         let not_ready = self.not_ready();
@@ -325,6 +351,8 @@ impl Node {
             shared_config: self.cluster().map(|_cluster| self.shared.facts()),
             opinions: shared::opinions(self),
             cluster: self.cluster().map(|handle| addresses::facts(self, handle)),
+            alerts: Some(Arc::clone(&self.alerts)),
+            certificates: self.certificates(),
         }
     }
 }

@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::failure::Failure;
 use crate::run::Predecessor;
 use crate::{
-    access, address, audit_log, cache, cell, client, cluster, demo, drain, explain, guard, logging, run, shared_config,
-    slo, status, steer, upgrade,
+    access, address, alerts, audit_log, cache, cell, client, cluster, demo, drain, explain, guard, logging, run,
+    shared_config, slo, status, steer, upgrade,
 };
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
@@ -88,6 +88,12 @@ enum Command {
     /// Show who changed what at a node, and whether that record is whole
     #[command(after_help = AUDIT_LOG_HELP)]
     AuditLog(audit_log::AuditLogArgs),
+    /// Show what is wrong and who was told of it, or take care of an alert
+    #[command(after_help = ALERTS_HELP)]
+    Alerts(alerts::command::AlertsArgs),
+    /// Hear nothing of some alerts for a while
+    #[command(after_help = SILENCE_HELP)]
+    Silence(alerts::command::SilenceArgs),
     /// Make a new cluster, of which this node is the first
     #[command(after_help = INIT_HELP)]
     Init(cluster::commands::InitArgs),
@@ -249,6 +255,25 @@ Examples:
   mainstay audit-log verify
   mainstay audit-log verify /var/lib/mainstay/audit
   mainstay audit-log export | tail -n 1";
+const ALERTS_HELP: &str = "\
+Without a command, lists alerts, the gravest first, with the page that says what to do. Acknowledging one works only over
+a node's admin socket.
+
+Examples:
+  mainstay alerts
+  mainstay alerts --json | jq '.items[] | select(.state == \"firing\") | .summary'
+  mainstay alerts acknowledge 0af7651916cd43dd --note looking
+  mainstay alerts receivers";
+
+const SILENCE_HELP: &str = "\
+A silence is about the alerts of which all of its matchers are true. Patterns have text, `.`, `.*`, `.+` and `|`, and match
+whole values. What still is so when it ends is told then. Works only over a node's admin socket; amtool can do it too.
+
+Examples:
+  mainstay silence add service=checkout --for 2h --comment maintenance
+  mainstay silence add alertname=~Endpoint.* zone=b --for 30m --comment rack
+  mainstay silence list
+  mainstay silence remove 3c6a1b52-0000-4000-a000-000000000000";
 
 const INIT_HELP: &str = "\
 Makes the cluster's certificate authority, and this node's certificate and key, in the folder `cluster` of the node's
@@ -356,6 +381,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Address(args) => address::address(&args),
         Command::Access(args) => access::access(&args),
         Command::AuditLog(args) => audit_log::audit_log(&args),
+        Command::Alerts(args) => alerts::command::alerts(&args),
+        Command::Silence(args) => alerts::command::silence(&args),
         Command::Init(args) => cluster::commands::init(&args),
         Command::Join(args) => cluster::commands::join(&args),
         Command::Cluster(args) => cluster::commands::cluster(&args),
@@ -393,6 +420,8 @@ mod tests {
             ADDRESS_HELP,
             ACCESS_HELP,
             AUDIT_LOG_HELP,
+            ALERTS_HELP,
+            SILENCE_HELP,
             INIT_HELP,
             JOIN_HELP,
             CLUSTER_HELP,

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod address;
 mod admission;
+pub mod alerting;
 mod balance;
 mod breaker;
 mod cache;
@@ -83,6 +84,8 @@ pub struct Config {
     pub cluster: Option<cluster::Cluster>,
     /// How tables of sessions are kept.
     pub sessions: sessions::Sessions,
+    /// Who is told of what is wrong.
+    pub alerting: mainstay_observe::alerts::settings::Settings,
     /// Addresses that one node of the cluster holds at a time.
     pub addresses: Vec<address::Address>,
     /// Whether this node holds addresses only if no other one can.
@@ -250,6 +253,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         access,
         cluster,
         sessions,
+        alerting: alerting::read(&root),
         addresses: addresses.into_iter().map(|read| read.address).collect(),
         spare: settings.spare,
         objectives,

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod address;
 pub mod admin;
+pub mod alerts;
 pub mod audit_log;
 pub mod cache;
 pub mod cell;

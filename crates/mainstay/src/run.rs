@@ -41,7 +41,7 @@ use crate::run::upgrading::{Ended, Upgrader};
 use crate::sessions::Tables;
 use crate::shared_config::{Board, Change};
 use crate::upgrade::event::{Done, Event};
-use crate::{cluster, limits, output, shared_config};
+use crate::{alerts, cluster, limits, output, shared_config};
 
 pub use self::predecessor::{InheritedAdmin, Predecessor};
 
@@ -201,6 +201,10 @@ async fn live(
         .map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
     announce(&node, &config, &bound);
     node.tell_life(Word::Starting, Word::Serving, env!("CARGO_PKG_VERSION"));
+    if plan.is_none() {
+        let started = alerts::start(&node, config.spec.node.data_dir.clone());
+        started.map_err(|error| Failure::new(format!("cannot start the thread of alerts: {error}")))?;
+    }
     let cluster = plan.map(|plan| cluster::start(plan, &node)).transpose();
     let cluster = cluster.map_err(|error| Failure::new(format!("cannot start the cluster's thread: {error}")))?;
     match predecessor {

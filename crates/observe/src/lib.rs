@@ -1,5 +1,7 @@
 //! What is seen of a node and its cluster, and what is told of it to people and other systems.
 
+pub mod alerts;
+pub mod certificates;
 pub mod history;
 pub mod openslo;
 pub mod slo;

@@ -136,6 +136,11 @@ impl Alerts {
         }
     }
 
+    /// Finds out what holds alerts back, and changes nothing else: for nodes that only show how things stand.
+    pub fn consider(&mut self, now: Millis, silences: &Silences) {
+        self.muted = self.find_muted(now, silences);
+    }
+
     fn find_muted(&self, now: Millis, silences: &Silences) -> BTreeMap<Fingerprint, Muted> {
         let active: Vec<_> = silences.values().filter(|silence| silence.state(now) == SilenceState::Active).collect();
         let mut inhibited = inhibit::inhibited(self.inhibitions, &self.state.alerts);
@@ -266,9 +271,10 @@ impl Alerts {
         group.retry = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(Millis::MAX));
     }
 
-    /// Somebody takes care of an alert, until it ends. False if it does not fire.
+    /// Somebody takes care of an alert, until it ends. False if it does not fire, or began to only afterwards.
     pub fn acknowledge(&mut self, id: Fingerprint, by: Acknowledgement) -> bool {
-        match self.state.alerts.get_mut(&id).filter(|instance| instance.is_firing()) {
+        let meant = |instance: &&mut Instance| instance.is_firing() && instance.fired().is_some_and(|it| it <= by.at);
+        match self.state.alerts.get_mut(&id).filter(meant) {
             Some(instance) if instance.acknowledged.as_ref() == Some(&by) => true,
             Some(instance) => {
                 instance.acknowledged = Some(by);

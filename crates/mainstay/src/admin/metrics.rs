@@ -3,6 +3,7 @@
 //! Names follow OpenTelemetry where it has one. Labels are names from the configuration, never anything that a client
 //! sends, so that their number is bounded.
 
+mod alerts;
 mod balance;
 mod checks;
 mod cluster;
@@ -23,11 +24,13 @@ use mainstay_core::health;
 use mainstay_gateway::state::{
     BUCKETS, Counter, Endpoint, EndpointCounters, Histogram, ListenerCounters, RouteCounters, Service, State,
 };
+use mainstay_observe::alerts::desk::Desk;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::admin::certificates::CertificateStatus;
 use crate::admin::document::{Reload, ReloadOutcome};
 use crate::admin::objectives::ObjectiveStatus;
 use crate::admin::process::Usage;
@@ -69,6 +72,10 @@ pub struct Facts {
     pub opinions: Option<OpinionsStatus>,
     /// Of the cluster and its addresses, if it is in one.
     pub cluster: Option<ClusterFacts>,
+    /// Alerts.
+    pub alerts: Option<Arc<Desk>>,
+    /// Certificates in use.
+    pub certificates: Arc<Vec<CertificateStatus>>,
 }
 
 /// The answer to one scrape.
@@ -108,6 +115,8 @@ impl Collector for Scrape {
         families.cluster(self.facts.cluster.as_ref())?;
         families.history(&self.facts)?;
         families.objectives(&self.facts)?;
+        families.alerts(self.facts.alerts.as_deref())?;
+        families.certificates(&self.facts.certificates)?;
         families.process(&self.facts)
     }
 }

@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::admin::api::{self, error};
 use crate::admin::{
-    Node, addresses, audit, cells, cluster, drains, events, gate, history, identities, login, objectives, pages, purge,
-    shared_config, upgrade,
+    Node, addresses, alertmanager, alerts, audit, cells, certificates, cluster, drains, events, gate, history,
+    identities, login, objectives, pages, purge, shared_config, upgrade,
 };
 
 /// All endpoints.
@@ -30,6 +30,9 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         history::endpoints(),
         objectives::endpoints(),
         addresses::endpoints(),
+        alerts::endpoints(),
+        alertmanager::endpoints(),
+        certificates::endpoints(),
         cluster::endpoints(),
         shared_config::endpoints(),
         purge::endpoints(),
@@ -85,7 +88,8 @@ mod tests {
             let name = format!("{} {}", about.method, about.path);
             assert!(seen.insert(name.clone()), "{name} is there twice");
             assert!(!about.summary.is_empty() && !about.summary.ends_with('.'), "{name}: {}", about.summary);
-            let is_versioned = about.path.starts_with("/api/v1/");
+            // Version 2 is not ours, but Alertmanager's.
+            let is_versioned = about.path.starts_with("/api/v1/") || about.path.starts_with("/api/v2/");
             assert!(is_versioned || !about.path.starts_with("/api/"), "{name}");
             let is_login = about.path == "/api/v1/session";
             let least = mainstay_admin::role::OPERATOR;

@@ -22,7 +22,7 @@ macro_rules! sections {
 sections! {
     /// The document.
     ROOT = "the top of the file": "node", "cluster", "address", "listener", "route", "service", "cell", "sessions",
-        "events", "tracing", "objective", "access";
+        "events", "tracing", "objective", "access", "alerting", "receiver";
     /// Which requests leave a line, and what stands in it.
     EVENTS = "events": "sample", "slow", "max_per_second", "headers", "query", "redact", "rotate";
     /// What is never written.
@@ -115,6 +115,17 @@ sections! {
     /// Responses that are stored and served again.
     CACHE = "route.cache": "default_ttl", "max_ttl", "jitter", "stale_while_revalidate", "stale_if_error", "max_object",
         "obey_clients";
+    /// Who is told of what is wrong, and when.
+    ALERTING = "alerting": "group_wait", "group_interval", "repeat_interval", "group_by", "dead_man", "dead_man_interval",
+        "runbooks", "dashboard", "rule";
+    /// How a built-in alert differs.
+    ALERT_RULE = "alerting.rule": "name", "enabled", "for", "severity";
+    /// Somebody who is told.
+    RECEIVER = "receiver": "name", "type", "severities", "match", "group_by", "group_wait", "group_interval",
+        "repeat_interval", "resolved", "timeout", "url", "routing_key", "authorization", "host", "port", "tls", "from", "to",
+        "user", "smtp_password";
+    /// A secret that is somewhere else.
+    SECRET = "receiver.url, receiver.routing_key, receiver.authorization and receiver.smtp_password": "file", "env";
     /// Changes to headers.
     HEADERS = "route.request_headers and route.response_headers": "set", "remove";
     /// A group of endpoints.

@@ -9,6 +9,7 @@ use super::problem::{self, Fault};
 use super::reader::word_of;
 use super::sessions::Sessions;
 use super::{Config, Problem, balance, cache, defaults, listener, node, route, words};
+use mainstay_observe::alerts::settings::Settings;
 
 /// What the command line of `mainstay proxy` says; `None` stands for the default.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,6 +94,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         admin_socket,
         cluster: None,
         sessions,
+        alerting: Settings::default(),
         addresses,
         access: None,
         admin_tls: None,

@@ -21,14 +21,14 @@ use std::path::Path;
 use super::{Config, Problem, parse};
 
 /// A listener and a service, to which tests add.
-const SMALL: &str = "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:8080\"\n[[service]]\nname = \"app\"\nendpoints = [\"127.0.0.1:3001\"]\n";
+pub(super) const SMALL: &str = "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:8080\"\n[[service]]\nname = \"app\"\nendpoints = [\"127.0.0.1:3001\"]\n";
 
 fn read(text: &str) -> Result<Config, Vec<Problem>> {
     parse(text, "m.toml", Path::new("/etc/mainstay"))
 }
 
 /// The problems of a text as they are shown, errors and warnings.
-fn shown(text: &str) -> Vec<String> {
+pub(super) fn shown(text: &str) -> Vec<String> {
     let problems = match read(text) {
         Ok(config) => config.warnings,
         Err(problems) => problems,
@@ -36,7 +36,7 @@ fn shown(text: &str) -> Vec<String> {
     problems.iter().map(Problem::to_string).collect()
 }
 
-fn good(text: &str) -> Config {
+pub(super) fn good(text: &str) -> Config {
     read(text).unwrap_or_else(|problems| {
         panic!("refused: {:#?}\n{text}", problems.iter().map(Problem::to_string).collect::<Vec<_>>())
     })

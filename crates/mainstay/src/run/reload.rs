@@ -116,6 +116,7 @@ impl Reloader {
                 }
                 self.node.set_objectives(&config.objectives);
                 self.node.reloaded(cause, Vec::new());
+                self.node.alerts().adopt(config.alerting.clone());
                 tracing::info!(cause, generation = self.node.gateway().state().generation, "configuration applied");
                 self.present = config;
                 Ok(())
