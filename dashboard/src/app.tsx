@@ -32,7 +32,7 @@ export function App(): JSX.Element {
   const [visitor, setVisitor] = useState<Visitor>({ session: null, ways: null, isKnown: false });
   const learn = useCallback(async () => setVisitor(await whoAsks()), []);
   useEffect(() => {
-    whenUnauthorized((problem) => setVisitor({ session: null, ways: problem.login ?? { token: true }, isKnown: true }));
+    whenUnauthorized((problem) => setVisitor({ session: null, ways: problem.login ?? {}, isKnown: true }));
     void learn();
   }, [learn]);
   if (visitor.ways !== null) {
@@ -48,7 +48,7 @@ async function whoAsks(): Promise<Visitor> {
     return { session, ways: null, isKnown: true };
   } catch (error) {
     const problem = error instanceof Problem ? error : null;
-    return { session: null, ways: problem?.status === 401 ? (problem.login ?? { token: true }) : null, isKnown: true };
+    return { session: null, ways: problem?.status === 401 ? (problem.login ?? {}) : null, isKnown: true };
   }
 }
 

@@ -52,7 +52,7 @@ export function silence(matchers: Record<string, string>, minutes: number, comme
 }
 
 export function expireSilence(id: string): string {
-  return line('silence', 'expire', id);
+  return line('silence', 'remove', id);
 }
 
 export function explain(id: string): string {

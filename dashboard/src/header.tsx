@@ -34,7 +34,7 @@ export function Header(props: { place: Place; onHelp: () => void; onLogout: () =
         <span class="spring" />
         {session !== null && (
           <span class="quiet hide-phone" title={`via ${session.via}`}>
-            {session.user} ({session.role})
+            {session.user} ({session.role ?? 'nobody'})
           </span>
         )}
         {session?.via === 'session' && (

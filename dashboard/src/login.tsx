@@ -51,20 +51,6 @@ export function Login(props: { ways: Ways; onDone: () => void }): JSX.Element {
           </a>
         </p>
       )}
-      {ways.token !== false && (
-        <details>
-          <summary>With a token</summary>
-          <form onSubmit={submit}>
-            <label class="field">
-              <span>Token</span>
-              <input name="token" type="password" autocomplete="off" required />
-            </label>
-            <button type="submit" disabled={isAsking}>
-              Log in with the token
-            </button>
-          </form>
-        </details>
-      )}
       {problem !== null && <Failure problem={problem} />}
     </main>
   );

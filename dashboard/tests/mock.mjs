@@ -50,16 +50,16 @@ function ask(mock, request, url, text) {
   const path = url.pathname.slice('/api/v1'.length);
   const body = text === '' ? null : JSON.parse(text);
   if (path === '/session' && request.method === 'POST') {
-    const isRight = (body.user === 'anna' && body.password === 'secret') || body.token === 'token';
+    const isRight = (body.user === 'anna' && body.password === 'secret');
     mock.needsLogin = mock.needsLogin && !isRight;
-    return isRight ? [200, answers(mock.state)['/session']] : problem(401, 'user or password is wrong', { login: { password: true, token: true } });
+    return isRight ? [200, answers(mock.state)['/session']] : problem(401, 'user or password is wrong', { login: { password: true } });
   }
   if (path === '/session' && request.method === 'DELETE') {
     mock.needsLogin = true;
     return [204, null];
   }
   if (mock.needsLogin) {
-    return problem(401, 'who is asking?', { login: { password: true, token: true, oidc: { name: 'Keycloak', url: '/api/v1/session/oidc' } } });
+    return problem(401, 'who is asking?', { login: { password: true, oidc: { name: 'Keycloak', url: '/api/v1/session/oidc' } } });
   }
   if (mock.missing.has(path)) {
     return problem(404, `nothing at ${path}`);
@@ -97,7 +97,7 @@ function change(mock, request, path, body) {
   if (path === '/alerts/a1/acknowledge') {
     mock.state.alerts[0].acknowledged = { by: 'anna', at: new Date().toISOString(), note: body.note };
   }
-  mock.state.audit.unshift({ seq: mock.changes.length, time: new Date().toISOString(), node: 'lb1', user: 'anna', role: 'operator', via: 'session', from: '127.0.0.1', action: path.slice(1), target: body?.endpoint ?? '', outcome: 'done', status: 200, detail: null });
+  mock.state.audit.unshift({ seq: mock.changes.length, time: new Date().toISOString(), node: 'lb1', user: 'anna', role: 'operator', from: '127.0.0.1', action: `${request.method} ${path}`, target: body?.endpoint ?? '', outcome: 'done', status: 200, body: JSON.stringify(body) });
   return [200, {}];
 }
 

@@ -17,15 +17,15 @@ const ask = async (path) => (await fetch(`${admin}/api/v1${path}`)).json();
 
 /** Requests, so that there is something to see; a few a second are enough. */
 async function load() {
-  while (!isOver) {
-    await fetch(`${gateway}/cart?item=7`).then((answer) => answer.text()).catch(() => undefined);
+  for (let count = 0; !isOver; count += 1) {
+    await fetch(`${gateway}/${count % 3 === 0 ? 'list' : 'cart'}?item=${count}`).then((answer) => answer.text()).catch(() => undefined);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
 async function overview() {
   await page.goto(`${admin}/`);
-  await page.getByText('serving: 1 of 1 services healthy').waitFor();
+  await page.getByText('serving: 2 of 2 services healthy').waitFor();
   assert.equal(new URL(page.url()).pathname, '/dashboard/', 'a browser is led to the dashboard');
   assert.match(await page.locator('.age').textContent(), /^data \d s old$/);
   assert.equal(await overflow(page), '');
@@ -35,15 +35,16 @@ async function overview() {
 
 async function killed() {
   await page.goto(at('#/overview'));
-  await page.getByText('serving: 1 of 1 services healthy').waitFor();
+  await page.getByText('serving: 2 of 2 services healthy').waitFor();
   const begin = Date.now();
   console.log('kill');
-  await page.getByText('2 of 3 endpoints up').waitFor({ timeout: ROOM_MS });
+  await page.getByText('3 of 4 endpoints up').waitFor({ timeout: ROOM_MS });
   console.log(`     on the overview after ${Date.now() - begin} ms`);
-  await page.locator('.events').getByText(`app/${endpoint}: health down`).waitFor({ timeout: ROOM_MS });
-  const { items } = await ask('/events?service=app');
+  await page.locator('.events').getByText(`checkout/${endpoint}: health down`).waitFor({ timeout: ROOM_MS });
+  const { items } = await ask('/events?service=checkout');
   const event = items.find((it) => it.change === 'health' && it.to === 'down');
   assert.equal(event.subject.name, endpoint);
+  await until('its zone has one endpoint less', () => page.getByText('1 of 2', { exact: true }).isVisible());
   await shoot(page, 'real-killed');
 }
 
@@ -63,13 +64,13 @@ async function incident() {
 }
 
 async function service() {
-  await page.goto(at(`#/services/app/${encodeURIComponent(endpoint)}`));
+  await page.goto(at(`#/services/checkout/${encodeURIComponent(endpoint)}`));
   await page.locator('.panel').getByText(/down since/).waitFor();
   await until('lines are drawn', async () => (await page.locator('.chart canvas').count()) >= 3);
   await shoot(page, 'real-service');
   await page.locator('.panel').getByRole('button', { name: 'Drain' }).click();
   const dialog = page.getByRole('dialog');
-  assert.equal(await dialog.locator('code').textContent(), `mainstay drain app/${endpoint}`);
+  assert.equal(await dialog.locator('code').textContent(), `mainstay drain checkout/${endpoint}`);
   // Over TCP without users nothing is changed, which is said before or after the attempt.
   const confirm = dialog.locator('button[type=submit]');
   if (await confirm.isEnabled()) {
@@ -79,7 +80,7 @@ async function service() {
     await dialog.locator('.refusal').waitFor();
   }
   await page.keyboard.press('Escape');
-  assert.equal((await ask('/status')).services[0].endpoints.some((it) => it.draining), false);
+  assert.equal((await ask('/status')).services.flatMap((it) => it.endpoints).some((it) => it.draining), false);
 }
 
 async function explained() {
@@ -102,13 +103,15 @@ async function everyPage() {
 async function plain() {
   const other = await openPage(browser, admin);
   await other.page.goto(`${admin}/status`);
-  await other.page.getByText('endpoints serve').waitFor();
+  await other.page.getByText('endpoints serve').first().waitFor();
   await shoot(other.page, 'real-status');
   assert.deepEqual(other.sins, []);
   await other.close();
 }
 
 const loading = load();
+// Pictures for the documentation show more than the first seconds: `make screenshots` asks for that.
+await new Promise((resolve) => setTimeout(resolve, Number(process.env.LINGER_SECONDS ?? 0) * 1000));
 const failed = await runAll({
   overview, 'a killed endpoint': killed, 'its incident': incident, 'its service': service, 'a request explained': explained,
   'every page': everyPage, 'the page without scripts': plain,

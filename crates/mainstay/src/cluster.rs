@@ -104,6 +104,7 @@ async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
     let tasks = std::mem::take(&mut opened.tasks);
     let membership = opened.membership.as_ref().map(|(membership, _transport)| membership.clone());
     let (session, renewing) = start_session(&plan.config.spec.node.name, &opened, node.journal().clone());
+    handle.note_session(&session);
     let context = Context::new(&plan.config, opened, node, Arc::clone(&handle), session, leaving);
     tracing::info!(node = context.name, id = %context.id, engine = plan.engine.name(), "cluster: taking part");
     let mut drivers = drivers::start(&context);

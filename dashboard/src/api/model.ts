@@ -131,7 +131,7 @@ export interface Status {
 
 export interface Session {
   user: string;
-  role: 'viewer' | 'operator' | 'admin';
+  role: 'viewer' | 'operator' | 'admin' | null;
   via: string;
   services?: string[] | null;
   expires_at?: string | null;
@@ -140,7 +140,6 @@ export interface Session {
 
 export interface Login {
   password?: boolean;
-  token?: boolean;
   oidc?: { name: string; url: string } | null;
 }
 
@@ -268,6 +267,8 @@ export interface Incident {
   unavailable_seconds?: number | null;
   actions?: string[];
   entries?: Event[];
+  /** Entries that are not listed, because there are so many. */
+  left_out?: number;
 }
 
 export interface Burn {
@@ -305,6 +306,7 @@ export interface Alert {
   since_at: string;
   resolved_at?: string | null;
   summary: string;
+  meaning?: string;
   labels: Record<string, string>;
   value?: number | null;
   silenced_by?: string | null;
@@ -312,7 +314,7 @@ export interface Alert {
   acknowledged?: { by: string; at: string; note: string } | null;
   runbook?: string | null;
   view?: string | null;
-  notifications?: { receiver: string; at: string; outcome: string; detail?: string }[];
+  notifications?: { receiver: string; at: string | null; outcome: string; detail?: string }[];
 }
 
 export interface Alerts extends Page<Alert> {
@@ -413,12 +415,11 @@ export interface AuditEntry {
   time: string;
   node?: string;
   user: string;
-  role: string;
-  via: string;
-  from?: string | null;
+  role?: string;
+  from?: string;
   action: string;
-  target: string;
+  target?: string;
   outcome: string;
-  status?: number;
-  detail?: string | null;
+  status: number;
+  body?: string;
 }

@@ -132,14 +132,17 @@ function Detail(props: { alert: Alert }): JSX.Element {
   const { propose } = useShell();
   return (
     <div class="panel">
-      <Section title={alert.name} side={alert.view?.startsWith('#/') ? <a href={alert.view}>The view that shows it</a> : null}>
-        <p>{alert.summary}</p>
+      <Section title={alert.name} side={<a href={viewOf(alert)}>The view that shows it</a>}>
+        <p>
+          {alert.summary}
+          {alert.meaning ? <span class="quiet"> ({alert.meaning})</span> : null}
+        </p>
         <Facts
           facts={[
             ['Since', moment(alert.since_at)],
             ['Resolved', alert.resolved_at ? moment(alert.resolved_at) : NONE],
             ['Value', typeof alert.value === 'number' ? String(alert.value) : NONE],
-            ['Runbook', alert.runbook ?? NONE],
+            ['Runbook', runbookOf(alert)],
             ...Object.entries(alert.labels).map(([name, value]): [string, string] => [name, value]),
           ]}
         />
@@ -159,8 +162,8 @@ function Detail(props: { alert: Alert }): JSX.Element {
         {(alert.notifications ?? []).length > 0 && (
           <ul class="events">
             {(alert.notifications ?? []).map((it) => (
-              <li key={`${it.receiver}${it.at}`}>
-                <time dateTime={it.at}>{moment(it.at)}</time>
+              <li key={`${it.receiver}${it.at ?? ''}`}>
+                <time dateTime={it.at ?? ''}>{moment(it.at)}</time>
                 <Mark level={it.outcome === 'failed' ? 'bad' : it.outcome === 'delivered' ? 'good' : 'warn'}>
                   {it.receiver}: {it.outcome} {it.detail ?? ''}
                 </Mark>
@@ -171,6 +174,24 @@ function Detail(props: { alert: Alert }): JSX.Element {
       </Section>
     </div>
   );
+}
+
+// A link only if it is one: a path of the documentation leads nowhere from here.
+function runbookOf(alert: Alert): JSX.Element | string {
+  const { runbook } = alert;
+  return runbook?.startsWith('https://') ? (
+    <a href={runbook} rel="noreferrer" target="_blank">
+      {runbook}
+    </a>
+  ) : (
+    runbook || NONE
+  );
+}
+
+// The node may say it with the address under which people find the dashboard; here that is this page.
+function viewOf(alert: Alert): string {
+  const at = alert.view?.indexOf('#/') ?? -1;
+  return at < 0 ? '#/overview' : (alert.view ?? '').slice(at);
 }
 
 function silencesFor(propose: (action: Action) => void): Column<Silence>[] {

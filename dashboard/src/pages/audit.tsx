@@ -20,7 +20,7 @@ export function Audit(): JSX.Element {
     return <Instead polled={audit} what="audit log" />;
   }
   const all = merged(audit.value.items, older);
-  const rows = all.filter((it) => matches(`${it.user} ${it.role} ${it.action} ${it.target} ${it.outcome} ${it.node ?? ''}`, filter));
+  const rows = all.filter((it) => matches(`${it.user} ${it.role ?? ''} ${it.action} ${it.target ?? ''} ${it.outcome} ${it.node ?? ''}`, filter));
   const cursor = next === undefined ? audit.value.next : next;
   const more = async (): Promise<void> => {
     const page = await ask<Page<AuditEntry>>(`/audit?limit=200&cursor=${encodeURIComponent(cursor ?? '')}`);
@@ -83,9 +83,9 @@ function Verify(): JSX.Element {
 
 const COLUMNS: Column<AuditEntry>[] = [
   { id: 'time', title: 'Time', width: '11rem', key: (it) => it.time, cell: (it) => moment(it.time) },
-  { id: 'user', title: 'Who', width: '8rem', key: (it) => it.user, cell: (it) => <span title={`${it.role} via ${it.via}${it.from ? ` from ${it.from}` : ''}`}>{it.user}</span> },
-  { id: 'action', title: 'What', key: (it) => `${it.action} ${it.target}`, cell: (it) => <span class="why" title={it.target}>{it.action} {it.target}</span> },
-  { id: 'outcome', title: 'Outcome', width: '7rem', hide: 'phone', key: (it) => it.outcome, cell: (it) => <Mark level={levelOf(it)}>{it.outcome}</Mark> },
+  { id: 'user', title: 'Who', width: '11rem', key: (it) => it.user, cell: (it) => <span title={`${it.role ?? ''} from ${it.from ?? 'here'}`}>{it.user}</span> },
+  { id: 'action', title: 'What', key: (it) => `${it.action} ${it.target ?? ''}`, cell: (it) => <span class="why" title={it.target ?? ''}>{it.action} {it.target ?? ''}</span> },
+  { id: 'outcome', title: 'Outcome', width: '8rem', hide: 'phone', key: (it) => it.outcome, cell: (it) => <Mark level={levelOf(it)}>{it.outcome} {it.status}</Mark> },
   { id: 'node', title: 'Node', width: '7rem', hide: 'phone', key: (it) => it.node ?? null, cell: (it) => it.node ?? '' },
-  { id: 'detail', title: 'Detail', hide: 'small', key: (it) => it.detail ?? null, cell: (it) => <span class="why" title={it.detail ?? ''}>{it.detail ?? ''}</span> },
+  { id: 'body', title: 'Asked', hide: 'small', key: (it) => it.body ?? null, cell: (it) => <span class="why" title={it.body ?? ''}>{it.body ?? ''}</span> },
 ];

@@ -27,7 +27,7 @@ export function EndpointPanel(props: { service: Service; endpoint: Endpoint }): 
             ['Checks say', endpoint.health],
             ['Zone', endpoint.zone ?? 'none'],
             ['Priority', count(endpoint.priority)],
-            ['Weight', `${count(endpoint.weight)}, gets ${percent(endpoint.weight_percent)} % of it`],
+            ['Weight', weightOf(endpoint)],
             ['req/s', rate(endpoint.activity.rate)],
             ['errors %', percent(endpoint.activity.error_percent)],
             ['p50, p99', `${millis(endpoint.activity.p50_ms)}, ${millis(endpoint.activity.p99_ms)}`],
@@ -49,6 +49,11 @@ export function EndpointPanel(props: { service: Service; endpoint: Endpoint }): 
       </Section>
     </div>
   );
+}
+
+function weightOf(endpoint: Endpoint): string {
+  const by = typeof endpoint.weight_override === 'number' ? ` (by an operator ${count(endpoint.weight_override)})` : '';
+  return `${count(endpoint.weight)}${by}, gets ${percent(endpoint.weight_percent)} % of it`;
 }
 
 function breaker(endpoint: Endpoint): [string, string][] {

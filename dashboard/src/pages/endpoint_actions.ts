@@ -56,7 +56,7 @@ function weight(service: Service, endpoint: Endpoint): Action {
     title: `Weigh ${service.name}/${endpoint.name}`,
     effect: 'Its share of the traffic is its weight of the sum of all. Empty: as the configuration says.',
     fields: [
-      { name: 'weight', label: 'Weight', kind: 'number', initial: String(endpoint.weight), min: 0, max: 1000, optional: true },
+      { name: 'weight', label: 'Weight', kind: 'number', initial: String(endpoint.weight_override ?? endpoint.weight), min: 1, max: 1000, optional: true },
     ],
     command: (values) => command.weight(service.name, endpoint.name, wanted(values)),
     request: (values) => post('/weight', { service: service.name, endpoint: endpoint.name, weight: wanted(values) }),
@@ -69,7 +69,7 @@ function eject(service: Service, endpoint: Endpoint): Action {
     title: `Eject ${service.name}/${endpoint.name}`,
     effect: 'It gets no requests for this long, as if its answers had been bad. It ends by itself.',
     harm: lastOne(service, endpoint),
-    fields: [{ name: 'seconds', label: 'Seconds', kind: 'number', initial: '60', min: 1, max: 3600 }],
+    fields: [{ name: 'seconds', label: 'Seconds', kind: 'number', initial: '60', min: 1, max: 86_400 }],
     command: (values) => command.eject(service.name, endpoint.name, wanted(values)),
     request: (values) => post('/eject', { service: service.name, endpoint: endpoint.name, seconds: wanted(values) }),
   };

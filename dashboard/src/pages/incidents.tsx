@@ -97,7 +97,7 @@ function Timeline(props: { id: string }): JSX.Element {
           </ul>
         </Section>
       )}
-      <Section title="Minute by minute">
+      <Section title="Minute by minute" side={it.left_out ? <span class="quiet">{it.left_out} more entries are not listed</span> : null}>
         {byMinute(it.entries ?? []).map(([minute, entries]) => (
           <section key={minute} class="minute" aria-label={minute}>
             <h3>{minute}</h3>

@@ -1,6 +1,7 @@
 //! The dashboard in a real browser without a screen, and the page without scripts.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -42,18 +43,33 @@ fn every_page_of_a_made_up_node() {
     script("tests/pages.mjs", &[], |_line| ());
 }
 
+/// A shop: carts from two zones, and a catalogue from none.
+fn shop(listen: SocketAddr, carts: &[SocketAddr], lists: &[SocketAddr]) -> String {
+    let health = "health = { http = \"/health\", interval = \"250ms\", timeout = \"200ms\", unhealthy = 2 }";
+    let mut text = format!("[[listener]]\nname = \"web\"\nbind = \"{listen}\"\n");
+    for (name, path) in [("checkout", "/cart"), ("catalogue", "/list")] {
+        text += &format!("[[route]]\nname = \"{name}\"\nservice = \"{name}\"\nmatch = {{ path = \"{path}\" }}\n");
+    }
+    text += &format!("[[service]]\nname = \"checkout\"\n{health}\n");
+    for (at, address) in carts.iter().enumerate() {
+        let zone = if at < carts.len() / 2 { "a" } else { "b" };
+        text += &format!("[[service.endpoint]]\naddress = \"{address}\"\nzone = \"{zone}\"\n");
+    }
+    let lists: Vec<String> = lists.iter().map(|address| format!("\"{address}\"")).collect();
+    text + &format!("[[service]]\nname = \"catalogue\"\nendpoints = [{}]\n{health}\n", lists.join(", "))
+}
+
 #[test]
 fn a_real_node_whose_endpoint_is_killed() {
-    let mut origins = Origin::several(3);
-    let addresses: Vec<_> = origins.iter().map(Origin::address).collect();
+    let (mut carts, lists) = (Origin::several(4), Origin::several(2));
+    let addresses = |origins: &[Origin]| origins.iter().map(Origin::address).collect::<Vec<_>>();
     let listen = free();
-    let checks = "health = { http = \"/health\", interval = \"250ms\", timeout = \"200ms\", unhealthy = 2 }";
-    let gateway = Mainstay::start(&simple(listen, &addresses, checks));
+    let gateway = Mainstay::start(&shop(listen, &addresses(&carts), &addresses(&lists)));
     let (admin, front) = (format!("http://{}", gateway.admin_address()), format!("http://{listen}"));
-    let killed = addresses[1].to_string();
+    let killed = carts[1].address().to_string();
     script("tests/real.mjs", &[&admin, &front, &killed], |line| {
         if line == "kill" {
-            origins[1].kill();
+            carts[1].kill();
         }
     });
 }

@@ -1,5 +1,7 @@
 //! `/api/v1/cluster`: who belongs to the cluster, tokens for new nodes, and nodes that go.
 
+pub mod roles;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -213,7 +215,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![
         endpoint::get("/api/v1/cluster", VIEWER, "Who belongs to the cluster")
             .command("mainstay cluster status")
-            .answers::<ClusterStatus>()
+            .answers::<roles::ClusterAnswer>()
             .by(status),
         endpoint::post("/api/v1/cluster/token", ADMIN, "Makes a token with which a node may join")
             .command("mainstay cluster token")
@@ -230,7 +232,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
 
 async fn status(Shared(node): Shared<Arc<Node>>) -> Response {
     match node.cluster() {
-        Some(handle) => Json(report(&node.name, handle)).into_response(),
+        Some(handle) => Json(roles::with_roles(report(&node.name, handle), handle).await).into_response(),
         None => no_cluster(),
     }
 }

@@ -1,13 +1,16 @@
 //! What the rest of the process asks the cluster's thread for: the admin interface above all.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mainstay_cluster::address::driver::Board;
 use mainstay_cluster::coordinator::Coordinator;
 use mainstay_cluster::membership::Membership;
 use mainstay_cluster::peer::NodeId;
 use mainstay_cluster::peer::client::TlsTransport;
+use mainstay_cluster::session::{Session, Standing};
+use mainstay_runtime::clock::Boottime;
+use tokio::sync::watch;
 
 use super::engine::Opened;
 
@@ -18,6 +21,8 @@ pub struct Handle {
     /// Why the engine is not open.
     failure: Mutex<Option<String>>,
     quorum: Mutex<Quorum>,
+    /// How the node's session stands, and the clock that it is counted with.
+    session: Mutex<Option<(watch::Receiver<Standing>, Boottime)>>,
     addresses: Arc<Board>,
 }
 
@@ -71,6 +76,7 @@ impl Handle {
             parts: Mutex::default(),
             failure: Mutex::new(failure),
             quorum: Mutex::new(Quorum::Unknown),
+            session: Mutex::default(),
             addresses: Arc::default(),
         }
     }
@@ -87,6 +93,19 @@ impl Handle {
     pub(super) fn close(&self) {
         *lock(&self.parts) = None;
         *lock(&self.failure) = Some("this node has left".to_owned());
+    }
+
+    pub(super) fn note_session(&self, session: &Session) {
+        *lock(&self.session) = Some((session.follow(), session.clock().clone()));
+    }
+
+    /// The number of the node's lease, and how long it may be relied on unless it is renewed; `None` without one.
+    pub fn session(&self) -> Option<(i64, Duration)> {
+        let (standing, clock) = lock(&self.session).clone()?;
+        match *standing.borrow() {
+            Standing::Held(term) => Some((term.lease, term.deadline.since(clock.now()))),
+            Standing::Without | Standing::Closed => None,
+        }
     }
 
     pub(super) fn note_failure(&self, reason: String) {
