@@ -87,6 +87,17 @@ proptest! {
     }
 }
 
+/// When a rule fires and ends: once the share of bad requests in the long window exceeds it, and once that of the short one
+/// (or of the long one, if that is sooner) does not any more. Incidents are begin, length (seconds) and the share that fails.
+fn expectation(severity: Severity, (from, lasts, share): (u64, u64, f64), target: f64) -> (Severity, u64, u64) {
+    let rule = rule(severity);
+    let needed = rule.burn * (1.0 - target) / share;
+    let fires = from + (rule.long.as_secs_f64() * needed).ceil() as u64;
+    let bad = (rule.short.as_secs_f64() * needed).ceil() as u64;
+    // The short window still holds all of an incident that is shorter than it.
+    (severity, fires, from + lasts + rule.short.as_secs() - bad.min(lasts))
+}
+
 /// 28 days at a hundred requests a second, with what may happen in them.
 #[test]
 fn four_weeks_with_incidents_against_what_arithmetic_says() {
@@ -124,10 +135,7 @@ fn four_weeks_with_incidents_against_what_arithmetic_says() {
         }
     }
     assert_eq!(firing, [None; 4], "everything has ended");
-    // What the arithmetic says: it fires once the share of bad requests in the long window exceeds the rule, and ends once
-    // that of the short one (or of the long one, if that is sooner) does not any more.
-    let mut expected: Vec<(Severity, u64, u64)> = Vec::new();
-    for (severity, (from, lasts, share)) in [
+    let rows = [
         (Severity::P1, outage),
         (Severity::P2, outage),
         (Severity::P3, outage),
@@ -135,15 +143,9 @@ fn four_weeks_with_incidents_against_what_arithmetic_says() {
         (Severity::P3, leak),
         (Severity::P4, leak),
         (Severity::P4, slow),
-    ] {
-        let rule = rule(severity);
-        let needed = rule.burn * (1.0 - target) / share;
-        let fires = from + (rule.long.as_secs_f64() * needed).ceil() as u64;
-        let bad = (rule.short.as_secs_f64() * needed).ceil() as u64;
-        // The short window still holds all of an incident that is shorter than it.
-        let ends = from + lasts + rule.short.as_secs() - bad.min(lasts);
-        expected.push((severity, fires, ends));
-    }
+    ];
+    let mut expected: Vec<(Severity, u64, u64)> =
+        rows.into_iter().map(|(severity, incident)| expectation(severity, incident, target)).collect();
     expected.sort_by_key(|(severity, from, _)| (*from, *severity));
     found.sort_by_key(|(severity, from, _)| (*from, *severity));
     let table: Vec<String> = found.iter().map(|(severity, from, to)| format!("{severity:?} {from}..{to}")).collect();
