@@ -5,6 +5,7 @@
 //! over the oldest record. Neither allocates. Names and sentences are only made when somebody asks ([`tell`]).
 
 pub(crate) mod ring;
+mod search;
 mod tell;
 pub(crate) mod trace;
 pub(crate) mod view;
@@ -19,6 +20,7 @@ use mainstay_core::time::Moment;
 use crate::admission::Reason;
 pub use crate::http::sticky::Session;
 pub use crate::mirror::Copied;
+pub use search::Search;
 pub use trace::Next;
 pub use view::Standing;
 
@@ -35,6 +37,8 @@ pub struct Explanation {
     pub generation: u64,
     /// When it began.
     pub started_at: SystemTime,
+    /// The same by the gateway's clock.
+    pub began: Moment,
     /// From its first byte to its end.
     pub duration: Duration,
     /// The client's address.
@@ -228,7 +232,15 @@ const SAME_ID_MAX: usize = 16;
 
 /// What `ring` holds about the requests with this id.
 pub(crate) fn tell(ring: &ring::Ring, id: &str, worker: usize, now: Moment) -> Vec<Explanation> {
-    let present = tell::Present { moment: now, time: SystemTime::now() };
     let records = ring.find(id.as_bytes()).take(SAME_ID_MAX);
-    records.filter_map(|record| tell::tell(record, worker, present)).collect()
+    records.filter_map(|record| tell::tell(record, worker, present(now))).collect()
+}
+
+/// The requests in `ring` that are wanted.
+pub(crate) fn search(ring: &ring::Ring, wanted: &Search, worker: usize, now: Moment) -> Vec<Explanation> {
+    search::search(ring, wanted, worker, present(now))
+}
+
+fn present(moment: Moment) -> tell::Present {
+    tell::Present { moment, time: SystemTime::now() }
 }

@@ -5,6 +5,7 @@ mod discovered;
 mod opinions;
 mod orders;
 mod purge;
+mod requests;
 mod shared_limits;
 mod telemetry;
 
@@ -17,13 +18,12 @@ use std::time::{Duration, Instant};
 use mainstay_runtime::clock::Clock;
 use mainstay_runtime::journal::Journal;
 use mainstay_runtime::thread;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::access_log::Writer;
 use crate::assemble::{self, Sockets};
 use crate::cells::Cells;
 use crate::discovery::Discovery;
-use crate::explain::{ExplainError, Explanation};
 use crate::health::Driver;
 use crate::inherit::{self, Inheritance, InheritedListener, Remembered};
 use crate::sessions::Sessions;
@@ -263,38 +263,6 @@ impl Gateway {
     fn current(&self) -> MutexGuard<'_, Current> {
         // Whoever panicked under the lock left a whole value behind: it is only ever replaced as one.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is remembered of the requests with this id, the newest first.
-    ///
-    /// # Errors
-    /// If nothing is: records are turned off, the request is too old or still under way, or a worker is stuck.
-    pub async fn explain(&self, id: &str) -> Result<Vec<Explanation>, ExplainError> {
-        let records = self.current().spec.node.explain;
-        if records == 0 {
-            return Err(ExplainError::Off);
-        }
-        let mut answers = Vec::with_capacity(self.workers.len());
-        for worker in &self.workers {
-            let (answer, told) = oneshot::channel();
-            let _stopped = worker.commands.send(Command::Explain { id: id.to_owned(), answer });
-            answers.push(told);
-        }
-        let mut found = Vec::new();
-        let mut silent = false;
-        let limit = tokio::time::Instant::now() + EXPLAIN_LIMIT;
-        for told in answers {
-            match tokio::time::timeout_at(limit, told).await {
-                Ok(Ok(explanations)) => found.extend(explanations),
-                Ok(Err(_)) | Err(_) => silent = true,
-            }
-        }
-        found.sort_by_key(|it: &Explanation| std::cmp::Reverse(it.started_at));
-        match (found.is_empty(), silent) {
-            (false, _) => Ok(found),
-            (true, true) => Err(ExplainError::Silent),
-            (true, false) => Err(ExplainError::Unknown(records)),
-        }
     }
 
     /// Whether every endpoint with a check has had its first verdict and no shutdown has begun.

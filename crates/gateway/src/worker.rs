@@ -59,6 +59,8 @@ pub(crate) enum Command {
     },
     /// Tell what is remembered of the requests with this id, the newest first.
     Explain { id: String, answer: oneshot::Sender<Vec<Explanation>> },
+    /// Tell which requests are wanted of those that are remembered, the newest first.
+    Search { wanted: Box<explain::Search>, answer: oneshot::Sender<Vec<Explanation>> },
     /// Answer with `Connection: close`, close idle connections within `spread`.
     Drain { spread: Duration },
     /// Tell tunnels that the gateway leaves, and close them.
@@ -154,6 +156,10 @@ impl Worker {
                     let found = explain::tell(&worker.explain.borrow(), &id, worker.index, worker.clock.now());
                     // Whoever asked may have given up.
                     let _told = answer.send(found);
+                }
+                Command::Search { wanted, answer } => {
+                    let now = worker.clock.now();
+                    let _told = answer.send(explain::search(&worker.explain.borrow(), &wanted, worker.index, now));
                 }
                 Command::Drain { spread } => worker.drain(spread),
                 Command::CloseTunnels => worker.close_tunnels(),

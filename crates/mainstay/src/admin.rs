@@ -28,6 +28,7 @@ pub mod objectives;
 pub mod pages;
 pub mod process;
 pub mod purge;
+pub mod requests;
 #[cfg(test)]
 pub(crate) mod sample_state;
 pub mod sampler;
@@ -51,6 +52,7 @@ use mainstay_core::transition::{Aspect, Subject, Transition, Word};
 use mainstay_gateway::Gateway;
 use mainstay_observe::alerts::desk::Desk;
 use mainstay_observe::history::History;
+use mainstay_observe::otlp::Exporter;
 use mainstay_observe::slo::Objective;
 use mainstay_runtime::journal::Journal;
 use tokio::sync::mpsc::UnboundedSender;
@@ -98,6 +100,8 @@ pub struct Node {
     alerts: Arc<Desk>,
     certificates: certificates::Watched,
     data_dir: Option<PathBuf>,
+    /// What sends telemetry to other systems.
+    exporter: OnceLock<Exporter>,
 }
 
 impl Node {
@@ -137,12 +141,23 @@ impl Node {
             alerts: Arc::new(Desk::new(config.alerting.clone())),
             certificates: certificates::Watched::default(),
             data_dir: config.spec.node.data_dir.clone(),
+            exporter: OnceLock::new(),
         }
     }
 
     /// The gateway that it runs.
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
+    }
+
+    /// Has its metrics sent by `exporter`.
+    pub fn export_through(&self, exporter: Exporter) {
+        let _set_once = self.exporter.set(exporter);
+    }
+
+    /// What sends telemetry to other systems.
+    pub fn exporter(&self) -> Option<&Exporter> {
+        self.exporter.get()
     }
 
     /// Its configuration's file, unless it was started without one.
@@ -295,6 +310,11 @@ impl Node {
 
     fn sample(&self) {
         let state = self.gateway.state();
+        if let Some(exporter) = self.exporter.get().filter(|exporter| exporter.are_metrics_due(Instant::now()))
+            && let Ok(text) = metrics::render(state.clone(), self.facts(), metrics::Format::OpenMetrics)
+        {
+            exporter.metrics(text, self.started_at);
+        }
         lock(&self.sampler).note(Instant::now(), &state);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         feed::feed(&self.history, now, &self.name, &state, &process::Usage::read());
@@ -343,6 +363,7 @@ impl Node {
             reload: lock(&self.reload).clone(),
             access_log_dropped: self.gateway.access_log_dropped(),
             access_log_limited: self.gateway.access_log_limited(),
+            telemetry: self.exporter.get().map(Exporter::counts).unwrap_or_default(),
             started_at: Some(self.started_at),
             usage: process::Usage::read(),
             history: self.history.facts(),

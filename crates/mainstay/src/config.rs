@@ -24,6 +24,7 @@ mod listener;
 mod mirror;
 mod node;
 mod objective;
+mod otlp;
 mod outlier;
 mod problem;
 mod proxy;
@@ -92,6 +93,8 @@ pub struct Config {
     pub spare: bool,
     /// What is to hold of routes, services and probes.
     pub objectives: Vec<Objective>,
+    /// Where requests and metrics are sent, if anywhere.
+    pub otlp: Option<mainstay_observe::otlp::Settings>,
     /// What is allowed, but probably not meant.
     pub warnings: Vec<Problem>,
 }
@@ -257,6 +260,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         addresses: addresses.into_iter().map(|read| read.address).collect(),
         spare: settings.spare,
         objectives,
+        otlp: otlp::read(&root),
         warnings: Vec::new(),
     }
 }

@@ -26,5 +26,6 @@ pub mod shared_config;
 pub mod slo;
 pub mod status;
 pub mod steer;
+pub mod telemetry;
 pub mod timestamp;
 pub mod upgrade;

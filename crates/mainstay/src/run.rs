@@ -21,6 +21,7 @@ use clap::Args;
 use mainstay_cluster::config::Kept;
 use mainstay_core::transition::Word;
 use mainstay_gateway::{Gateway, Inheritance, Outside, StartError};
+use mainstay_observe::otlp::Exporter;
 use mainstay_runtime::journal::Journal;
 use mainstay_runtime::signal::{Signal, Signals};
 use mainstay_runtime::thread;
@@ -41,7 +42,7 @@ use crate::run::upgrading::{Ended, Upgrader};
 use crate::sessions::Tables;
 use crate::shared_config::{Board, Change};
 use crate::upgrade::event::{Done, Event};
-use crate::{alerts, cluster, limits, output, shared_config};
+use crate::{alerts, cluster, limits, output, shared_config, telemetry};
 
 pub use self::predecessor::{InheritedAdmin, Predecessor};
 
@@ -185,7 +186,8 @@ async fn live(
         tables.embedded().expect_others();
     }
     let journal = Journal::new(&config.spec.node.name);
-    let gateway = prepare(&config, inheritance, &tables, &journal)?;
+    let exporter = telemetry::start(&config)?;
+    let gateway = prepare(&config, inheritance, &tables, &journal, &exporter)?;
     if let Some(predecessor) = &mut predecessor {
         predecessor.await_word(&gateway, ready).await?;
         if let Some(socket) = &mut bound.unix {
@@ -197,6 +199,7 @@ async fn live(
     let (change, changes) = unbounded_channel();
     let board = Board::new(change, shared.as_ref().map_or(0, |shared| shared.version));
     let node = Arc::new(Node::new(&config, file.clone(), gateway, tables, ask, board, journal, access));
+    node.export_through(exporter);
     serve::start(&node, &bound, admin_tls)
         .map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
     announce(&node, &config, &bound);
@@ -295,8 +298,10 @@ fn prepare(
     inheritance: Inheritance,
     tables: &Arc<Tables>,
     journal: &Journal,
+    exporter: &Exporter,
 ) -> Result<Arc<Gateway>, Failure> {
-    let outside = Outside { sessions: Some(tables.clone()), events: None, journal: journal.clone() };
+    let outside =
+        Outside { sessions: Some(tables.clone()), events: Some(Arc::new(exporter.clone())), journal: journal.clone() };
     Gateway::prepare(Doors::closed(config), inheritance, outside).map_err(|error| {
         let failure = Failure::from_error(&error);
         match &error {
@@ -345,6 +350,7 @@ async fn leave(
     }
     let (done, mut finished) = oneshot::channel();
     let (gateway, history) = (node.gateway().clone(), node.history().clone());
+    let exporter = node.exporter().cloned();
     let worker = thread::spawn_blocking_thread("shutdown", move || {
         let cut = match handed_over {
             Some(addresses) => gateway.shutdown_after_hand_over(addresses),
@@ -354,6 +360,9 @@ async fn leave(
             cluster.join();
         }
         history.close();
+        if let Some(exporter) = exporter {
+            exporter.flush(telemetry::LAST);
+        }
         // The receiver is gone only if the process is on its way out already.
         let _receiver = done.send(cut);
     });

@@ -4,4 +4,5 @@ pub mod alerts;
 pub mod certificates;
 pub mod history;
 pub mod openslo;
+pub mod otlp;
 pub mod slo;

@@ -225,3 +225,38 @@ fn planted_secrets_are_nowhere() {
     let seen: Vec<String> = backends.0.iter().flat_map(Scripted::seen).collect();
     assert!(seen.iter().any(|head| head.contains("planted-bearer") && head.contains("planted-key")));
 }
+
+#[test]
+fn recent_requests_are_searched() {
+    let (backends, listen) = (Backends::start(), free());
+    let gateway = Mainstay::start(&backends.config(listen));
+    for number in 0..5 {
+        assert_eq!(get(listen, &format!("/dull/{number}")).status, 200);
+    }
+    assert_eq!(get(listen, "/fail").status, 500);
+    let found = |query: &str| -> Vec<String> {
+        let answer: Value = gateway.admin(&format!("/api/v1/requests?{query}")).json();
+        let items = answer["items"].as_array().unwrap_or_else(|| panic!("{query}: {answer}")).clone();
+        items.iter().map(|item| item["path"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    eventually("all requests are remembered", Duration::from_secs(5), || found("").len() == 6);
+    assert_eq!(found("")[0], "/fail");
+    for query in ["errors=true", "status=500", "status=5xx&service=app", "text=/fail&route=default"] {
+        assert_eq!(found(query), ["/fail"], "{query}");
+    }
+    for query in ["status=404", "route=other", "service=other", "endpoint=other", "min_ms=60000", "text=nowhere"] {
+        assert_eq!(found(query), [""; 0], "{query}");
+    }
+    // Page by page, each request once.
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    for _page in 0..3 {
+        let answer: Value = gateway.admin(&format!("/api/v1/requests?limit=2{cursor}")).json();
+        seen.extend(answer["items"].as_array().into_iter().flatten().map(|item| item["id"].to_string()));
+        cursor = format!("&cursor={}", answer["next"].as_str().unwrap_or_default());
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 6, "{seen:?}");
+    assert_eq!(gateway.admin("/api/v1/requests?status=many").status, 400);
+    assert_eq!(gateway.admin("/api/v1/requests?unknown=1").status, 400);
+}

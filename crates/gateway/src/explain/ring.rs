@@ -141,11 +141,15 @@ impl Ring {
     /// The records with this id, or of the trace with this id, the newest first. Ids that trusted proxies choose may occur more
     /// than once.
     pub(crate) fn find<'a>(&'a self, id: &'a [u8]) -> impl Iterator<Item = &'a Record> {
-        let (newer, older) = self.records.split_at(self.next);
-        let records = newer.iter().rev().chain(older.iter().rev());
         let trace = trace_of(id);
         let is_meant = move |record: &&Record| record.id.get() == id || trace == Some(record.trace_id);
-        records.filter(move |record| record.scene.is_some() && is_meant(record))
+        self.newest_first().filter(is_meant)
+    }
+
+    /// All records, the newest first.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Record> {
+        let (newer, older) = self.records.split_at(self.next);
+        newer.iter().rev().chain(older.iter().rev()).filter(|record| record.scene.is_some())
     }
 }
 

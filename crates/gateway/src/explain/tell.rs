@@ -73,6 +73,7 @@ pub(super) fn tell(record: &Record, worker: usize, present: Present) -> Option<E
         worker,
         generation: state.generation,
         started_at: present.time.checked_sub(present.moment.since(record.started)).unwrap_or(SystemTime::UNIX_EPOCH),
+        began: record.started,
         duration: record.duration,
         client: text(record.client.get()),
         listener: listener.to_owned(),

@@ -26,6 +26,7 @@ use mainstay_gateway::state::{
     BUCKETS, Counter, Endpoint, EndpointCounters, Histogram, ListenerCounters, RouteCounters, Service, State,
 };
 use mainstay_observe::alerts::desk::Desk;
+use mainstay_observe::otlp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -57,6 +58,8 @@ pub struct Facts {
     pub access_log_dropped: u64,
     /// Access-log lines that were left out because there were too many in a second.
     pub access_log_limited: u64,
+    /// What became of what is sent to other systems.
+    pub telemetry: otlp::Counts,
     /// When the process started.
     pub started_at: Option<SystemTime>,
     /// What the process uses.
@@ -323,7 +326,13 @@ impl Families<'_, '_> {
         let name = ("mainstay_access_log_dropped", "Access-log lines that could not be written.");
         self.counter(name, [([], facts.access_log_dropped)])?;
         let name = ("mainstay_access_log_limited", "Access-log lines left out because of events.max_per_second.");
-        self.counter(name, [([], facts.access_log_limited)])
+        self.counter(name, [([], facts.access_log_limited)])?;
+        let name = ("mainstay_otlp_sent", "Records, spans and metrics that the collector has accepted.");
+        self.counter(name, [([], facts.telemetry.sent)])?;
+        let name = ("mainstay_otlp_dropped", "Records, spans and metrics that found no room or were given up.");
+        self.counter(name, [([], facts.telemetry.dropped)])?;
+        let name = ("mainstay_otlp_failures", "Messages that the collector did not accept, each try counted.");
+        self.counter(name, [([], facts.telemetry.failures)])
     }
 }
 

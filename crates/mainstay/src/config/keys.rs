@@ -22,7 +22,7 @@ macro_rules! sections {
 sections! {
     /// The document.
     ROOT = "the top of the file": "node", "cluster", "address", "listener", "route", "service", "cell", "sessions",
-        "events", "tracing", "objective", "access", "alerting", "receiver";
+        "events", "tracing", "otlp", "objective", "access", "alerting", "receiver";
     /// Which requests leave a line, and what stands in it.
     EVENTS = "events": "sample", "slow", "max_per_second", "headers", "query", "redact", "rotate";
     /// What is never written.
@@ -31,6 +31,10 @@ sections! {
     EVENTS_ROTATE = "events.rotate": "size", "keep";
     /// Whether requests carry a trace.
     TRACING = "tracing": "enabled";
+    /// Where requests and metrics are sent.
+    OTLP = "otlp": "endpoint", "protocol", "headers", "signals", "timeout", "retry_for", "metrics_interval";
+    /// A value with every message.
+    OTLP_HEADER = "otlp.headers": "file", "env";
     /// Which requests of a route leave a line.
     ROUTE_EVENTS = "route.events": "sample", "slow";
     /// What share of requests is to be good.

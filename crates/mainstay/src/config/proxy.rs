@@ -99,6 +99,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         access: None,
         admin_tls: None,
         spare: false,
+        otlp: None,
         objectives: Vec::new(),
         warnings: Vec::new(),
     })

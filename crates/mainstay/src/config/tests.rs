@@ -11,6 +11,7 @@ mod degraded;
 mod events;
 mod isolation;
 mod objectives;
+mod otlp;
 mod refused;
 mod repository;
 mod retries;

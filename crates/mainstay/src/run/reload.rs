@@ -110,6 +110,9 @@ impl Reloader {
         spec.node.workers = self.workers;
         match self.node.doors().apply(self.node.gateway(), spec, &config) {
             Ok(()) => {
+                if let Some(exporter) = self.node.exporter() {
+                    exporter.configure(config.otlp.clone());
+                }
                 self.warn_of_restarts(&config);
                 for warning in &config.warnings {
                     tracing::warn!(problem = %warning, "configuration");

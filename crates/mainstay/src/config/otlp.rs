@@ -1,0 +1,101 @@
+//! `[otlp]`: where requests and metrics are sent.
+
+use std::time::Duration;
+
+use mainstay_observe::otlp::{Protocol, Secret, Settings, Signals};
+
+use super::problem::Fault;
+use super::reader::{Item, Section};
+use super::{keys, words};
+
+/// Headers with every message, at most.
+const HEADERS_MAX: usize = 20;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What the section says; `None` without it: nothing is sent.
+pub(super) fn read(root: &Section<'_>) -> Option<Settings> {
+    let section = root.item("otlp")?.section(&keys::OTLP)?;
+    let protocols = [("http", Protocol::Http), ("grpc", Protocol::Grpc)];
+    let protocol = section.field("protocol", Protocol::Http, |item| item.one_of(&protocols)).value;
+    let hint = "write endpoint = \"http://127.0.0.1:4318\"";
+    let endpoint = section.required("endpoint", hint)?.parsed(|text| parse_url(text, protocol))?;
+    let all = Signals { logs: true, traces: true, metrics: true };
+    Some(Settings {
+        endpoint,
+        protocol,
+        headers: section.item("headers").map(|item| headers(&item)).unwrap_or_default(),
+        signals: section.field("signals", all, signals).value,
+        timeout: section.duration("timeout", 10 * SECOND, SECOND / 10..=60 * SECOND).value,
+        retry_for: section.duration("retry_for", 60 * SECOND, SECOND..=600 * SECOND).value,
+        metrics_interval: section.duration("metrics_interval", 60 * SECOND, SECOND..=3_600 * SECOND).value,
+    })
+}
+
+fn parse_url(text: &str, protocol: Protocol) -> Result<String, Fault> {
+    let hint = "write \"http://HOST:PORT\"; collectors listen on 4318 for HTTP and on 4317 for gRPC";
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    match (scheme, protocol) {
+        ("http", _) | ("https", Protocol::Http) => {}
+        ("https", Protocol::Grpc) => {
+            let fault = Fault::new("gRPC over TLS is not supported yet");
+            return Err(fault.hint("write protocol = \"http\", which is, or have a collector on this machine"));
+        }
+        _other => return Err(Fault::new("this is not the address of a collector").hint(hint)),
+    }
+    if rest.contains('@') {
+        let fault = Fault::new("credentials do not belong into an address");
+        return Err(fault.hint("write headers = { authorization = { file = \"otlp.token\" } }"));
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (host, _port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    if host.is_empty() || rest.contains(['?', '#', ' ']) {
+        return Err(Fault::new("this is not the address of a collector").hint(hint));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn headers(item: &Item<'_>) -> Vec<(String, Secret)> {
+    let mut headers = Vec::new();
+    for (name, _span, item) in Section::free_entries(item, HEADERS_MAX) {
+        let parsed = words::header_name(name).map_err(|fault| item.error(fault));
+        let (Ok(name), Some(secret)) = (parsed, secret(&item)) else { continue };
+        headers.push((name, secret));
+    }
+    headers
+}
+
+/// Where a value stands that may be a secret.
+fn secret(item: &Item<'_>) -> Option<Secret> {
+    if !item.is_table() {
+        let fault = Fault::new("a value that may be a secret does not belong into a configuration");
+        item.error(fault.hint("write { file = \"PATH\" } or { env = \"VARIABLE\" }"));
+        return None;
+    }
+    let section = item.section(&keys::OTLP_HEADER)?;
+    let file = section.field("file", None, |item| item.path().map(Some));
+    let variable = section.field("env", None, |item| item.text().map(|text| Some(text.to_owned())));
+    match (file.value, variable.value) {
+        (Some(path), None) => Some(Secret::File(path)),
+        (None, Some(name)) => Some(Secret::Variable(name)),
+        (Some(_), Some(_)) | (None, None) => {
+            item.error(Fault::new("either `file` or `env` is needed here"));
+            None
+        }
+    }
+}
+
+fn signals(item: &Item<'_>) -> Option<Signals> {
+    let words = [("events", 0), ("traces", 1), ("metrics", 2)];
+    let mut on = [false; 3];
+    for item in item.list_or_one() {
+        if let Some(index) = item.one_of(&words) {
+            on[index] = true;
+        }
+    }
+    let [logs, traces, metrics] = on;
+    if on == [false; 3] {
+        item.error(Fault::new("nothing would be sent").hint("write signals = [\"events\", \"traces\", \"metrics\"]"));
+        return None;
+    }
+    Some(Signals { logs, traces, metrics })
+}

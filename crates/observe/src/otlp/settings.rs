@@ -1,0 +1,68 @@
+//! Where telemetry is sent, and how.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where telemetry is sent, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the collector is: `http://host:port`, for HTTP perhaps with a path, behind which `/v1/logs` and so on stand.
+    pub endpoint: String,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// Headers (of gRPC: metadata) with every message, in lower case.
+    pub headers: Vec<(String, Secret)>,
+    /// What is sent.
+    pub signals: Signals,
+    /// How long the answer to a message is waited for.
+    pub timeout: Duration,
+    /// How long a message is tried again before it is given up.
+    pub retry_for: Duration,
+    /// How often metrics are sent.
+    pub metrics_interval: Duration,
+}
+
+/// How the collector is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Protobuf over HTTP.
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signals {
+    /// Requests, as logs.
+    pub logs: bool,
+    /// Requests, as traces.
+    pub traces: bool,
+    /// The node's metrics.
+    pub metrics: bool,
+}
+
+/// Where a secret stands. It is read when it is needed, so that it is in no configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// A file that holds nothing else.
+    File(PathBuf),
+    /// A variable of the environment.
+    Variable(String),
+}
+
+impl Secret {
+    /// The secret itself.
+    ///
+    /// # Errors
+    /// Where it should be and why it is not there.
+    pub fn read(&self) -> Result<String, String> {
+        match self {
+            Self::File(path) => match std::fs::read_to_string(path) {
+                Ok(text) => Ok(text.trim().to_owned()),
+                Err(error) => Err(format!("{}: {error}", path.display())),
+            },
+            Self::Variable(name) => std::env::var(name).map_err(|_absent| format!("the variable {name} is not set")),
+        }
+    }
+}

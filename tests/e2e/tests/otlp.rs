@@ -1,0 +1,202 @@
+//! OTLP: what collectors get over HTTP and gRPC, and that one that is stuck costs no request anything.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mainstay_e2e::gateway::simple;
+use mainstay_e2e::load::{Plan, Report};
+use mainstay_e2e::scripted::Scripted;
+use mainstay_e2e::wire::get;
+use mainstay_e2e::{Mainstay, Origin, eventually, free};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+
+const ALL: &str = "[tracing]\n[otlp]\nmetrics_interval = \"1s\"\nretry_for = \"30s\"\n";
+
+/// What a collector has got: for each message its path, a header, and its bytes.
+#[derive(Clone, Default)]
+struct Got(Arc<Mutex<Vec<(String, String, Vec<u8>)>>>);
+
+impl Got {
+    fn add(&self, path: &str, token: &str, bytes: Vec<u8>) {
+        self.0.lock().expect("no thread panics with the lock").push((path.to_owned(), token.to_owned(), bytes));
+    }
+
+    fn of<T: Message + Default>(&self, path: &str) -> Vec<T> {
+        let got = self.0.lock().expect("no thread panics with the lock");
+        got.iter()
+            .filter(|(of, ..)| of.contains(path))
+            .map(|(_, _, bytes)| T::decode(&bytes[..]).expect("protobuf"))
+            .collect()
+    }
+
+    fn records(&self) -> Vec<LogRecord> {
+        let messages = self.of::<ExportLogsServiceRequest>("ogs");
+        let scopes = messages.into_iter().flat_map(|it| it.resource_logs).flat_map(|it| it.scope_logs);
+        scopes.flat_map(|it| it.log_records).collect()
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let messages = self.of::<ExportTraceServiceRequest>("race");
+        let scopes = messages.into_iter().flat_map(|it| it.resource_spans).flat_map(|it| it.scope_spans);
+        scopes.flat_map(|it| it.spans).collect()
+    }
+
+    fn metrics(&self) -> Vec<String> {
+        let messages = self.of::<ExportMetricsServiceRequest>("etrics");
+        let scopes = messages.into_iter().flat_map(|it| it.resource_metrics).flat_map(|it| it.scope_metrics);
+        scopes.flat_map(|it| it.metrics).map(|it| it.name).collect()
+    }
+
+    fn tokens(&self) -> Vec<String> {
+        self.0.lock().expect("no thread panics with the lock").iter().map(|(_, token, _)| token.clone()).collect()
+    }
+}
+
+/// A collector that speaks HTTP. Its first answer is 503 with `Retry-After`.
+fn over_http(got: &Got) -> Scripted {
+    let (got, answered) = (got.clone(), Mutex::new(0));
+    Scripted::start(move |mut exchange| {
+        while let Some((head, body)) = exchange.request() {
+            let number = {
+                let mut answered = answered.lock().expect("no thread panics with the lock");
+                *answered += 1;
+                *answered
+            };
+            if number == 1 {
+                exchange.send("HTTP/1.1 503 Not now\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n");
+                continue;
+            }
+            got.add(&head.line, head.get("x-token").unwrap_or_default(), body.bytes);
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    })
+}
+
+/// A collector that speaks gRPC, on a thread of its own for as long as the test runs.
+fn over_grpc(got: &Got) -> SocketAddr {
+    let (address, got) = (free(), got.clone());
+    let listener = std::net::TcpListener::bind(address).expect("a free address");
+    listener.set_nonblocking(true).expect("not blocking");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    runtime.spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+        while let Ok((stream, _peer)) = listener.accept().await {
+            let got = got.clone();
+            let service = service_fn(move |request: hyper::Request<Incoming>| answer(request, got.clone()));
+            let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    std::mem::forget(runtime);
+    address
+}
+
+async fn answer(
+    request: hyper::Request<Incoming>,
+    got: Got,
+) -> Result<hyper::Response<impl hyper::body::Body<Data = Bytes, Error = Infallible>>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let token = request.headers().get("x-token").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    if let Ok(body) = request.into_body().collect().await {
+        // A flag and a length stand before the one message.
+        got.add(&path, &token, body.to_bytes().get(5..).unwrap_or_default().to_vec());
+    }
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    let body = Full::new(Bytes::from_static(&[0; 5])).with_trailers(async move { Some(Ok(trailers)) });
+    let response = hyper::Response::builder().header("content-type", "application/grpc").body(body);
+    Ok(response.expect("a response"))
+}
+
+fn everything_arrives(endpoint: SocketAddr, protocol: &str, got: &Got) {
+    let (origin, listen) = (Origin::start(), free());
+    let settings = format!(
+        "{ALL}endpoint = \"http://{endpoint}\"\nprotocol = \"{protocol}\"\nheaders = {{ x-token = {{ file = \"token\" }} }}\n"
+    );
+    let config = simple(listen, &[origin.address()], "") + &settings;
+    let mut gateway = Mainstay::launch("", &config, &[("token", "planted-token\n")]);
+    gateway.wait_until_ready();
+    let id = get(listen, "/ok?secret=1").header("x-request-id").expect("an id").to_owned();
+    eventually("the request arrives", Duration::from_secs(20), || !got.records().is_empty() && got.spans().len() >= 2);
+    let line = gateway.logged("/ok");
+    let record = got.records().into_iter().find(|it| format!("{it:?}").contains(&id)).expect("the request's record");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(hex(&record.trace_id), line["trace_id"].as_str().unwrap_or_default());
+    let spans = got.spans();
+    let own = spans.iter().find(|span| hex(&span.span_id) == line["span_id"]).expect("the request's span");
+    let attempt =
+        spans.iter().find(|span| hex(&span.span_id) == line["attempts"][0]["span_id"]).expect("the attempt's");
+    assert_eq!(attempt.parent_span_id, own.span_id);
+    assert!(own.start_time_unix_nano <= attempt.start_time_unix_nano, "{own:?} {attempt:?}");
+    eventually("metrics arrive", Duration::from_secs(20), || {
+        got.metrics().iter().any(|name| name == "mainstay_requests")
+    });
+    assert!(got.tokens().iter().all(|token| token == "planted-token"), "{:?}", got.tokens());
+    eventually("they are counted", Duration::from_secs(10), || gateway.metric("mainstay_otlp_sent_total", &[]) >= 3.0);
+    // What was not sent yet is sent at the end.
+    assert_eq!(get(listen, "/ok?last").status, 200);
+    let before = got.records().len();
+    gateway.terminate(Duration::from_secs(20));
+    eventually("the last one arrives", Duration::from_secs(5), || got.records().len() > before);
+    assert!(!gateway.stderr().contains("planted"), "{}", gateway.stderr());
+}
+
+/// The time that 99 of 100 requests stay below.
+fn p99(report: &Report) -> Duration {
+    let mut times: Vec<Duration> = report.outcomes.iter().map(|outcome| outcome.took).collect();
+    times.sort();
+    times[times.len() * 99 / 100]
+}
+
+#[test]
+fn over_http_and_after_a_refusal_that_passes() {
+    let got = Got::default();
+    let collector = over_http(&got);
+    everything_arrives(collector.address(), "http", &got);
+    let paths: Vec<String> = collector.seen().into_iter().filter(|line| line.starts_with("POST")).collect();
+    assert!(
+        ["/v1/logs", "/v1/traces", "/v1/metrics"].iter().all(|it| paths.iter().any(|path| path.contains(it))),
+        "{paths:?}"
+    );
+}
+
+#[test]
+fn over_grpc_too() {
+    let got = Got::default();
+    everything_arrives(over_grpc(&got), "grpc", &got);
+}
+
+#[test]
+fn a_collector_that_is_stuck_costs_no_request_anything() {
+    // It accepts connections and never reads.
+    let stuck = std::net::TcpListener::bind(free()).expect("a free address");
+    let (origin, with, without) = (Origin::start(), free(), free());
+    let endpoint = stuck.local_addr().expect("bound");
+    let settings = format!("{ALL}endpoint = \"http://{endpoint}\"\ntimeout = \"500ms\"\n");
+    let gateway = Mainstay::start(&(simple(with, &[origin.address()], "") + &settings));
+    let control = Mainstay::start(&simple(without, &[origin.address()], ""));
+    // Enough lines for more batches than the queue holds.
+    let load = |listen| Plan { requests: 30_000, clients: 4, ..Plan::new(listen) }.run();
+    let (told, expected) = (load(with), load(without));
+    told.assert_clean(30_000);
+    expected.assert_clean(30_000);
+    let (told, expected) = (p99(&told), p99(&expected));
+    assert!(told <= expected * 3 + Duration::from_millis(50), "{told:?} beside {expected:?} without a collector");
+    let failures = || gateway.metric("mainstay_otlp_failures_total", &[]);
+    eventually("it was noticed", Duration::from_secs(20), || failures() >= 1.0);
+    assert_eq!(gateway.metric("mainstay_access_log_dropped_total", &[]), 0.0);
+    drop((control, stuck));
+}
