@@ -127,7 +127,7 @@ const AFTER_SMALL: &[(&str, &[&str])] = &[
     (
         "[node]\nadmin = \"0.0.0.0:7900\"",
         &[
-            "m.toml:8:9: node.admin: the admin interface is only served on loopback: it has no TLS and no tokens yet; write \"127.0.0.1:7900\", or \"off\"",
+            "m.toml:8:9: node.admin: off loopback the admin interface needs [access] and `admin_tls`; write [access], and admin_tls = { cert = \"admin.pem\", key = \"admin.key\" } under [node]; or listen on 127.0.0.1",
         ],
     ),
     (
