@@ -16,6 +16,7 @@ mod link_layer;
 mod netlink;
 mod post;
 pub mod sessions;
+mod slot;
 pub mod view;
 
 use std::fmt;

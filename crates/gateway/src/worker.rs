@@ -17,7 +17,7 @@ pub(crate) mod table;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -41,6 +41,7 @@ use crate::explain::{self, Explanation};
 use crate::health;
 use crate::http1::websocket;
 use crate::state::State;
+use crate::stream::Stream;
 use crate::telemetry::choice::{Choice, Wish};
 
 /// How often idle connections are looked through, batched deposits made and the log flushed.
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Search { wanted: Box<explain::Search>, answer: oneshot::Sender<Vec<Explanation>> },
     /// Answer with `Connection: close`, close idle connections within `spread`.
     Drain { spread: Duration },
+    /// Answer with `Connection: close` where clients came to one of these addresses, and nowhere else.
+    Relieve { ips: Arc<[IpAddr]> },
     /// Tell tunnels that the gateway leaves, and close them.
     CloseTunnels,
     /// Accept from these sockets, too.
@@ -112,6 +115,8 @@ pub(crate) struct Worker {
     pub(crate) explain: RefCell<Ring>,
     draining: Cell<Option<Draining>>,
     closes_tunnels: Cell<bool>,
+    /// Addresses that other nodes are about to have.
+    relieved: RefCell<Arc<[IpAddr]>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +144,7 @@ impl Worker {
             explain: RefCell::default(),
             draining: Cell::new(None),
             closes_tunnels: Cell::new(false),
+            relieved: RefCell::new(Arc::new([])),
         });
         let _wheel = task::spawn_local(Kind::Control, Rc::clone(&worker.wheel).run()).abort_on_drop();
         let _sweeper = task::spawn_local(Kind::Control, Rc::clone(&worker).sweep()).abort_on_drop();
@@ -162,6 +168,7 @@ impl Worker {
                     let _told = answer.send(explain::search(&worker.explain.borrow(), &wanted, worker.index, now));
                 }
                 Command::Drain { spread } => worker.drain(spread),
+                Command::Relieve { ips } => *worker.relieved.borrow_mut() = ips,
                 Command::CloseTunnels => worker.close_tunnels(),
                 Command::Listen { sockets, done } => {
                     listen::start(&worker, sockets, &mut listening);
@@ -246,6 +253,17 @@ impl Worker {
     /// Whether responses say `Connection: close`.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get().is_some()
+    }
+
+    /// Whether the client of this connection came to an address that another node is about to have. The kernel is asked only
+    /// while there is such an address.
+    pub(crate) fn is_relieved(&self, stream: &Stream) -> bool {
+        let relieved = self.relieved.borrow();
+        if relieved.is_empty() {
+            return false;
+        }
+        let own = stream.socket().and_then(|socket| socket2::SockRef::from(&socket).local_addr().ok());
+        own.and_then(|own| own.as_socket()).is_some_and(|own| relieved.contains(&own.ip().to_canonical()))
     }
 
     /// When an idle connection closes during a drain: at a random moment, so that clients do not all come back at once,

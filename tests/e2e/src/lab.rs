@@ -194,6 +194,9 @@ pub fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// How long a server of [`serve`] thinks about a request for `/slow`.
+pub const SLOW: Duration = Duration::from_millis(800);
+
 /// A server in a namespace that answers every request on this port with 200 and a line, until the process ends.
 ///
 /// # Panics
@@ -216,6 +219,9 @@ fn answer(mut stream: TcpStream) -> Option<()> {
         let count = stream.read(&mut buffer).ok().filter(|count| *count > 0)?;
         head.extend_from_slice(&buffer[..count]);
         if head.ends_with(b"\r\n\r\n") {
+            if head.starts_with(b"GET /slow ") {
+                std::thread::sleep(SLOW);
+            }
             head.clear();
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n").ok()?;
         }

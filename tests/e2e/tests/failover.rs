@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use mainstay_e2e::eventually;
 use mainstay_e2e::lab::nodes::{Engine, Nodes, PORT};
 use mainstay_e2e::lab::watch::Watch;
-use mainstay_e2e::lab::{Cut, FLOATING};
+use mainstay_e2e::lab::{Cut, FLOATING, SLOW, within};
+use mainstay_e2e::{Wire, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
 /// A planner that has just started gives other nodes so much time to start as well, and plans nothing meanwhile.
@@ -147,4 +147,33 @@ fn an_address_goes_where_it_is_sent_and_stays_there() {
         watch.stayed(to, there);
     }
     told("address move, default", gaps);
+}
+
+/// A request that is under way when its address is moved is answered before that, and its client told to come back.
+#[test]
+fn an_address_that_is_moved_waits_for_requests_under_way() {
+    let nodes = Nodes::start(3, Engine::Embedded, "", "drain = \"8s\"");
+    let watch = Watch::start(nodes.lab(), PORT);
+    let holder = nodes.settled(&watch);
+    let to = (holder + 1) % 3;
+    let client = nodes.lab().client();
+    let (response, since) = std::thread::scope(|scope| {
+        let slow = scope.spawn(|| {
+            within(&client, || {
+                let mut wire = Wire::connect((FLOATING, PORT).into());
+                wire.exchange("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+            })
+        });
+        std::thread::sleep(SLOW / 4);
+        let since = Instant::now();
+        let asked = nodes.command(holder, &["address", "move", &FLOATING.to_string(), &format!("n{to}")]);
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+        (slow.join().expect("the request is answered"), since)
+    });
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+    let (new, gap) = taken_over(&nodes, &watch, holder, since);
+    assert_eq!(new, to);
+    // It did not wait for all of `drain`, which idle connections alone would have made it do.
+    assert!(since.elapsed() < Duration::from_secs(7), "{:?}", since.elapsed());
+    told("address move with a request under way", vec![gap]);
 }

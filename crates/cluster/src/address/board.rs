@@ -24,6 +24,8 @@ pub struct Floating {
     pub prefer: Vec<String>,
     /// After how long a preferred node takes it back, if ever.
     pub preempt: Option<Duration>,
+    /// How long its connections are given to end before it goes to another node.
+    pub drain: Duration,
 }
 
 /// Opens and closes listeners on addresses that are held by listening.
@@ -34,6 +36,16 @@ pub trait Doors: Send + Sync {
     /// # Errors
     /// Why a listener is not open.
     fn set(&self, held: &BTreeSet<IpAddr>) -> Result<(), String>;
+
+    /// An address is about to go to another node: clients that have a connection are told to open it anew. Lasts until what is
+    /// returned is dropped.
+    fn relieve(&self, ip: IpAddr) -> Box<dyn Relief>;
+}
+
+/// An address that is about to go to another node.
+pub trait Relief: Send {
+    /// Whether it may go now. Asked again and again.
+    fn is_done(&mut self) -> bool;
 }
 
 /// How the driver is set up.

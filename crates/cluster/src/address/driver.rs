@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use mainstay_core::assign::{Address, Policy};
-use mainstay_core::lease::{Term, Token};
 use mainstay_core::time::Moment;
 use mainstay_runtime::task::{Kind, Task, spawn_local};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
-pub use super::board::{Board, Doors, Floating, Settings, State};
+pub use super::board::{Board, Doors, Floating, Relief, Settings, State};
 use super::guard::{Order, Orders};
 use super::holding::Holding;
 use super::kernel;
 use super::kernel::Kernel;
 use super::post::Post;
+use super::slot::{Held, Slot};
 use super::view::{View, follow};
 use crate::assignment::{self, Candidacy};
 use crate::coordinator::Coordinator;
-use crate::role::{Follow, Role, Standing, Stops};
+use crate::role::{Standing, Stops};
 use crate::session::Session;
 use crate::{keys, session};
 
@@ -31,34 +31,10 @@ use crate::{keys, session};
 const UNFIT: Duration = Duration::from_secs(10);
 /// The guard acts so much before a lease expires, since it needs time, too.
 const GUARD_EARLY: Duration = Duration::from_millis(60);
+/// While connections are waited for, the state is looked at this often.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// The state is looked at this often even if nothing happens.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// One address, and what this node has of it.
-struct Slot {
-    floating: Floating,
-    role: Role,
-    follow: Follow,
-    held: Option<Held>,
-    /// How often it was taken.
-    taken: u64,
-    unfit_until: Moment,
-    problem: Option<String>,
-}
-
-enum Held {
-    Interface(Holding),
-    Listening(Token, Term),
-}
-
-impl Held {
-    fn token_and_term(&self) -> (Token, Term) {
-        match self {
-            Self::Interface(holding) => (holding.token, holding.term),
-            Self::Listening(token, term) => (*token, *term),
-        }
-    }
-}
 
 /// Runs until `leave` is over, then gives up what is held; what `leave` answers is dropped after that.
 ///
@@ -142,8 +118,7 @@ impl Driver {
         let mut slots = Vec::new();
         for floating in &settings.addresses {
             let role = session.role(keys::holder(&floating.address.ip), Stops::Reported)?;
-            let (floating, follow) = (floating.clone(), role.follow());
-            slots.push(Slot { floating, role, follow, held: None, taken: 0, unfit_until: Moment::ZERO, problem: None });
+            slots.push(Slot::new(floating.clone(), role));
         }
         let post = Post::new(settings.guard.clone(), Arc::new(Notify::new()));
         Ok(Self {
@@ -178,7 +153,7 @@ impl Driver {
             self.wish(view, now);
         }
         self.post_on_board(view);
-        next
+        if self.slots.iter().any(|slot| slot.relief.is_some()) { next.min(now.after(DRAIN_LOOK)) } else { next }
     }
 
     /// Whether the coordinator answers again after it did not: neighbours may have missed what was announced.
@@ -290,10 +265,11 @@ impl Driver {
         let fit = |slot: &&Slot| now >= slot.unfit_until;
         let ips: BTreeSet<IpAddr> = self.slots.iter().filter(fit).map(|slot| slot.floating.address.ip).collect();
         self.candidacy.set(Candidacy { ips: ips.clone(), spare: self.settings.spare }.to_bytes());
-        for slot in &self.slots {
+        for slot in &mut self.slots {
             let ip = slot.floating.address.ip;
             let belongs_here = view.plan.owner(ip) == Some(self.session.node());
-            slot.role.want(belongs_here && ips.contains(&ip));
+            let fit = ips.contains(&ip);
+            slot.want(belongs_here && fit, fit, now, &*self.settings.doors);
         }
     }
 

@@ -60,14 +60,26 @@ pub fn reset(ip: IpAddr, most: usize) -> io::Result<usize> {
 /// # Errors
 /// If the kernel cannot be asked.
 pub fn open(ip: IpAddr, ports: &BTreeSet<u16>) -> io::Result<usize> {
+    present(ip, ports).map(|present| present.len())
+}
+
+/// Which connections these are.
+///
+/// # Errors
+/// If the kernel cannot be asked.
+pub fn present(ip: IpAddr, ports: &BTreeSet<u16>) -> io::Result<BTreeSet<Connection>> {
     let mut netlink = Netlink::open(NETLINK_SOCK_DIAG)?;
-    let mut open = 0;
+    let mut present = BTreeSet::new();
     for family in FAMILIES {
         let ids = listed(&mut netlink, family, UNFINISHED, ip)?;
-        open += ids.iter().filter(|id| ports.contains(&own_port(id))).count();
+        present.extend(ids.into_iter().filter(|id| ports.contains(&own_port(id))).map(Connection));
     }
-    Ok(open)
+    Ok(present)
 }
+
+/// A connection, by what the kernel names it; no later one is called the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Connection([u8; ID_BYTES]);
 
 /// The parts that name the connections in one of `states` whose own address is `ip`.
 fn listed(netlink: &mut Netlink, family: u8, states: u32, ip: IpAddr) -> io::Result<Vec<[u8; ID_BYTES]>> {

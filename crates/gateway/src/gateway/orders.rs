@@ -1,11 +1,14 @@
-//! What an operator wants of an endpoint: drained, with another weight, ejected, or judged anew.
+//! What an operator wants: endpoints drained, with another weight, ejected, or judged anew; addresses that go elsewhere.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::Gateway;
 use crate::state::{Endpoint, Service};
+use crate::worker::Command;
 
 /// No share of traffic is larger.
 const WEIGHT_MAX: u32 = 1_000;
@@ -22,6 +25,15 @@ pub enum UnknownEndpoint {
 }
 
 impl Gateway {
+    /// Another node is about to have these addresses: from now on clients that came to one of them are told to close their
+    /// connections with the next response (`Connection: close`, GOAWAY), and others are not. Replaces what was said before.
+    pub fn relieve(&self, addresses: &BTreeSet<IpAddr>) {
+        let ips: Arc<[IpAddr]> = addresses.iter().copied().collect();
+        for worker in &self.workers {
+            let _stopped = worker.commands.send(Command::Relieve { ips: Arc::clone(&ips) });
+        }
+    }
+
     /// Stops (or, with `drain` false, resumes) sending new requests to an endpoint. Survives reloads that keep it.
     ///
     /// # Errors

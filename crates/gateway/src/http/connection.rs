@@ -92,7 +92,7 @@ async fn busy(
                 return respond::reject(worker, &listener, stream, slot, exchange, status, reason).await;
             }
         }
-        if cell.is_closed() {
+        if cell.is_closed() || worker.is_relieved(stream) {
             exchange.head.keep_alive = false;
         }
         let next = exchange::run(worker, &listener, http, stream, slot, exchange).await;

@@ -276,6 +276,7 @@ async fn go_on(
 
 /// Starts on the response. Answers whether the client's connection stays open afterwards.
 fn begin(run: &Run<'_>, index: usize, upstream: &Connection, client: &Stream, exchange: &mut Exchange) -> bool {
+    exchange.head.keep_alive &= !run.worker.is_relieved(client);
     let (keep, _framing) = write_head(run, upstream, exchange);
     sticky::write(run, exchange, index);
     if let Some(stream) = client.http2() {
@@ -290,8 +291,7 @@ fn begin(run: &Run<'_>, index: usize, upstream: &Connection, client: &Stream, ex
 /// how the body is framed.
 fn write_head(run: &Run<'_>, upstream: &Connection, exchange: &mut Exchange) -> (bool, Framing) {
     let response = &exchange.response;
-    let is_tunnel = response.status == 101;
-    let from = response.framing;
+    let (is_tunnel, from) = (response.status == 101, response.framing);
     // HTTP/1.0 knows no chunks; what has no length there ends with the connection. HTTP/2 needs none: it has frames.
     let to = match from {
         Framing::Chunked | Framing::UntilClose if exchange.head.is_http10 || exchange.head.is_http2 => {

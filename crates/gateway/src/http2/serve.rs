@@ -63,7 +63,7 @@ pub(crate) async fn serve(
             if over.is_ready() {
                 return Poll::Ready(());
             }
-            if let Some(result) = driver.poll(cx, &pump) {
+            if let Some(result) = driver.poll(cx, &pump, &stream) {
                 return result;
             }
         }
@@ -103,7 +103,7 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     /// What is to be done now that the bytes have moved: `None` to move them again.
-    fn poll(&mut self, cx: &Context<'_>, pump: &Pump) -> Option<Poll<()>> {
+    fn poll(&mut self, cx: &Context<'_>, pump: &Pump, stream: &Stream) -> Option<Poll<()>> {
         let now = self.worker.clock.now();
         let (is_idle, is_stuck, is_settled) = {
             let mut engine = self.link.engine();
@@ -113,7 +113,9 @@ impl Driver<'_> {
             engine.rest();
             (engine.streams() == 0, !engine.output().is_empty(), engine.is_settled())
         };
-        if (self.worker.is_draining() || self.cell.is_closed()) && self.leave_at.is_none() {
+        if self.leave_at.is_none()
+            && (self.worker.is_draining() || self.cell.is_closed() || self.worker.is_relieved(stream))
+        {
             self.leave_at = Some(self.worker.idle_close_at(now));
             self.rearm(now, is_idle, is_stuck);
         } else if self.slot.has_expired() {

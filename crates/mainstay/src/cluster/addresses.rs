@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use mainstay_cluster::address::driver::{Doors, Floating, Settings, run as drive};
-use mainstay_cluster::address::sessions;
+use mainstay_cluster::address::driver::{Doors, Floating, Relief, Settings, run as drive};
+use mainstay_cluster::address::sessions::{self, Connection};
 use mainstay_cluster::session::Session;
 use mainstay_runtime::socket;
 use serde_json::json;
@@ -18,6 +18,10 @@ use crate::admin::Node;
 use crate::config::address::{Address, Mode};
 use crate::config::cluster::Engine;
 use crate::guard;
+
+/// How long requests that came last are waited for when an address is moved. With the takeover it is less than the second after
+/// which clients whose connections were held back try again.
+const LAST_REQUESTS: Duration = Duration::from_millis(200);
 
 /// The hidden subcommand of the guard.
 pub const GUARD: &str = "address-guard";
@@ -32,7 +36,11 @@ pub(super) async fn run(context: Context) {
         spare: context.config.spare,
         guard: (PathBuf::from("/proc/self/exe"), vec![GUARD.to_owned()]),
         will: will(&context),
-        doors: Arc::new(Listeners(Arc::clone(&context.node))),
+        doors: Arc::new(Listeners {
+            node: Arc::clone(&context.node),
+            ports: ports(&context),
+            relieved: Arc::default(),
+        }),
     };
     let (session, coordinator) = (Session::clone(&context.session), Arc::clone(&context.coordinator));
     let board = Arc::clone(context.handle.addresses());
@@ -54,6 +62,7 @@ fn floating(address: &Address) -> Floating {
         },
         prefer: address.prefer.clone(),
         preempt: address.preempt,
+        drain: address.drain,
     }
 }
 
@@ -75,39 +84,97 @@ async fn drain(context: &Context) -> Vec<TcpListener> {
         held.iter().any(|state| state.floating.address == address.address && state.floating.interface.is_some())
     });
     let Some(limit) = limits.map(|address| address.drain).max() else { return Vec::new() };
-    let ports: BTreeSet<u16> = context.config.spec.listeners.iter().map(|listener| listener.bind.port()).collect();
-    let mut held_back = Vec::new();
+    let ports = ports(context);
     let ips: Vec<IpAddr> = held.iter().map(|state| state.floating.address.ip).collect();
-    for ip in &ips {
-        for port in &ports {
-            match socket::hold_back(SocketAddr::new(*ip, *port)) {
-                Ok(listener) => held_back.push(listener),
-                Err(error) => tracing::debug!(%error, %ip, port, "connections are not held back"),
-            }
-        }
-    }
+    let held_back = ips.iter().flat_map(|ip| hold_back(*ip, &ports)).collect();
     let end = context.session.now().after(limit);
-    while context.session.now() < end && unfinished(context, &ips, &ports) {
+    while context.session.now() < end && unfinished(&context.node, &ips, &ports) {
         tokio::time::sleep(LOOK).await;
     }
     held_back
 }
 
+/// The ports that clients come to.
+fn ports(context: &Context) -> BTreeSet<u16> {
+    context.config.spec.listeners.iter().map(|listener| listener.bind.port()).collect()
+}
+
+/// Keeps new connections waiting until what is returned is dropped.
+fn hold_back(ip: IpAddr, ports: &BTreeSet<u16>) -> Vec<TcpListener> {
+    let hold = |port: &u16| {
+        let held = socket::hold_back(SocketAddr::new(ip, *port));
+        held.inspect_err(|error| tracing::debug!(%error, %ip, port, "connections are not held back")).ok()
+    };
+    ports.iter().filter_map(hold).collect()
+}
+
 /// Whether clients wait for something on these addresses. The kernel is asked, since the gateway does not know of connections
 /// that it has not accepted yet.
-fn unfinished(context: &Context, ips: &[IpAddr], ports: &BTreeSet<u16>) -> bool {
+fn unfinished(node: &Node, ips: &[IpAddr], ports: &BTreeSet<u16>) -> bool {
     let open: io::Result<usize> = ips.iter().map(|ip| sessions::open(*ip, ports)).sum();
     open.unwrap_or_else(|error| {
         tracing::debug!(%error, "the kernel does not tell which connections there are");
-        context.node.gateway().open_connections()
+        node.gateway().open_connections()
     }) > 0
 }
 
-/// Listeners on addresses that are held by listening.
-struct Listeners(Arc<Node>);
+/// The doors of the gateway's listeners.
+struct Listeners {
+    node: Arc<Node>,
+    ports: BTreeSet<u16>,
+    /// Addresses that are about to go to other nodes.
+    relieved: Arc<Mutex<BTreeSet<IpAddr>>>,
+}
 
 impl Doors for Listeners {
     fn set(&self, held: &BTreeSet<IpAddr>) -> Result<(), String> {
-        self.0.doors().hold(self.0.gateway(), held)
+        self.node.doors().hold(self.node.gateway(), held)
+    }
+
+    fn relieve(&self, ip: IpAddr) -> Box<dyn Relief> {
+        let (node, relieved) = (Arc::clone(&self.node), Arc::clone(&self.relieved));
+        let present = sessions::present(ip, &self.ports).unwrap_or_default();
+        let relief = Relieving { node, ip, ports: self.ports.clone(), relieved, present, held_back: None };
+        relief.tell(|relieved| relieved.insert(ip));
+        Box::new(relief)
+    }
+}
+
+/// An address that is about to go to another node.
+struct Relieving {
+    node: Arc<Node>,
+    ip: IpAddr,
+    ports: BTreeSet<u16>,
+    relieved: Arc<Mutex<BTreeSet<IpAddr>>>,
+    /// Connections that were there at the beginning and are not over. Those that come later close after one request.
+    present: BTreeSet<Connection>,
+    /// In the end new ones are held back, and since when. Clients try again after a second, so that it must not take long.
+    held_back: Option<(Instant, Vec<TcpListener>)>,
+}
+
+impl Relieving {
+    fn tell(&self, change: impl FnOnce(&mut BTreeSet<IpAddr>) -> bool) {
+        let mut relieved = self.relieved.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut relieved);
+        self.node.gateway().relieve(&relieved);
+    }
+}
+
+impl Relief for Relieving {
+    fn is_done(&mut self) -> bool {
+        let Ok(present) = sessions::present(self.ip, &self.ports) else { return true };
+        self.present.retain(|connection| present.contains(connection));
+        if !self.present.is_empty() {
+            return false;
+        }
+        let (since, _held_back) =
+            self.held_back.get_or_insert_with(|| (Instant::now(), hold_back(self.ip, &self.ports)));
+        present.is_empty() || since.elapsed() >= LAST_REQUESTS
+    }
+}
+
+impl Drop for Relieving {
+    fn drop(&mut self) {
+        self.tell(|relieved| relieved.remove(&self.ip));
     }
 }

@@ -28,7 +28,7 @@ pub struct Address {
     pub prefer: Vec<String>,
     /// How long a preferred node has to be well before it takes the address back; `None`: it stays where it is.
     pub preempt: Option<Duration>,
-    /// How long connections are given to end before the node leaves.
+    /// How long connections are given to end before the node leaves or the address is moved.
     pub drain: Duration,
 }
 
