@@ -200,16 +200,6 @@ impl Node {
         *lock(&self.objectives) = objectives.into();
     }
 
-    /// What is wrong, who was told of it, and what is asked about that.
-    pub fn alerts(&self) -> &Arc<Desk> {
-        &self.alerts
-    }
-
-    /// The certificates in use, as of a few seconds ago.
-    pub fn certificates(&self) -> Arc<Vec<certificates::CertificateStatus>> {
-        self.certificates.look(&self.gateway.state(), self.data_dir.as_deref())
-    }
-
     /// Whether it leaves, or another process has taken over.
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Acquire) || *self.succeeded.borrow()

@@ -14,7 +14,7 @@ use mainstay_core::alert::{
     Acknowledgement, Comparison, Fingerprint, Instance, Matcher, Phase, Silence, SilenceState, rule,
 };
 use mainstay_observe::alerts::clock::{self, rfc3339};
-use mainstay_observe::alerts::desk::{Refusal, View};
+use mainstay_observe::alerts::desk::{Desk, Refusal, View};
 use mainstay_observe::alerts::message::Links;
 
 pub use document::{
@@ -24,6 +24,13 @@ pub use document::{
 
 use super::Node;
 use super::api::{error, read};
+
+impl Node {
+    /// What is wrong, who was told of it, and what is asked about that.
+    pub fn alerts(&self) -> &Arc<Desk> {
+        &self.alerts
+    }
+}
 
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![

@@ -122,6 +122,13 @@ fn read(usage: String, file: &Path) -> CertificateStatus {
     }
 }
 
+impl Node {
+    /// The certificates in use, as of a few seconds ago.
+    pub fn certificates(&self) -> Arc<Vec<CertificateStatus>> {
+        self.certificates.look(&self.gateway.state(), self.data_dir.as_deref())
+    }
+}
+
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![
         endpoint::get("/api/v1/certificates", VIEWER, "Every certificate in use, and how long it is valid")
