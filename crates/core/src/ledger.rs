@@ -10,6 +10,7 @@
 //! - Lengths are differences of one observer's boot-time clock; the caller sees to that.
 
 mod confidence;
+mod day;
 mod timeline;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use confidence::{RULE_OF_THREE, Range, failure_rate};
+pub use day::{Day, days};
 pub use timeline::{Entry, Interval, Mark, Timeline};
 
 /// Causes that are told one by one; the rest is put together.

@@ -23,6 +23,7 @@ pub mod guard;
 pub mod health;
 pub mod hedge;
 pub mod http_date;
+pub mod incident;
 pub mod lease;
 pub mod ledger;
 pub mod limiter;

@@ -22,6 +22,8 @@ pub mod gate;
 pub mod guard;
 pub mod history;
 pub mod identities;
+pub mod incidents;
+pub mod ledger;
 pub mod login;
 pub mod metrics;
 pub mod objectives;
@@ -52,6 +54,7 @@ use mainstay_core::transition::{Aspect, Subject, Transition, Word};
 use mainstay_gateway::Gateway;
 use mainstay_observe::alerts::desk::Desk;
 use mainstay_observe::history::History;
+use mainstay_observe::ledger::Ledger;
 use mainstay_observe::otlp::Exporter;
 use mainstay_observe::slo::Objective;
 use mainstay_runtime::journal::Journal;
@@ -102,6 +105,7 @@ pub struct Node {
     data_dir: Option<PathBuf>,
     /// What sends telemetry to other systems.
     exporter: OnceLock<Exporter>,
+    ledger: Ledger,
 }
 
 impl Node {
@@ -134,6 +138,7 @@ impl Node {
             cluster: OnceLock::new(),
             shared,
             doors: Doors::new(config),
+            ledger: ledger::start(config, &journal),
             journal,
             history: history::start(config),
             objectives: Mutex::new(config.objectives.clone().into()),
@@ -168,6 +173,11 @@ impl Node {
     /// What it has of the configuration of its cluster.
     pub fn shared(&self) -> &Board {
         &self.shared
+    }
+
+    /// What it wrote down of how available services were, and the incidents.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// What changed on it, for whoever follows.

@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::failure::Failure;
 use crate::run::Predecessor;
 use crate::{
-    access, address, alerts, audit_log, cache, cell, client, cluster, demo, drain, explain, guard, logging, run,
-    shared_config, slo, status, steer, upgrade,
+    access, address, alerts, audit_log, cache, cell, client, cluster, demo, drain, explain, guard, ledger, logging,
+    run, shared_config, slo, status, steer, upgrade,
 };
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
@@ -68,6 +68,11 @@ enum Command {
     /// Forget what a running node holds against one endpoint: its ejection, its circuit breaker
     #[command(after_help = RESET_HELP)]
     Reset(steer::ResetArgs),
+    /// Tell how available a service was, from what this node wrote down; or look whether that is whole
+    #[command(after_help = LEDGER_HELP)]
+    Ledger(ledger::LedgerArgs),
+    /// List what broke and what was done about it, or tell one incident minute by minute
+    Incidents(ledger::IncidentsArgs),
     /// Forget what the response cache of a running node has stored
     Cache(cache::CacheArgs),
     /// Show how full cells are, or move an account to another cell
@@ -162,6 +167,17 @@ Examples:
   mainstay explain 0af7651916cd43dd8448eb211c80319c
   mainstay explain 0af7651916cd43dd8448eb211c80319c --admin 127.0.0.1:7901
   mainstay explain 0af7651916cd43dd8448eb211c80319c --json | jq '.requests[0].attempts'";
+
+const LEDGER_HELP: &str = "\
+Kept in `ledger` in the node's data_dir. Figures are of the time in which somebody looked; the coverage says how much of
+the time that was. `verify` exits with 1 if a byte is not as it was written.
+
+Examples:
+  mainstay ledger --service shop
+  mainstay ledger --service shop --since 7d --html shop.html
+  mainstay ledger --service shop --json | jq .figures.mtbf_seconds
+  mainstay ledger verify
+  mainstay ledger verify --folder /var/lib/mainstay/ledger";
 
 const DRAIN_HELP: &str = "\
 Requests in flight are finished; new ones go to the other endpoints. The drain lasts until --undo or until the node
@@ -374,6 +390,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Weight(args) => steer::weight(&args),
         Command::Eject(args) => steer::eject(&args),
         Command::Reset(args) => steer::reset(&args),
+        Command::Ledger(args) => ledger::ledger(&args),
+        Command::Incidents(args) => ledger::incidents(&args),
         Command::Cache(args) => cache::cache(&args),
         Command::Cell(args) => cell::cell(&args),
         Command::Slo(args) => slo::slo(&args),

@@ -17,6 +17,7 @@ pub mod drain;
 pub mod explain;
 pub mod failure;
 pub mod guard;
+pub mod ledger;
 pub mod limits;
 pub mod logging;
 pub mod output;

@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod certificates;
 pub mod history;
+pub mod ledger;
 pub mod openslo;
 pub mod otlp;
 pub mod slo;

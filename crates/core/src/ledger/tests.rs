@@ -142,3 +142,13 @@ fn what_lies_before_the_time_asked_for_is_left_out() {
     assert_eq!(seen.len(), 1);
     assert_eq!((seen[0].state, seen[0].lasted.as_secs(), seen[0].at_unix_ms), (State::Up, 10, 1_005_000));
 }
+
+#[test]
+fn an_interval_over_midnight_belongs_to_both_days() {
+    let day = 86_400_000;
+    let long = Interval { at_unix_ms: day - 10_000, ..interval(State::Down, 86_430) };
+    let seen = days(&[long, Interval { at_unix_ms: 2 * day + 20_000, ..interval(State::Partial, 5) }]);
+    let sums: Vec<(u64, f64, f64, u32)> =
+        seen.iter().map(|day| (day.day, day.down_seconds, day.partial_seconds, day.failures)).collect();
+    assert_eq!(sums, [(0, 10.0, 0.0, 1), (1, 86_400.0, 0.0, 0), (2, 20.0, 5.0, 0)]);
+}

@@ -19,6 +19,7 @@ mod eligibility;
 mod gray;
 mod health;
 mod hedge;
+mod incident;
 mod lease;
 mod limiter;
 mod maglev;

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::admin::api::{self, error};
 use crate::admin::{
     Node, addresses, alertmanager, alerts, audit, cells, certificates, cluster, drains, events, gate, history,
-    identities, login, objectives, pages, purge, requests, shared_config, upgrade,
+    identities, incidents, ledger, login, objectives, pages, purge, requests, shared_config, upgrade,
 };
 
 /// All endpoints.
@@ -37,6 +37,8 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         shared_config::endpoints(),
         purge::endpoints(),
         requests::endpoints(),
+        incidents::endpoints(),
+        ledger::endpoints(),
         upgrade::endpoints(),
         login::endpoints(),
         identities::endpoints(),

@@ -1,0 +1,100 @@
+//! `/api/v1/ledger`: how available a service was, as this node saw it, and whether what it wrote down is whole.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::role::VIEWER;
+use mainstay_core::transition::Subject;
+use mainstay_observe::ledger::report::{self, Report, ReportError};
+use mainstay_observe::ledger::{self, Ledger, Limits, Verdict};
+use mainstay_runtime::journal::Journal;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Node;
+use super::api::error;
+use crate::config::Config;
+
+/// What is looked back on unless the question says: 28 days.
+const SPAN_SECONDS: u64 = 28 * 86_400;
+
+pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
+    vec![
+        endpoint::get("/api/v1/ledger", VIEWER, "How available a service or a probe was, as this node saw it")
+            .command("mainstay ledger")
+            .query("service", "The service")
+            .query("probe", "Or the synthetic probe")
+            .number("span", "The last so many seconds; if absent, 28 days")
+            .answers::<LedgerAnswer>()
+            .by(ask),
+        endpoint::get("/api/v1/ledger/verify", VIEWER, "Whether every line of the ledger is as it was written")
+            .command("mainstay ledger verify")
+            .answers::<VerifyAnswer>()
+            .by(verify),
+    ]
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerQuery {
+    /// The service.
+    pub service: Option<String>,
+    /// Or the probe.
+    pub probe: Option<String>,
+    /// How far back, in seconds.
+    pub span: Option<u64>,
+}
+
+/// A report (docs/observability.md names its members).
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(value_type = Object)]
+pub struct LedgerAnswer(pub Report);
+
+/// What became of looking at every line.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(value_type = Object)]
+pub struct VerifyAnswer(pub Verdict);
+
+/// The ledger of a node with this configuration: in its `data_dir`, or of incidents alone without one.
+pub(super) fn start(config: &Config, journal: &Journal) -> Ledger {
+    let folder = config.spec.node.data_dir.as_ref().map(|folder| folder.join("ledger"));
+    ledger::start(journal, folder, Limits::default(), env!("CARGO_PKG_VERSION"))
+}
+
+async fn ask(Shared(node): Shared<Arc<Node>>, Query(query): Query<LedgerQuery>) -> Response {
+    let subject = match (query.service, query.probe) {
+        (Some(name), None) => Subject::Service { name },
+        (None, Some(name)) => Subject::Probe { name },
+        (None, None) | (Some(_), Some(_)) => {
+            let hint = Some("ask for ?service=NAME or ?probe=NAME".to_owned());
+            return error(StatusCode::BAD_REQUEST, "one service or one probe is asked for".to_owned(), hint);
+        }
+    };
+    let Some(folder) = node.ledger().folder().map(ToOwned::to_owned) else { return none() };
+    let span = query.span.unwrap_or(SPAN_SECONDS).saturating_mul(1000);
+    // Files are read: not on the thread that answers everybody.
+    match tokio::task::spawn_blocking(move || report::of(&folder, &subject, span, true)).await {
+        Ok(Ok(report)) => Json(LedgerAnswer(report)).into_response(),
+        Ok(Err(why @ ReportError::Unknown(..))) => error(StatusCode::NOT_FOUND, why.to_string(), None),
+        Ok(Err(why @ ReportError::Read { .. })) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string(), None),
+        Err(_shutting_down) => error(StatusCode::SERVICE_UNAVAILABLE, "the node leaves".to_owned(), None),
+    }
+}
+
+async fn verify(Shared(node): Shared<Arc<Node>>) -> Response {
+    let Some(folder) = node.ledger().folder().map(ToOwned::to_owned) else { return none() };
+    match tokio::task::spawn_blocking(move || ledger::verify(&folder)).await {
+        Ok(Ok(verdict)) => Json(VerifyAnswer(verdict)).into_response(),
+        Ok(Err(why)) => error(StatusCode::INTERNAL_SERVER_ERROR, format!("the ledger cannot be read: {why}"), None),
+        Err(_shutting_down) => error(StatusCode::SERVICE_UNAVAILABLE, "the node leaves".to_owned(), None),
+    }
+}
+
+fn none() -> Response {
+    let hint = "set `data_dir` under [node]: the ledger is kept in it".to_owned();
+    error(StatusCode::NOT_FOUND, "this node keeps no ledger".to_owned(), Some(hint))
+}
