@@ -3,6 +3,7 @@
 
 mod arp;
 pub mod nodes;
+pub mod slow;
 pub mod watch;
 
 use std::fs::File;
@@ -127,6 +128,17 @@ impl Lab {
                 nft(&namespace, &["add", "chain", "netdev", "cut", hook, &chain]);
             }
         }
+    }
+
+    /// Has a node lose so many of a hundred frames that it sends, at random.
+    pub fn lose(&self, node: usize, percent: u8) {
+        let namespace = self.node(node);
+        nft(&namespace, &["add", "table", "netdev", "loss"]);
+        let chain = "{ type filter hook egress device eth0 priority 0 ; }";
+        nft(&namespace, &["add", "chain", "netdev", "loss", "egress", chain]);
+        let percent = percent.to_string();
+        let rule = ["numgen", "random", "mod", "100", "<", &percent, "drop"];
+        nft(&namespace, &[&["add", "rule", "netdev", "loss", "egress"][..], &rule].concat());
     }
 
     /// Mends a node's cable.

@@ -1,5 +1,8 @@
-//! Asks other nodes over TLS. Connections are kept and used again, each by one request at a time; one that timed out is
-//! never used again, and neither are those that were made before it.
+//! Asks other nodes over TLS. Connections are kept and used again, each by one request at a time.
+//!
+//! On a link that is slow or loses packets, an answer or a connection may come later than its request could wait. Both are
+//! waited for a while longer, for the sake of the next request, since beginning anew takes three round trips. Silence for longer
+//! than that means that packets no longer get through, and then no connection of that time is used again.
 //!
 //! All connections live on the thread that [`start`] was called on. Any thread may ask.
 
@@ -7,6 +10,8 @@ mod pool;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +29,7 @@ use tokio_rustls::client::TlsStream;
 use self::pool::{Lane, Pools};
 use super::directory::Directory;
 use super::tls::{Tls, joining};
-use super::wire::{self, Request};
+use super::wire::{self, Request, WireError};
 use super::{CallError, MESSAGE_BYTES_MAX, NodeId, Service, Transport};
 use crate::identity::JoinToken;
 
@@ -32,6 +37,11 @@ use crate::identity::JoinToken;
 const QUEUE_MAX: usize = 4096;
 /// The transport's own deadline is so much before the caller's, so that the caller hears what became of its request.
 const HEAD_START: Duration = Duration::from_millis(10);
+/// A connection may take so long, whatever the limit of the request that it was begun for: enough for a first packet that is
+/// lost, which TCP sends again after a second, and little enough not to be waited for long after a cable is mended.
+const CONNECT_MAX: Duration = Duration::from_millis(1_500);
+/// An answer may come so long after its request's limit for its connection to be used again.
+const LATE_MAX: Duration = Duration::from_secs(2);
 
 /// Asks other nodes. All copies are the same one.
 #[derive(Clone)]
@@ -80,13 +90,8 @@ pub fn start(tls: Tls, directory: Directory) -> (TlsTransport, AbortOnDrop) {
 }
 
 async fn carry(pools: Rc<Pools>, contacts: Contacts, call: Call) {
-    let Call { to, request, deadline, mut reply } = call;
-    let result = tokio::select! {
-        biased;
-        result = exchange(&pools, to, &request, deadline) => result,
-        // Nobody waits any more; the connection, on which an answer may come at any time, is dropped with the exchange.
-        () = reply.closed() => return,
-    };
+    let Call { to, request, deadline, reply } = call;
+    let result = exchange(&pools, to, &request, deadline).await;
     let contact = match &result {
         Ok(_) | Err(CallError::Refused { .. }) => Contact { answered: Some(Instant::now()), failed: None },
         Err(CallError::Unreachable { reason, .. } | CallError::Lost { reason, .. }) => {
@@ -101,32 +106,24 @@ async fn carry(pools: Rc<Pools>, contacts: Contacts, call: Call) {
     let _nobody_waits = reply.send(result);
 }
 
-async fn exchange(pools: &Pools, to: NodeId, request: &Request, deadline: Instant) -> Result<Bytes, CallError> {
+async fn exchange(pools: &Rc<Pools>, to: NodeId, request: &Request, deadline: Instant) -> Result<Bytes, CallError> {
     let unreachable = |reason: String| CallError::Unreachable { to, reason };
     let lost = |reason: String| CallError::Lost { to, reason };
     let late = || format!("no answer within {:?}", request.limit);
     let bytes = request.encode().map_err(|error| CallError::Refused { to, reason: error.to_string() })?;
     let lane = pools.lane(to, request.service);
     let connected = timeout_at(deadline, connection(pools, &lane, to)).await;
-    let (mut stream, since, _place) = match connected {
+    let (stream, since, _place) = match connected {
         Ok(connected) => connected.map_err(unreachable)?,
-        Err(_elapsed) => {
-            lane.failed(None);
-            return Err(lost(format!("no connection within {:?}", request.limit)));
-        }
+        Err(_elapsed) => return Err(lost(format!("no connection within {:?}", request.limit))),
     };
-    let speak = async {
-        stream.write_all(&bytes).await?;
-        stream.flush().await?;
-        wire::read_frame(&mut stream, MESSAGE_BYTES_MAX).await
-    };
-    let frame = match timeout_at(deadline, speak).await {
-        Ok(Ok(Some(frame))) => frame,
-        Ok(Ok(None)) => return Err(lost("it closed the connection".to_owned())),
+    let mut speaking = Box::pin(speak(stream, bytes));
+    let (stream, frame) = match timeout_at(deadline, &mut speaking).await {
+        Ok(Ok((stream, Some(frame)))) => (stream, frame),
+        Ok(Ok((_closed, None))) => return Err(lost("it closed the connection".to_owned())),
         Ok(Err(error)) => return Err(lost(error.to_string())),
         Err(_elapsed) => {
-            // If packets no longer get through, then not on the connections of that time either.
-            lane.forget();
+            task::spawn_local(Kind::Control, hear_out(Rc::clone(&lane), speaking, since));
             return Err(lost(late()));
         }
     };
@@ -135,29 +132,93 @@ async fn exchange(pools: &Pools, to: NodeId, request: &Request, deadline: Instan
     answer.map_err(|reason| CallError::Refused { to, reason })
 }
 
+/// Sends a request, and reads its answer; `None` if the connection was closed instead.
+async fn speak(
+    mut stream: TlsStream<TcpStream>,
+    bytes: Bytes,
+) -> Result<(TlsStream<TcpStream>, Option<Bytes>), WireError> {
+    stream.write_all(&bytes).await?;
+    stream.flush().await?;
+    let frame = wire::read_frame(&mut stream, MESSAGE_BYTES_MAX).await?;
+    Ok((stream, frame))
+}
+
+/// Waits for an answer that is late. Nobody reads it, but it shows that the connection is good.
+async fn hear_out<F>(lane: Rc<Lane>, speaking: Pin<Box<F>>, since: Instant)
+where
+    F: Future<Output = Result<(TlsStream<TcpStream>, Option<Bytes>), WireError>>,
+{
+    match timeout(LATE_MAX, speaking).await {
+        Ok(Ok((stream, Some(_answer)))) => lane.keep(stream, since),
+        Ok(Ok((_, None)) | Err(_)) => {}
+        Err(_elapsed) => lane.forget(),
+    }
+}
+
 /// A kept connection, or a new one, and the place that it takes.
 async fn connection<'l>(
-    pools: &Pools,
-    lane: &'l Lane,
+    pools: &Rc<Pools>,
+    lane: &'l Rc<Lane>,
     to: NodeId,
 ) -> Result<(TlsStream<TcpStream>, Instant, tokio::sync::SemaphorePermit<'l>), String> {
     let place = lane.places.acquire().await.map_err(|_closed| "the transport has ended".to_owned())?;
     let address = pools.address(to)?;
-    if let Some((stream, since)) = lane.take(&address) {
-        return Ok((stream, since, place));
+    loop {
+        if let Some((stream, since)) = lane.take(&address) {
+            return Ok((stream, since, place));
+        }
+        lane.may_connect().await?;
+        let (tell, mut told) = oneshot::channel();
+        if !lane.begins_to_connect() {
+            lane.news.notified().await;
+            continue;
+        }
+        task::spawn_local(Kind::Control, connect(Rc::clone(pools), Rc::clone(lane), to, address.clone(), tell));
+        while !told.is_terminated() {
+            tokio::select! {
+                biased;
+                result = &mut told => match result {
+                    Ok(connected) => return connected.map(|(stream, since)| (stream, since, place)),
+                    Err(_silence) => {}
+                },
+                // Another one's connection may be free before this one's is made.
+                () = lane.news.notified() => if let Some((stream, since)) = lane.take(&address) {
+                    return Ok((stream, since, place));
+                },
+            }
+        }
     }
-    lane.may_connect().await?;
+}
+
+/// Makes a connection for who waits for it, or else for whoever asks next.
+async fn connect(
+    pools: Rc<Pools>,
+    lane: Rc<Lane>,
+    to: NodeId,
+    address: String,
+    tell: oneshot::Sender<Result<(TlsStream<TcpStream>, Instant), String>>,
+) {
     let since = Instant::now();
-    match pools.connect(to, &address).await {
-        Ok(stream) => {
+    let connected = timeout(CONNECT_MAX, pools.connect(to, &address)).await;
+    lane.ends_to_connect();
+    match connected {
+        Ok(Ok(stream)) => {
             lane.connected(address);
-            Ok((stream, since, place))
+            if let Err(Ok((stream, since))) = tell.send(Ok((stream, since))) {
+                lane.keep(stream, since);
+            }
         }
-        Err(reason) => {
+        Ok(Err(reason)) => {
             lane.failed(Some(reason.clone()));
-            Err(reason)
+            let _nobody_waits = tell.send(Err(reason));
+        }
+        Err(_elapsed) => {
+            // Nothing is told: silence is no refusal.
+            lane.failed(None);
+            drop(tell);
         }
     }
+    lane.news.notify_waiters();
 }
 
 impl TlsTransport {

@@ -19,7 +19,7 @@ const TAKES_PART: &str = "cluster: taking part";
 const SOON: Duration = Duration::from_secs(30);
 
 /// Where nodes ask each other.
-const PEERS: u16 = 7946;
+pub const PEERS: u16 = 7946;
 
 /// What the nodes agree by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,16 @@ impl Nodes {
     /// # Panics
     /// If they do not come up.
     pub fn start(count: usize, engine: Engine, cluster: &str, address: &str) -> Self {
+        Self::start_over(count, engine, cluster, address, |_lab| {})
+    }
+
+    /// As [`Nodes::start`], in a lab that `prepare` has seen before the first node.
+    ///
+    /// # Panics
+    /// As [`Nodes::start`].
+    pub fn start_over(count: usize, engine: Engine, cluster: &str, address: &str, prepare: impl FnOnce(&Lab)) -> Self {
         let lab = Lab::new(count);
+        prepare(&lab);
         let dir = tempfile::tempdir().expect("a temporary directory");
         let etcd = (engine == Engine::Etcd).then(|| etcd(&lab, dir.path()));
         serve(&lab.client(), ORIGIN);

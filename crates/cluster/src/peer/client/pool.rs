@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -25,6 +25,8 @@ const LOG_PLACES: usize = 8;
 const OTHER_PLACES: usize = 32;
 /// Connections that are kept while nobody uses them, in each lane.
 const KEPT_MAX: usize = 8;
+/// Connections to one node that are made at once, in each lane.
+const CONNECTING_MAX: usize = 8;
 /// A connection that was not used for so long may be dead without anybody knowing.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 /// No connection gets older, so that certificates are looked at again.
@@ -46,6 +48,10 @@ pub(super) struct Lane {
     pub(super) places: Semaphore,
     kept: RefCell<Vec<Kept>>,
     address: RefCell<String>,
+    /// Connections that are being made.
+    connecting: Cell<usize>,
+    /// Told when a connection is made, has failed, or is free again.
+    pub(super) news: Notify,
     /// Failed connections in a row.
     failures: Cell<u32>,
     pause: RefCell<Option<Pause>>,
@@ -98,6 +104,8 @@ impl Lane {
             places: Semaphore::new(places),
             kept: RefCell::default(),
             address: RefCell::default(),
+            connecting: Cell::new(0),
+            news: Notify::new(),
             failures: Cell::new(0),
             pause: RefCell::new(None),
             forgotten: Cell::new(None),
@@ -127,6 +135,7 @@ impl Lane {
         let mut kept = self.kept.borrow_mut();
         if !is_forgotten && kept.len() < KEPT_MAX {
             kept.push(Kept { stream, since, used: Instant::now() });
+            self.news.notify_waiters();
         }
     }
 
@@ -149,6 +158,20 @@ impl Lane {
         };
         tokio::time::sleep_until(until).await;
         Ok(())
+    }
+
+    /// Whether one more connection may be made now: then it counts until [`Self::ends_to_connect`].
+    pub(super) fn begins_to_connect(&self) -> bool {
+        let connecting = self.connecting.get();
+        if connecting >= CONNECTING_MAX {
+            return false;
+        }
+        self.connecting.set(connecting + 1);
+        true
+    }
+
+    pub(super) fn ends_to_connect(&self) {
+        self.connecting.set(self.connecting.get().saturating_sub(1));
     }
 
     pub(super) fn connected(&self, address: String) {
