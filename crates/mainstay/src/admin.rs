@@ -41,6 +41,7 @@ pub mod snapshot;
 pub mod socket;
 pub mod table;
 pub mod tls;
+mod told;
 pub mod upgrade;
 
 use std::net::{SocketAddr, TcpListener};
@@ -50,7 +51,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mainstay_cluster::opinions;
-use mainstay_core::transition::{Aspect, Subject, Transition, Word};
+use mainstay_core::transition::Word;
 use mainstay_gateway::Gateway;
 use mainstay_observe::alerts::desk::Desk;
 use mainstay_observe::history::History;
@@ -62,7 +63,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
 use crate::admin::access::Access;
-use crate::admin::document::{Configuration, Reload, ReloadOutcome, Status};
+use crate::admin::document::{Configuration, Reload, Status};
 use crate::admin::sampler::Sampler;
 use crate::admin::socket::OwnedSocket;
 use crate::admin::upgrade::Asked;
@@ -256,12 +257,6 @@ impl Node {
         self.tell_life(Word::Serving, Word::HandedOver, "another process took over");
     }
 
-    /// Tells the journal how the node itself fares; whatever it is, somebody wanted it.
-    pub fn tell_life(&self, from: Word, to: Word, cause: &str) {
-        let change = Transition::new(Subject::node(&self.name), Aspect::Life, from, to);
-        self.journal.record(change.because(cause).planned(true));
-    }
-
     /// Passes on that an upgrade is asked for.
     ///
     /// # Errors
@@ -271,29 +266,6 @@ impl Node {
             Some(upgrades) => upgrades.send(asked).map_err(|error| error.0),
             None => Err(asked),
         }
-    }
-
-    /// Records how a reload went, and why there was one; no problems means that it was applied.
-    pub fn reloaded(&self, cause: &str, problems: Vec<String>) {
-        let now = SystemTime::now();
-        let before = match lock(&self.reload).outcome {
-            ReloadOutcome::None => Word::Unknown,
-            ReloadOutcome::Applied => Word::Applied,
-            ReloadOutcome::Refused => Word::Refused,
-        };
-        let (to, cause) = match problems.first() {
-            None => (Word::Applied, cause.to_owned()),
-            Some(first) => (Word::Refused, format!("{cause}: {} problems: {first}", problems.len())),
-        };
-        let subject = Subject::Config { name: "node".to_owned() };
-        let change = Transition::new(subject, Aspect::Configuration, before, to);
-        self.journal.record(change.because(cause).planned(problems.is_empty()));
-        *lock(&self.reload) = Reload {
-            outcome: if problems.is_empty() { ReloadOutcome::Applied } else { ReloadOutcome::Refused },
-            at: Some(rfc3339(now)),
-            problems,
-            at_unix_seconds: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-        };
     }
 
     /// Why the node should not get traffic; empty if it should.
