@@ -11,7 +11,9 @@ use mainstay_core::transition::Subject;
 use mainstay_observe::ledger::report::{self, Report, ReportError};
 use mainstay_observe::ledger::{self, Ledger, Limits, Verdict};
 use mainstay_runtime::journal::Journal;
+use mainstay_runtime::thread;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, oneshot};
 use utoipa::ToSchema;
 
 use super::Node;
@@ -76,22 +78,36 @@ async fn ask(Shared(node): Shared<Arc<Node>>, Query(query): Query<LedgerQuery>) 
     };
     let Some(folder) = node.ledger().folder().map(ToOwned::to_owned) else { return none() };
     let span = query.span.unwrap_or(SPAN_SECONDS).saturating_mul(1000);
-    // Files are read: not on the thread that answers everybody.
-    match tokio::task::spawn_blocking(move || report::of(&folder, &subject, span, true)).await {
+    match elsewhere(move || report::of(&folder, &subject, span, true)).await {
         Ok(Ok(report)) => Json(LedgerAnswer(report)).into_response(),
         Ok(Err(why @ ReportError::Unknown(..))) => error(StatusCode::NOT_FOUND, why.to_string(), None),
         Ok(Err(why @ ReportError::Read { .. })) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string(), None),
-        Err(_shutting_down) => error(StatusCode::SERVICE_UNAVAILABLE, "the node leaves".to_owned(), None),
+        Err(why) => error(StatusCode::SERVICE_UNAVAILABLE, why, None),
     }
 }
 
 async fn verify(Shared(node): Shared<Arc<Node>>) -> Response {
     let Some(folder) = node.ledger().folder().map(ToOwned::to_owned) else { return none() };
-    match tokio::task::spawn_blocking(move || ledger::verify(&folder)).await {
+    match elsewhere(move || ledger::verify(&folder)).await {
         Ok(Ok(verdict)) => Json(VerifyAnswer(verdict)).into_response(),
         Ok(Err(why)) => error(StatusCode::INTERNAL_SERVER_ERROR, format!("the ledger cannot be read: {why}"), None),
-        Err(_shutting_down) => error(StatusCode::SERVICE_UNAVAILABLE, "the node leaves".to_owned(), None),
+        Err(why) => error(StatusCode::SERVICE_UNAVAILABLE, why, None),
     }
+}
+
+/// Reads files on a thread of its own, not on the one that answers everybody; one question at a time, the others wait.
+async fn elsewhere<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    static ONE: Semaphore = Semaphore::const_new(1);
+    // It is never closed.
+    let permit = ONE.acquire().await.map_err(|closed| closed.to_string())?;
+    let (tell, told) = oneshot::channel();
+    let work = move || {
+        // Held until the files are read, also if whoever asked has gone.
+        let _permit = permit;
+        let _asker_is_gone = tell.send(read());
+    };
+    thread::spawn_blocking_thread("ledger-read", work).map_err(|why| format!("no thread to read the ledger: {why}"))?;
+    told.await.map_err(|_panicked| "the ledger could not be read".to_owned())
 }
 
 fn none() -> Response {
