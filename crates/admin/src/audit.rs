@@ -222,8 +222,8 @@ impl Trail {
         let all = files(folder)?;
         let drop_count = (all.len() + 1).saturating_sub(FILES_MAX);
         for old in &all[..drop_count] {
-            let lines = read_lines(old)?.into_iter().flatten();
-            let last = lines.filter_map(|line| serde_json::from_str::<Line>(&line).ok()).last();
+            let lines: Vec<_> = read_lines(old)?.into_iter().flatten().collect();
+            let last = lines.iter().rev().find_map(|line| serde_json::from_str::<Line>(line).ok());
             if let Some(last) = last {
                 write_anchor(folder, &Anchor { number: last.seq, digest: last.digest })?;
             }

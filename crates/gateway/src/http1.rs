@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod field;
+mod ops;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod websocket;

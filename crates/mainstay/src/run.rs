@@ -1,5 +1,6 @@
 //! `mainstay run`, `mainstay proxy` and `mainstay check`: from a configuration to a serving node and out again.
 
+mod announce;
 mod handover;
 mod last_words;
 mod notify;
@@ -31,7 +32,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::admin::access::Access;
-use crate::admin::socket::OwnedSocket;
 use crate::admin::{self, Bound, Node, serve};
 use crate::config::{self, Config, Problem};
 use crate::doors::Doors;
@@ -202,7 +202,7 @@ async fn live(
     node.export_through(exporter);
     serve::start(&node, &bound, admin_tls)
         .map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
-    announce(&node, &config, &bound);
+    announce::announce(&node, &config, &bound);
     node.tell_life(Word::Starting, Word::Serving, env!("CARGO_PKG_VERSION"));
     if plan.is_none() {
         let started = alerts::start(&node, config.spec.node.data_dir.clone());
@@ -313,26 +313,6 @@ fn prepare(
             }
         }
     })
-}
-
-fn announce(node: &Node, config: &Config, bound: &Bound) {
-    let admin = bound.tcp.as_ref().and_then(|listener| listener.local_addr().ok());
-    let socket = bound.unix.as_ref().map(OwnedSocket::path);
-    let state = node.gateway().state();
-    let listeners: Vec<String> =
-        state.listeners.iter().map(|listener| format!("{}={}", listener.spec.name, listener.spec.bind)).collect();
-    let or_off = |place: Option<String>| place.unwrap_or_else(|| "off".to_owned());
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        node = config.spec.node.name,
-        workers = config.spec.node.workers,
-        listeners = listeners.join(" "),
-        routes = state.routes.len(),
-        services = state.services.len(),
-        admin = or_off(admin.map(|address| address.to_string())),
-        admin_socket = or_off(socket.map(|path| path.display().to_string())),
-        "serving"
-    );
 }
 
 /// Leaves in phases; faster if another process has taken sockets over. A further signal means that somebody has lost

@@ -24,9 +24,12 @@ use prost::Message;
 
 const ALL: &str = "[tracing]\n[otlp]\nmetrics_interval = \"1s\"\nretry_for = \"30s\"\n";
 
-/// What a collector has got: for each message its path, a header, and its bytes.
+/// A message that a collector has got: its path, a header, and its bytes.
+type Arrived = (String, String, Vec<u8>);
+
+/// All of them.
 #[derive(Clone, Default)]
-struct Got(Arc<Mutex<Vec<(String, String, Vec<u8>)>>>);
+struct Got(Arc<Mutex<Vec<Arrived>>>);
 
 impl Got {
     fn add(&self, path: &str, token: &str, bytes: Vec<u8>) {

@@ -292,8 +292,7 @@ mod tests {
             let fingerprint = Fingerprint::of(&certificates("ca", authority.certificate()).unwrap()[0]);
             let mut keys = Vec::new();
             for life in [1, 10, 1000] {
-                let token =
-                    JoinToken::new(cluster.clone(), fingerprint.clone(), vec!["10.0.1.1:1".to_owned()]).unwrap();
+                let token = JoinToken::new(cluster.clone(), fingerprint, vec!["10.0.1.1:1".to_owned()]).unwrap();
                 let grant = Grant { voter: true, name: None, replaces: None };
                 let record = serde_json::to_vec(&token.record(grant, now, Duration::from_secs(life))).unwrap();
                 keys.push(keys::join_token(token.id.as_str()));

@@ -171,7 +171,7 @@ impl Group {
             all.filter_map(|id| book.get(id).and_then(|instance| self.item(*id, instance))).collect();
         // What is new goes first, so that nothing is left out for ever.
         let known = |item: &Item| !(item.is_new || item.ended.is_some());
-        items.sort_by(|a, b| (known(a), a.severity, a.id).cmp(&(known(b), b.severity, b.id)));
+        items.sort_by_key(|item| (known(item), item.severity, item.id));
         let left_out = items.len().saturating_sub(ALERTS_A_MESSAGE);
         items.truncate(ALERTS_A_MESSAGE);
         let (receiver, labels) = (self.receiver.clone(), self.labels.clone());

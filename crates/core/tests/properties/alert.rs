@@ -58,12 +58,15 @@ fn conditions(so: u8) -> Vec<Condition> {
     (0..8).filter(|index| so & (1 << index) != 0).map(condition).collect()
 }
 
+/// Which alerts a message says fire, since when, and whether they still do.
+type Said = BTreeSet<(Fingerprint, Millis, bool)>;
+
 /// What receivers were told.
 #[derive(Default)]
 struct Mailbox {
     told: BTreeMap<String, BTreeSet<Fingerprint>>,
     /// Of each group, when the last message arrived and what it said of which alerts fire.
-    last: BTreeMap<String, (Millis, BTreeSet<(Fingerprint, Millis, bool)>)>,
+    last: BTreeMap<String, (Millis, Said)>,
     /// Groups whose last message the sender has forgotten, and may send again.
     forgotten: BTreeSet<String>,
 }
@@ -73,7 +76,7 @@ impl Mailbox {
         let forgotten = self.forgotten.remove(&message.group);
         let told = self.told.entry(message.receiver.clone()).or_default();
         told.extend(message.items.iter().map(|item| item.id));
-        let says: BTreeSet<_> = message.items.iter().map(|it| (it.id, it.since, it.ended.is_none())).collect();
+        let says: Said = message.items.iter().map(|it| (it.id, it.since, it.ended.is_none())).collect();
         if let Some((at, said)) = self.last.insert(message.group.clone(), (now, says.clone())) {
             let least = TIMES.of(message.severity()).interval.min(TIMES.of(Severity::P1).interval);
             prop_assert!(forgotten || now - at >= least, "{} after {} ms", message.group, now - at);

@@ -226,9 +226,9 @@ pub(crate) async fn run(
     let client_address = exchange.identify(worker, http);
     exchange.client_address = client_address;
     exchange.call = Call::of(&exchange.head, exchange.head_bytes());
+    let peer = exchange.peer_address.map_or(client_address, |peer| peer.ip());
+    let is_trusted = identity::is_trusted(peer, &http.trusted_proxies);
     if listener.telemetry.traces {
-        let peer = exchange.peer_address.map_or(client_address, |peer| peer.ip());
-        let is_trusted = identity::is_trusted(peer, &http.trusted_proxies);
         exchange.context = Context::of(worker, &exchange.head, exchange.head_bytes(), is_trusted);
     }
     if let Some(port) = http.redirect_https {
@@ -255,10 +255,8 @@ pub(crate) async fn run(
     }
     route.state.shards.of(worker.index).started.add(1);
     worker.deposit(&route.purse);
-    let peer = exchange.peer_address.map_or(client_address, |peer| peer.ip());
     let asked = admission::asked(&route.state.spec, exchange).unwrap_or(Duration::MAX);
     let timeout = route.state.spec.timeout.min(asked);
-    let is_trusted = identity::is_trusted(peer, &http.trusted_proxies);
     let run = Run {
         worker,
         listener,

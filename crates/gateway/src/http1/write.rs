@@ -7,43 +7,10 @@ use mainstay_core::grpc;
 
 use super::body::Framing;
 use super::field::{Field, Name, Span};
+pub(crate) use super::ops::Ops;
 use super::{request, response};
 use crate::admission::Passed;
 use crate::telemetry::context;
-
-/// A route's changes to headers, laid out for writing.
-#[derive(Debug, Default)]
-pub(crate) struct Ops {
-    removed: Vec<String>,
-    /// The fields to set, as lines.
-    pub(crate) set: Vec<u8>,
-}
-
-impl Ops {
-    pub(crate) fn new(ops: &crate::spec::HeaderOps) -> Self {
-        let mut set = Vec::new();
-        for (name, value) in &ops.set {
-            field(&mut set, name.as_bytes(), value.as_bytes());
-        }
-        let removed: Vec<String> = ops
-            .remove
-            .iter()
-            .chain(ops.set.iter().map(|(name, _value)| name))
-            .map(|name| name.to_ascii_lowercase())
-            .collect();
-        Self { removed, set }
-    }
-
-    /// Whether all fields stay.
-    pub(crate) const fn removes_nothing(&self) -> bool {
-        self.removed.is_empty()
-    }
-
-    /// Whether fields of this name go.
-    pub(crate) fn removes(&self, name: &[u8]) -> bool {
-        self.removed.iter().any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))
-    }
-}
 
 /// Who the client is, for the headers that tell the endpoint.
 #[derive(Debug)]
@@ -154,35 +121,9 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
     target(out, head, bytes, forward.rewrite);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     field(out, b"host", head.authority.get(bytes));
-    let trusted = forward.identity.is_trusted;
     for it in &head.fields {
         let name = it.name.get(bytes);
-        let keep = match it.known {
-            Name::Host
-            | Name::ContentLength
-            | Name::TransferEncoding
-            | Name::Connection
-            | Name::Upgrade
-            | Name::Te
-            | Name::HopByHop
-            | Name::RequestId
-            | Name::OwnError
-            | Name::ForwardedFor
-            | Name::Forwarded => false,
-            // Only a trusted layer in front of us may say that this is a retry already; the header names the chain's count.
-            Name::Attempt => trusted && forward.attempt == 0,
-            Name::ForwardedProto | Name::ForwardedHost | Name::ForwardedOther | Name::Mirror => trusted,
-            Name::MaxForwards => head.max_forwards.is_none(),
-            Name::GrpcTimeout => forward.time_left.is_none(),
-            Name::TraceParent | Name::TraceState | Name::B3 => forward.context.is_none(),
-            Name::Expect
-            | Name::IdempotencyKey
-            | Name::Cookie
-            | Name::Authorization
-            | Name::Date
-            | Name::ContentType => true,
-            Name::Other => !forward.passed.replaces(name),
-        };
+        let keep = passes(it.known, name, head, forward);
         let is_replaced = forward.validate.is_some() && is_condition(name);
         if keep && !is_replaced && !is_nominated(&head.nominated, bytes, it) && !forward.ops.removes(name) {
             field(out, name, it.value.get(bytes));
@@ -221,6 +162,33 @@ pub(crate) fn request(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], for
     }
     out.extend_from_slice(&forward.ops.set);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a field of the request goes further than here, apart from what its sender and the configuration say.
+fn passes(known: Name, name: &[u8], head: &request::Head, forward: &Forward<'_>) -> bool {
+    match known {
+        Name::Host
+        | Name::ContentLength
+        | Name::TransferEncoding
+        | Name::Connection
+        | Name::Upgrade
+        | Name::Te
+        | Name::HopByHop
+        | Name::RequestId
+        | Name::OwnError
+        | Name::ForwardedFor
+        | Name::Forwarded => false,
+        // Only a forward.identity.is_trusted layer in front of us may say that this is a retry already; the header names the chain's count.
+        Name::Attempt => forward.identity.is_trusted && forward.attempt == 0,
+        Name::ForwardedProto | Name::ForwardedHost | Name::ForwardedOther | Name::Mirror => forward.identity.is_trusted,
+        Name::MaxForwards => head.max_forwards.is_none(),
+        Name::GrpcTimeout => forward.time_left.is_none(),
+        Name::TraceParent | Name::TraceState | Name::B3 => forward.context.is_none(),
+        Name::Expect | Name::IdempotencyKey | Name::Cookie | Name::Authorization | Name::Date | Name::ContentType => {
+            true
+        }
+        Name::Other => !forward.passed.replaces(name),
+    }
 }
 
 fn target(out: &mut Vec<u8>, head: &request::Head, bytes: &[u8], rewrite: Option<(usize, &str)>) {

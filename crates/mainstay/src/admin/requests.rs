@@ -156,7 +156,7 @@ fn short(it: &Explanation, node: &str) -> RequestFound {
         duration_ms: it.duration.as_secs_f64() * 1000.0,
         route: target.map(|target| target.route.clone()),
         service: target.map(|target| target.service.clone()),
-        endpoint: attempts().last().map(|attempt| attempt.endpoint.clone()),
+        endpoint: attempts().next_back().map(|attempt| attempt.endpoint.clone()),
         attempts: attempts().count(),
         trace_id: it.trace_id.clone(),
         sample_rate: 1,

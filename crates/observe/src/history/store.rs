@@ -273,7 +273,10 @@ impl Store {
             let (endpoints, whole) = (Kind::Endpoint as usize, |at: &usize| *at != Kind::Endpoint as usize);
             let mut shed = self.shed(endpoints);
             if !shed {
-                shed = (0..self.kinds.len()).filter(whole).fold(false, |any, at| self.shed(at) || any);
+                // Each of them: not only the first that has something.
+                for at in (0..self.kinds.len()).filter(whole) {
+                    shed |= self.shed(at);
+                }
             }
             self.weigh();
             if !shed {
@@ -283,8 +286,11 @@ impl Store {
     }
 
     fn shed(&mut self, kind: usize) -> bool {
-        let rings = self.kinds[kind].values_mut().flat_map(|entry| &mut entry.rings);
-        rings.fold(false, |any, ring| ring.shed() || any)
+        let mut shed = false;
+        for ring in self.kinds[kind].values_mut().flat_map(|entry| &mut entry.rings) {
+            shed |= ring.shed();
+        }
+        shed
     }
 
     fn weigh(&mut self) {
