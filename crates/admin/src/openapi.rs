@@ -102,7 +102,8 @@ fn identifier(about: &About) -> String {
     let words = about.path.split('/').filter(|part| !matches!(*part, "" | "api" | "v1"));
     let words: Vec<&str> = words.map(|part| part.trim_matches(['{', '}', '*'])).collect();
     let words = if words.is_empty() { "index".to_owned() } else { words.join("-") };
-    format!("{}-{words}", about.method.as_str().to_ascii_lowercase())
+    let folder = if about.path.len() > 1 && about.path.ends_with('/') { "-folder" } else { "" };
+    format!("{}-{words}{folder}", about.method.as_str().to_ascii_lowercase())
 }
 
 fn tag(path: &str) -> &str {

@@ -111,6 +111,7 @@ pub struct UserStatus {
 
 /// That something is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AccessChanged)]
 pub struct Done {
     /// To whom or what.
     pub name: String,
