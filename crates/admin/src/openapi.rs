@@ -103,7 +103,9 @@ fn identifier(about: &About) -> String {
     let words: Vec<&str> = words.map(|part| part.trim_matches(['{', '}', '*'])).collect();
     let words = if words.is_empty() { "index".to_owned() } else { words.join("-") };
     let folder = if about.path.len() > 1 && about.path.ends_with('/') { "-folder" } else { "" };
-    format!("{}-{words}{folder}", about.method.as_str().to_ascii_lowercase())
+    // A page for people may have the name of what it shows.
+    let page = if about.answer.content_type.starts_with("text/html") { "-page" } else { "" };
+    format!("{}-{words}{folder}{page}", about.method.as_str().to_ascii_lowercase())
 }
 
 fn tag(path: &str) -> &str {

@@ -47,6 +47,20 @@ impl Cuts {
     }
 }
 
+/// Listens at a port that nobody has reserved.
+fn listen(reserved: &[u16]) -> io::Result<Listener> {
+    // What was found in vain is held meanwhile, so that each try finds another port.
+    let mut in_vain = Vec::new();
+    for _try in 0..=reserved.len() {
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        if !reserved.contains(&listener.local_addr()?.port()) {
+            return Ok(listener);
+        }
+        in_vain.push(listener);
+    }
+    Err(io::Error::other("every free port is reserved"))
+}
+
 /// All ways between nodes. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Links {
@@ -58,16 +72,17 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Opens a way from each node to each other one; `peers` are the ports where nodes listen.
+    /// Opens a way from each node to each other one; `peers` are the ports where nodes listen. None begins at a port of
+    /// `reserved`, which are free now and wanted later.
     ///
     /// # Errors
     /// If the system refuses a port or the thread.
-    pub(crate) fn open(peers: [u16; NODES]) -> io::Result<Self> {
+    pub(crate) fn open(peers: [u16; NODES], reserved: &[u16]) -> io::Result<Self> {
         let mut ports = [[0; NODES]; NODES];
         let mut listeners = Vec::with_capacity(NODES * (NODES - 1));
         for (from, row) in ports.iter_mut().enumerate() {
             for (to, port) in row.iter_mut().enumerate().filter(|(to, _port)| *to != from) {
-                let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0))?;
+                let listener = listen(reserved)?;
                 listener.set_nonblocking(true)?;
                 *port = listener.local_addr()?.port();
                 listeners.push((listener, Way { from, to }));
@@ -190,7 +205,7 @@ mod tests {
     fn a_cut_holds_back_one_way_or_both_and_loses_nothing() {
         let node = Listener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = node.local_addr().unwrap().port();
-        let links = Links::open([port; NODES]).unwrap();
+        let links = Links::open([port; NODES], &[]).unwrap();
         let mut asking = Plain::connect((Ipv4Addr::LOCALHOST, links.port(0, 1))).unwrap();
         let (mut asked, _peer) = node.accept().unwrap();
         let say = |from: &mut Plain, to: &mut Plain| -> bool {

@@ -95,7 +95,10 @@ impl Stage {
             until_it_answers(endpoint, port, deadline).await?;
         }
         let places = Place::all(directory, nodes);
-        let open = || Links::open(ports.peers).map_err(|error| Failure::new(format!("cannot link the nodes: {error}")));
+        let open = || {
+            Links::open(ports.peers, &ports.all())
+                .map_err(|error| Failure::new(format!("cannot link the nodes: {error}")))
+        };
         let links = (places.len() > 1).then(open).transpose()?;
         let gateways = match &links {
             Some(links) => nodes::start(&places, &ports, links, Instant::now() + NODES_START_MAX).await?,

@@ -42,6 +42,12 @@ impl Ports {
         Ok(ports)
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<u16> {
+        let Self { clients, endpoints, peers, admins } = self;
+        std::iter::once(clients).chain(endpoints).chain(peers).chain(admins).copied().collect()
+    }
+
     /// The endpoints' names.
     pub(super) fn names(&self) -> [String; ENDPOINTS] {
         self.endpoints.map(|port| format!("127.0.0.1:{port}"))
@@ -180,7 +186,7 @@ mod tests {
     #[test]
     fn nodes_reach_each_other_through_the_links_and_share_one_address() {
         let ports = Ports { clients: 1, peers: [11, 12, 13], admins: [21, 22, 23], ..Ports::default() };
-        let links = Links::open(ports.peers).unwrap();
+        let links = Links::open(ports.peers, &ports.all()).unwrap();
         for place in Place::all(Path::new("/tmp/demo"), NODES) {
             let value: toml::Table = toml::from_str(&place.config_text(&ports, Some(&links), 1)).unwrap();
             let node = place.node.unwrap();
