@@ -152,7 +152,8 @@ fn a_trace_that_comes_is_continued_and_one_begins_where_none_comes() {
     assert!(line["trace_id"] == TRACE && spans[0] != spans[1], "{line}");
     let mut told = backends.sent("/flaky", "traceparent");
     let mut expected = spans.each_ref().map(|span| format!("00-{TRACE}-{span}-00"));
-    (told.sort(), expected.sort());
+    told.sort();
+    expected.sort();
     assert_eq!(told, expected);
     let own = line["span_id"].as_str().unwrap_or_default();
     assert!(backends.sent("/flaky", "b3").contains(&format!("{TRACE}-{}-0-{own}", spans[1])));
@@ -218,8 +219,8 @@ fn planted_secrets_are_nowhere() {
     told += &gateway.admin("/metrics").text();
     gateway.terminate(Duration::from_secs(20));
     told += &gateway.stderr();
-    for place in told.match_indices("planted") {
-        panic!("a secret: {}", &told[place.0.saturating_sub(100)..place.0 + 40]);
+    if let Some(at) = told.find("planted") {
+        panic!("a secret: {}", String::from_utf8_lossy(&told.as_bytes()[at.saturating_sub(100)..at + 20]));
     }
     // They did go to the backend, which they are meant for.
     let seen: Vec<String> = backends.0.iter().flat_map(Scripted::seen).collect();
