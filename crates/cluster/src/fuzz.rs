@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+#[cfg(test)]
 use bytes::Bytes;
 
 use crate::allotments;
