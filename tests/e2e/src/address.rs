@@ -1,6 +1,8 @@
 //! Addresses that no other test uses.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 static NEXT_PORT: AtomicU16 = AtomicU16::new(10_000);
@@ -27,7 +29,10 @@ pub fn free_on(ip: IpAddr) -> SocketAddr {
         let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
         assert!(port < 32_000, "one test process used more than 22,000 ports");
         let address = SocketAddr::new(ip, port);
-        if TcpListener::bind(address).is_ok() {
+        // A listener made to find out would be inherited by a process that another thread starts meanwhile, and the address
+        // would be taken until that has begun its program; a connection that is refused leaves nothing behind.
+        let found = TcpStream::connect_timeout(&address, Duration::from_secs(1));
+        if found.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
             return address;
         }
     }

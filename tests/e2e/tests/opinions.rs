@@ -9,7 +9,7 @@ use mainstay_e2e::gateway::simple;
 use mainstay_e2e::process::Process;
 use mainstay_e2e::{Mainstay, Origin, Wire, eventually, free, tools};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn etcd() -> (Process, SocketAddr, tempfile::TempDir) {
     let (dir, client, peer) = (tempfile::tempdir().expect("a directory"), free(), free());
@@ -38,7 +38,7 @@ impl Node {
         let check = format!("[\"sh\", \"-c\", \"test ! -e $0-$1\", \"{}\", \"{{port}}\"]", bad.display());
         let service = format!(
             "balance = \"round-robin\"\n\
-             health = {{ command = {check}, interval = \"1s\", timeout = \"1s\", unhealthy = 1, healthy = 1 }}\n"
+             health = {{ command = {check}, interval = \"2s\", timeout = \"2s\", unhealthy = 1, healthy = 1 }}\n"
         );
         let cluster = format!("[cluster]\netcd = [\"http://{etcd}\"]\n");
         let config = format!("{cluster}{}", simple(listen, origins, &service));
