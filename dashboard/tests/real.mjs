@@ -40,7 +40,7 @@ async function killed() {
   console.log('kill');
   await page.getByText('3 of 4 endpoints up').waitFor({ timeout: ROOM_MS });
   console.log(`     on the overview after ${Date.now() - begin} ms`);
-  await page.locator('.events').getByText(`checkout/${endpoint}: health down`).waitFor({ timeout: ROOM_MS });
+  await page.locator('.events').getByText(`checkout/${endpoint} is taken out of rotation`).waitFor({ timeout: ROOM_MS });
   const { items } = await ask('/events?service=checkout');
   const event = items.find((it) => it.change === 'health' && it.to === 'down');
   assert.equal(event.subject.name, endpoint);

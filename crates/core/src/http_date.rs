@@ -1,5 +1,7 @@
 //! Dates as HTTP fields have them (RFC 9110, section 5.6.7), read into seconds since 1970.
 
+use crate::calendar;
+
 /// Reads a date in any of the three forms that a recipient has to take: `Sun, 06 Nov 1994 08:49:37 GMT`,
 /// `Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`. Seconds since 1970; `None` if it is none of them or lies
 /// before. `now`, in the same seconds, decides the century of two-digit years: never more than 50 years ahead.
@@ -22,7 +24,7 @@ pub fn parse(value: &[u8], now: u64) -> Option<u64> {
         return None;
     }
     let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
-    let day = number(day, 1..=2).filter(|day| (1..=31).contains(day))?;
+    let day = number(day, 1..=2)?;
     let year = match year.len() {
         4 => number(year, 4..=4)?,
         2 => century(number(year, 2..=2)?, now),
@@ -30,10 +32,10 @@ pub fn parse(value: &[u8], now: u64) -> Option<u64> {
     };
     let mut clock = time.split(':').map(|part| number(part, 2..=2));
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    if clock.next().is_some() || hour > 23 || minute > 59 || second > 60 || year < 1970 {
+    if clock.next().is_some() || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    Some(days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
+    Some(calendar::days(year, month, day)? * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -49,16 +51,6 @@ fn century(digits: u64, now: u64) -> u64 {
     let this_year = 1970 + now / 31_556_952;
     let year = this_year / 100 * 100 + digits;
     if year > this_year + 50 { year - 100 } else { year }
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar (Howard Hinnant, `days_from_civil`, for years from 1970 on).
-const fn days(year: u64, month: u64, day: u64) -> u64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year / 400;
-    let year_of_era = year % 400;
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub mod shared;
 pub mod shared_config;
 pub mod snapshot;
 pub mod socket;
+mod streamed;
 pub mod table;
 pub mod tls;
 mod told;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use mainstay_core::calendar;
 use mainstay_core::time::Moment;
 
 static ORIGIN: OnceLock<Instant> = OnceLock::new();
@@ -155,7 +156,7 @@ impl Default for Wall {
 
 fn date_and_time(second: u64) -> [u8; 24] {
     let mut text = *b"0000-00-00T00:00:00.000Z";
-    let (year, month, day) = date(second / 86_400);
+    let (year, month, day) = calendar::date(second / 86_400);
     let of_day = second % 86_400;
     digits(&mut text[0..4], year);
     digits(&mut text[5..7], month);
@@ -178,20 +179,6 @@ fn http_date(second: u64, text: &[u8; 24]) -> [u8; 29] {
     http[12..16].copy_from_slice(&text[..4]);
     http[17..25].copy_from_slice(&text[11..19]);
     http
-}
-
-/// Year, month and day of a number of days since 1970-01-01 (Hinnant's `civil_from_days`, for dates since 1970).
-fn date(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let of_era = shifted % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // Months counted from March, so that the leap day is the last of its year.
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 fn digits(place: &mut [u8], mut value: u64) {

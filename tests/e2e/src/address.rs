@@ -2,8 +2,8 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Duration;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 static NEXT_PORT: AtomicU16 = AtomicU16::new(10_000);
 

@@ -16,6 +16,17 @@ pub enum Level {
     Note,
 }
 
+impl Level {
+    /// As JSON has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bad => "bad",
+            Self::Good => "good",
+            Self::Note => "note",
+        }
+    }
+}
+
 /// Whether a transition is for the worse or for the better; what is wanted is neither.
 pub const fn level(transition: &Transition) -> Level {
     match (transition.change.to, transition.planned) {

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Json, Response};
 use mainstay_admin::endpoint::{self, Endpoint};
 use mainstay_admin::role::{OPERATOR, VIEWER};
 use mainstay_core::alert::{Fingerprint, Instance, Matcher, Phase, Silence};
-use mainstay_observe::alerts::clock::{self, rfc3339};
+use mainstay_core::timestamp::{self, rfc3339};
+use mainstay_observe::alerts::clock;
 use mainstay_observe::alerts::desk::{Refusal, View};
 use mainstay_observe::alerts::message::Links;
 use serde::Deserialize;
@@ -248,7 +249,7 @@ async fn post_silence(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
     let made = || {
         let matchers = sent.matchers.iter();
         let matchers = matchers.map(|it| matcher(&it.name, &it.value, it.is_regex, it.is_equal.unwrap_or(true)));
-        let time = |text: &str| clock::parse(text).ok_or_else(|| Refusal::Wrong(format!("`{text}` is not a time")));
+        let time = |text: &str| timestamp::parse(text).ok_or_else(|| Refusal::Wrong(format!("`{text}` is not a time")));
         Ok(Silence {
             id: sent.id.clone().filter(|id| !id.is_empty()).unwrap_or_else(new_id),
             matchers: matchers.collect::<Result<_, Refusal>>()?,

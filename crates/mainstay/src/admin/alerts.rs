@@ -13,7 +13,8 @@ use mainstay_admin::role::{OPERATOR, VIEWER};
 use mainstay_core::alert::{
     Acknowledgement, Comparison, Fingerprint, Instance, Matcher, Phase, Silence, SilenceState, rule,
 };
-use mainstay_observe::alerts::clock::{self, rfc3339};
+use mainstay_core::timestamp::rfc3339;
+use mainstay_observe::alerts::clock;
 use mainstay_observe::alerts::desk::{Desk, Refusal, View};
 use mainstay_observe::alerts::message::Links;
 

@@ -1,26 +1,23 @@
 //! `/api/v1/events`: what has changed on this node, from its journal; the latest as a list, or each as it comes.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
-use axum::body::Body;
 use axum::extract::{Query, State as Shared};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Json, Response};
-use hyper::body::{Bytes, Frame};
+use hyper::body::Bytes;
 use mainstay_admin::endpoint::{self, Endpoint};
 use mainstay_admin::role::VIEWER;
-use mainstay_core::transition::{Record, Subject, Word};
+use mainstay_core::incident;
+use mainstay_core::transition::Record;
 use mainstay_runtime::journal::{Heard, Journal, LENGTH};
-use mainstay_runtime::task::{self, AbortOnDrop, Kind};
+use mainstay_runtime::task::{self, Kind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
-use crate::admin::Node;
+use crate::admin::{Node, streamed};
 use crate::timestamp::rfc3339;
 
 /// Events in one answer, unless the question says.
@@ -123,34 +120,11 @@ impl EventAnswer {
             change: change.aspect.to_string(),
             from: change.from.to_string(),
             to: change.to.to_string(),
-            text: format!("{}: {} {}{because}", named(subject), change.aspect, spoken(change.to)),
+            text: format!("{}{because}", incident::text(transition)),
             cause,
             planned: transition.planned,
-            level: level(change.to, transition.planned).to_owned(),
+            level: incident::level(transition).as_str().to_owned(),
         }
-    }
-}
-
-/// A subject as commands name it.
-fn named(subject: &Subject) -> String {
-    match subject {
-        Subject::Endpoint { service, name } => format!("{service}/{name}"),
-        other => other.to_string(),
-    }
-}
-
-fn spoken(word: Word) -> String {
-    word.to_string().replace('_', " ")
-}
-
-fn level(to: Word, planned: bool) -> &'static str {
-    match to.as_str() {
-        _wanted if planned => "note",
-        "down" | "ejected" | "open" | "lost" | "refused" | "away" | "firing" | "expired" | "exhausted" | "degraded"
-        | "burning" | "expiring" => "bad",
-        "up" | "well" | "serving" | "full" | "closed" | "applied" | "held" | "present" | "resolved" | "renewed"
-        | "met" | "valid" => "good",
-        _other => "note",
     }
 }
 
@@ -192,8 +166,7 @@ async fn stream(Shared(node): Shared<Arc<Node>>, headers: HeaderMap) -> Response
             }
         }
     });
-    let body = Body::new(Events { told, _telling: telling.abort_on_drop() });
-    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+    streamed::answer("text/event-stream", told, telling.abort_on_drop())
 }
 
 fn written(heard: &Heard) -> String {
@@ -208,27 +181,9 @@ fn written(heard: &Heard) -> String {
     }
 }
 
-/// A stream of events as a body; whoever writes them ends with it.
-struct Events {
-    told: mpsc::Receiver<Bytes>,
-    _telling: AbortOnDrop,
-}
-
-impl hyper::body::Body for Events {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.told.poll_recv(context).map(|text| text.map(|text| Ok(Frame::data(text))))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use mainstay_core::transition::{Aspect, Transition};
+    use mainstay_core::transition::{Aspect, Subject, Transition, Word};
 
     use super::*;
 
@@ -263,7 +218,7 @@ mod tests {
         let query = EventsQuery { service: Some("mail".to_owned()), ..EventsQuery::default() };
         let page = page(&journal(), &query);
         assert_eq!(page.items.len(), 5);
-        assert_eq!(page.items[0].text, "mail/10.0.0.9:80: health down: refused");
+        assert_eq!(page.items[0].text, "mail/10.0.0.9:80 is taken out of rotation: refused");
         assert_eq!((page.items[0].level.as_str(), page.next), ("bad", None));
     }
 

@@ -1,27 +1,25 @@
 //! `/api/v1/config`: the configuration that the nodes of a cluster share. Texts may hold secrets, so that they are shown over the
 //! unix socket, and to admins, only.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::{Path, State as Shared};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
-use hyper::body::{Bytes, Frame};
+use hyper::body::Bytes;
 use mainstay_admin::endpoint::{self, Endpoint};
 use mainstay_admin::role::{ADMIN, OPERATOR, VIEWER};
 use mainstay_cluster::config::desk::{self, DeskError, Proposal};
 use mainstay_cluster::config::{TEXT_BYTES_MAX, View};
 use mainstay_cluster::coordinator::Coordinator;
 use mainstay_core::release::Version;
-use mainstay_runtime::task::{self, AbortOnDrop, Kind};
+use mainstay_runtime::task::{self, Kind};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Node;
 use crate::admin::api::{error, read, read_up_to};
+use crate::admin::streamed;
 use crate::config;
 use crate::shared_config::event::{Aborted, ApplyRequest, Event, History, Overview, Progress, RollbackRequest, Shown};
 
@@ -189,8 +187,7 @@ fn declined(why: &DeskError) -> Response {
 fn progress(seen: watch::Receiver<Option<View>>, version: Version, same_as: Option<Version>) -> Response {
     let (tell, told) = mpsc::channel(EVENTS_MAX);
     let telling = task::spawn_local(Kind::Admin, tell_all(seen, version, same_as, tell)).abort_on_drop();
-    let lines = Body::new(Lines { told, _telling: telling });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
+    streamed::answer("application/x-ndjson", told, telling)
 }
 
 async fn tell_all(
@@ -239,22 +236,4 @@ fn line(event: &Event) -> Bytes {
     let mut line = serde_json::to_vec(event).unwrap_or_default();
     line.push(b'\n');
     line.into()
-}
-
-/// Lines as they come.
-struct Lines {
-    told: mpsc::Receiver<Bytes>,
-    _telling: AbortOnDrop,
-}
-
-impl hyper::body::Body for Lines {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.told.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
-    }
 }

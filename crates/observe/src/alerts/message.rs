@@ -1,9 +1,9 @@
 //! What receivers are told, in the form that each of them understands.
 
 use mainstay_core::alert::{Delivery, Item, Labels, Millis, Reason, Severity, rule};
+use mainstay_core::timestamp::rfc3339;
 use serde_json::{Value, json};
 
-use super::clock::rfc3339;
 use super::settings::Settings;
 
 /// Where pages and views are.

@@ -1,5 +1,6 @@
 //! A line of the access log, read back.
 
+use mainstay_core::timestamp;
 use serde_json::{Map, Value};
 
 /// A line: when the request ended, how long it took, and everything else under its key.
@@ -48,17 +49,7 @@ pub(super) fn bytes_of(id: &str) -> Vec<u8> {
 
 /// Nanoseconds since 1970 of a time such as `2026-11-21T12:00:00.123Z`.
 fn nanos_of(time: &str) -> Option<u64> {
-    let part = |range: std::ops::Range<usize>| time.get(range)?.parse::<i64>().ok();
-    let (year, month, day) = (part(0..4)?, part(5..7)?, part(8..10)?);
-    let (hour, minute, second, millis) = (part(11..13)?, part(14..16)?, part(17..19)?, part(20..23)?);
-    // Days of the proleptic Gregorian calendar, with years that begin in March (H. Hinnant, "chrono-compatible low-level date
-    // algorithms").
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
-    let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
-    u64::try_from((seconds * 1_000 + millis) * 1_000_000).ok()
+    timestamp::parse(time)?.checked_mul(1_000_000)
 }
 
 #[cfg(test)]
