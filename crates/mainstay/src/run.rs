@@ -32,7 +32,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::admin::access::Access;
-use crate::admin::{self, Bound, Node, serve};
+use crate::admin::bind::{self, Bound};
+use crate::admin::{self, Node, serve};
 use crate::config::{self, Config, Problem};
 use crate::doors::Doors;
 use crate::failure::{Failure, chain};
@@ -176,7 +177,7 @@ async fn live(
     let inheritance = predecessor.as_mut().map(Predecessor::inheritance).unwrap_or_default();
     let plan = cluster::prepare(&config)?;
     let ready = predecessor::ready(&inheritance, &admin, &config);
-    let mut bound = admin::bind(config.admin, config.admin_socket.clone(), admin)?;
+    let mut bound = bind::bind(config.admin, config.admin_socket.clone(), admin)?;
     let files = Files::watch(watched::files(file.as_deref(), &config.spec));
     let tables = Tables::start(&config.sessions)?;
     let access = Access::open(&config)?;

@@ -14,10 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
+use crate::admin::bind::Bound;
 use crate::admin::gate::Peer;
 use crate::admin::table::router;
 use crate::admin::tls::Material;
-use crate::admin::{Bound, Node, sampler};
+use crate::admin::{Node, sampler};
 
 /// Connections at once, over each socket; further ones wait.
 const CONNECTIONS_MAX: usize = 64;

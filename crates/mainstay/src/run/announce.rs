@@ -1,7 +1,8 @@
 //! The line that tells what a node serves, once it does.
 
+use crate::admin::Node;
+use crate::admin::bind::Bound;
 use crate::admin::socket::OwnedSocket;
-use crate::admin::{Bound, Node};
 use crate::config::Config;
 
 /// Tells what the node serves, and where it can be asked.

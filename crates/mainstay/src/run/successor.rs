@@ -15,7 +15,8 @@ use mainstay_runtime::descriptors;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::admin::{Bound, Node};
+use crate::admin::Node;
+use crate::admin::bind::Bound;
 use crate::run::handover::{Go, Offer, OfferedListener, PROTOCOL, VARIABLE, Word, hear_async, say};
 use crate::run::last_words::LastWords;
 use crate::run::trial;

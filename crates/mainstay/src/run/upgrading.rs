@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::admin::Node;
+use crate::admin::bind::Bound;
 use crate::admin::upgrade::Asked;
-use crate::admin::{Bound, Node};
 use crate::run::successor::{self, AdminSockets, Plan, Refusal, Successor};
 use crate::run::{notify, program};
 use crate::upgrade::READY_SECONDS;
