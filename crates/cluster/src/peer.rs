@@ -87,6 +87,11 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// # Errors
     /// If no answer came.
     async fn call(&self, to: NodeId, service: Service, message: Bytes, limit: Duration) -> Result<Bytes, CallError>;
+
+    /// How long a node's answers about the log take at most, as learned from those that came; `None` while nothing is known.
+    fn round_trip(&self, _to: NodeId) -> Option<Duration> {
+        None
+    }
 }
 
 impl Service {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mainstay_core::candidacy;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -118,6 +119,12 @@ impl Timings {
             "conservative" => Some(Self::CONSERVATIVE),
             _ => None,
         }
+    }
+
+    /// The times of elections.
+    pub const fn candidacy(&self) -> candidacy::Policy {
+        let Self { heartbeat, election_min: min, election_max: max, rpc: unknown, .. } = *self;
+        candidacy::Policy { heartbeat, min, max, unknown }
     }
 
     /// Whether they fit together.

@@ -2,7 +2,8 @@
 //!
 //! openraft has timers of its own, but no vote beforehand: a node that comes back from an isolation would end a healthy
 //! leader's term. Here a node asks the others first, and they say no as long as they hear their leader. It also need not
-//! wait when the leader's port is refused: then its process is gone.
+//! wait when the leader's port is refused: then its process is gone. How long the others' answers are waited for follows the
+//! links ([`mainstay_core::candidacy`]), and after an election without a leader it keeps still for a while.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use mainstay_runtime::task::{AbortOnDrop, Kind, Task, spawn_local};
 use openraft::{RaftMetrics, ServerState};
 
 use super::leader;
+use super::network::answer_limit;
 use super::raft::{Peer, Raft};
 use super::serve::unreachable;
 use super::state::State;
@@ -117,22 +119,28 @@ impl Beat {
         let timings = self.state.timings;
         let silence = self.state.silence();
         let leader = metrics.current_leader.filter(|leader| *leader != self.state.node);
+        if leader.is_some() && silence < timings.heartbeat * 2 {
+            self.state.lost.store(0, Ordering::Relaxed);
+        }
         if silence >= self.patience && is_free(self.campaign.as_ref()) {
             self.draw();
             let (state, raft) = (Arc::clone(&self.state), self.raft.clone());
-            let campaign = async move { stand(&state, &raft, &voters, None).await };
+            let mut rng = Rng::seeded(self.rng.next_u64());
+            let campaign = async move { stand(&state, &raft, &voters, None, &mut rng).await };
             self.campaign = Some(spawn_local(Kind::Control, campaign));
         } else if silence >= timings.heartbeat * 2
             && let Some(leader) = leader
             && is_free(self.probe.as_ref())
+            && is_free(self.campaign.as_ref())
         {
             // Both followers of a dead leader find its port refused; they shall not want to be elected at once.
             let delay = timings.heartbeat.mul_f64(self.rng.unit());
+            let mut rng = Rng::seeded(self.rng.next_u64());
             let (state, raft) = (Arc::clone(&self.state), self.raft.clone());
             let probe = async move {
                 tokio::time::sleep(delay).await;
                 if unreachable(&state, leader).await && state.silence() >= timings.heartbeat * 2 {
-                    stand(&state, &raft, &voters, Some(leader)).await;
+                    stand(&state, &raft, &voters, Some(leader), &mut rng).await;
                 }
                 tokio::time::sleep(timings.heartbeat / 2).await;
             };
@@ -141,9 +149,7 @@ impl Beat {
     }
 
     fn draw(&mut self) {
-        let timings = self.state.timings;
-        let spread = timings.election_max.saturating_sub(timings.election_min);
-        self.patience = timings.election_min + spread.mul_f64(self.rng.unit());
+        self.patience = self.state.timings.candidacy().patience(&mut self.rng);
     }
 
     fn reached(&self, metrics: &Metrics, voters: &BTreeSet<u64>) -> bool {
@@ -211,27 +217,49 @@ fn is_free(task: Option<&Task>) -> bool {
     task.is_none_or(Task::is_finished)
 }
 
-/// Wants to lead, if a majority would have it so.
-async fn stand(state: &Arc<State>, raft: &Raft, voters: &BTreeSet<u64>, refused: Option<u64>) {
+/// Wants to lead, if a majority would have it so. Ends when there is a leader, or it is time to look again.
+async fn stand(state: &State, raft: &Raft, voters: &BTreeSet<u64>, refused: Option<u64>, rng: &mut Rng) {
+    // The look at the leader's port and the end of patience may both have led here.
+    let Ok(_alone) = state.standing.try_lock() else { return };
     let timings = state.timings;
-    if would_win(state, voters, refused).await {
-        tracing::info!(node = state.node, silence = ?state.silence(), refused, "no leader: standing for election");
-        let _ended = raft.trigger().elect().await;
-        // Time for the votes to come in, in which nobody else is asked to give one.
-        tokio::time::sleep(timings.heartbeat * 2).await;
-    } else {
-        tokio::time::sleep(timings.heartbeat / 2).await;
+    let began = Instant::now();
+    let silence = state.silence();
+    if !would_win(state, voters, refused).await {
+        return tokio::time::sleep(timings.heartbeat / 2).await;
     }
+    if state.silence() < silence {
+        // The leader is back, or another node has got this one's vote meanwhile.
+        return;
+    }
+    tracing::info!(node = state.node, ?silence, refused, "no leader: standing for election");
+    let mut metrics = raft.metrics();
+    let term = metrics.borrow().current_term;
+    let others = voters.iter().filter(|voter| **voter != state.node && Some(**voter) != refused);
+    let limit = others.map(|voter| answer_limit(&*state.transport, &timings, NodeId(*voter))).max();
+    let limit = limit.unwrap_or(timings.rpc);
+    state.promise(limit);
+    let _ended = raft.trigger().elect().await;
+    let led = metrics.wait_for(|metrics| metrics.current_term > term && metrics.current_leader.is_some());
+    if tokio::time::timeout(limit, led).await.is_ok() {
+        state.lost.store(0, Ordering::Relaxed);
+        return;
+    }
+    let lost = state.lost.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+    let pause = timings.candidacy().pause(lost, began.elapsed(), rng);
+    tracing::info!(node = state.node, lost, ?pause, "the election brought no leader");
+    let led = metrics.wait_for(|metrics| metrics.current_leader.is_some_and(|leader| leader != state.node));
+    // Whichever comes first: it looks again then.
+    let _waited = tokio::time::timeout(pause, led).await;
 }
 
 /// Whether a majority would vote for this node.
-async fn would_win(state: &Arc<State>, voters: &BTreeSet<u64>, refused: Option<u64>) -> bool {
+async fn would_win(state: &State, voters: &BTreeSet<u64>, refused: Option<u64>) -> bool {
     let last = state.log.last();
     let Ok(question) = encode(&ToRaft::WouldVote { last, refused }) else { return false };
-    // The other side may have to see for itself that the leader is gone.
-    let limit = state.timings.heartbeat * 2;
     let ask = |voter: u64| {
         let question = question.clone();
+        // The other side may have to see for itself that the leader is gone.
+        let limit = answer_limit(&*state.transport, &state.timings, NodeId(voter));
         async move {
             let answer = state.transport.call(NodeId(voter), Service::Raft, question, limit).await;
             answer.is_ok_and(|answer| matches!(decode(&answer), Ok(FromRaft::WouldVote(true))))
@@ -242,6 +270,9 @@ async fn would_win(state: &Arc<State>, voters: &BTreeSet<u64>, refused: Option<u
     let mut yes = 1;
     // Not longer than it takes: the one that does not answer is the leader that is gone.
     while yes <= voters.len() / 2 {
+        if yes + answers.len() <= voters.len() / 2 {
+            return false;
+        }
         match answers.next().await {
             Some(answer) => yes += usize::from(answer),
             None => return false,

@@ -53,6 +53,11 @@ impl RaftNetworkFactory<Types> for Network {
     }
 }
 
+/// How long a node is waited for that was asked about an election.
+pub(super) fn answer_limit(transport: &dyn Transport, timings: &Timings, of: NodeId) -> Duration {
+    timings.candidacy().answer(transport.round_trip(of))
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Said(String);
@@ -120,6 +125,9 @@ impl RaftNetwork<Types> for Link {
     }
 
     async fn vote(&mut self, rpc: VoteRequest<u64>, option: RPCOption) -> Result<VoteResponse<u64>, Failed> {
+        // What openraft would wait for a vote is bound to be shorter than the leader's lease; see `raft::Runtime`.
+        let _too_short = option;
+        let option = RPCOption::new(answer_limit(&*self.transport, &self.timings, self.to));
         match self.ask(&ToRaft::Vote(rpc), &option).await? {
             FromRaft::Vote(answer) => Ok(answer),
             answer => Err(self.other(&answer)),

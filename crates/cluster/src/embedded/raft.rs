@@ -1,8 +1,10 @@
 //! What this engine gives openraft to work with.
 
+use std::future::Future;
 use std::io::Cursor;
+use std::time::Duration;
 
-use openraft::{Config, SnapshotPolicy};
+use openraft::{AsyncRuntime, Config, OptionalSend, SnapshotPolicy, TokioRuntime};
 use serde::{Deserialize, Serialize};
 
 use crate::coordinator::Error;
@@ -23,11 +25,74 @@ openraft::declare_raft_types!(
         Node = Peer,
         Entry = openraft::Entry<Types>,
         SnapshotData = Cursor<Vec<u8>>,
-        AsyncRuntime = openraft::TokioRuntime,
+        AsyncRuntime = Runtime,
 );
 
 pub(super) type Entry = openraft::Entry<Types>;
 pub(super) type Raft = openraft::Raft<Types>;
+
+/// tokio, as openraft uses it, but for its patience with others. openraft waits for a vote no longer than
+/// `election_timeout_min`, which has to be shorter than the leader's lease and so is less than many a slow link takes; nobody
+/// could ever be elected over it. Each message has a limit of its own in `network`, and openraft's is made longer than that.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Runtime;
+
+/// What openraft gives less time than this is a message; for what it waits for otherwise, it takes more.
+const MESSAGE: Duration = Duration::from_secs(1);
+/// Longer than any such message's own limit.
+const MESSAGE_MAX: Duration = Duration::from_secs(15);
+
+impl AsyncRuntime for Runtime {
+    type JoinError = <TokioRuntime as AsyncRuntime>::JoinError;
+    type JoinHandle<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::JoinHandle<T>;
+    type Sleep = <TokioRuntime as AsyncRuntime>::Sleep;
+    type Instant = <TokioRuntime as AsyncRuntime>::Instant;
+    type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
+    type Timeout<R, T: Future<Output = R> + OptionalSend> = <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
+    type ThreadLocalRng = <TokioRuntime as AsyncRuntime>::ThreadLocalRng;
+    type OneshotSender<T: OptionalSend> = <TokioRuntime as AsyncRuntime>::OneshotSender<T>;
+    type OneshotReceiverError = <TokioRuntime as AsyncRuntime>::OneshotReceiverError;
+    type OneshotReceiver<T: OptionalSend> = <TokioRuntime as AsyncRuntime>::OneshotReceiver<T>;
+
+    fn spawn<T>(future: T) -> Self::JoinHandle<T::Output>
+    where
+        T: Future + OptionalSend + 'static,
+        T::Output: OptionalSend + 'static,
+    {
+        TokioRuntime::spawn(future)
+    }
+
+    fn sleep(duration: Duration) -> Self::Sleep {
+        TokioRuntime::sleep(duration)
+    }
+
+    fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
+        TokioRuntime::sleep_until(deadline)
+    }
+
+    fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
+        TokioRuntime::timeout(if duration < MESSAGE { MESSAGE_MAX } else { duration }, future)
+    }
+
+    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F> {
+        TokioRuntime::timeout_at(deadline, future)
+    }
+
+    fn is_panic(join_error: &Self::JoinError) -> bool {
+        TokioRuntime::is_panic(join_error)
+    }
+
+    fn thread_rng() -> Self::ThreadLocalRng {
+        TokioRuntime::thread_rng()
+    }
+
+    fn oneshot<T>() -> (Self::OneshotSender<T>, Self::OneshotReceiver<T>)
+    where
+        T: OptionalSend,
+    {
+        TokioRuntime::oneshot()
+    }
+}
 
 /// What became of an entry; `None` for one that is no command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +111,7 @@ pub struct Peer {
 
 /// openraft's settings. Its own timers for heartbeats and elections are off: `duty` has better ones.
 pub(super) fn config(timings: &Timings, snapshot_entries: u64) -> Config {
-    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     // For so long after a heartbeat a node does not vote for another leader.
     let lease = millis(timings.heartbeat * 2);
     Config {

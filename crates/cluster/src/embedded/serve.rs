@@ -8,6 +8,7 @@ use openraft::error::{InstallSnapshotError, RaftError};
 use openraft::raft::AppendEntriesResponse;
 use openraft::{LogId, ServerState};
 
+use super::network::answer_limit;
 use super::state::State;
 use super::wire::{FromLeader, FromRaft, ToLeader, ToRaft, decode, encode};
 use super::{leader, membership};
@@ -42,6 +43,7 @@ impl Handler for RaftHandler {
                 let answer = raft.vote(request).await.map_err(|error| error.to_string())?;
                 if answer.vote_granted {
                     state.hear();
+                    state.promise(answer_limit(&*state.transport, &state.timings, from));
                 }
                 FromRaft::Vote(answer)
             }
@@ -80,13 +82,18 @@ async fn would_vote(state: &State, from: NodeId, last: Option<LogId<u64>>, refus
     if last < state.log.last() || metrics.state == ServerState::Leader {
         return false;
     }
-    // A leader that asks has been started anew and leads no more.
-    let leaderless = metrics.current_leader.is_none_or(|leader| leader == from.0);
+    // A leader that asks has been started anew and leads no more. Without any there may be an election under way.
+    let leaderless = match metrics.current_leader {
+        Some(leader) => leader == from.0,
+        None => !state.is_promised(),
+    };
     if leaderless || state.silence() >= state.timings.election_min {
         return true;
     }
+    // The vote itself is refused while the leader was heard so lately: to stand for it would only cost time.
+    let is_missed = state.silence() > state.timings.heartbeat * 2;
     match refused {
-        Some(leader) if metrics.current_leader == Some(leader) => unreachable(state, leader).await,
+        Some(leader) if is_missed && metrics.current_leader == Some(leader) => unreachable(state, leader).await,
         _another_or_none => false,
     }
 }

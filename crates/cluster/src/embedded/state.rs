@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -46,8 +46,14 @@ pub(super) struct State {
     pub(super) quorum: watch::Sender<Quorum>,
     /// Whether this node leads and a majority does not answer it.
     pub(super) mute: Arc<AtomicBool>,
+    /// Held by what stands for election.
+    pub(super) standing: tokio::sync::Mutex<()>,
+    /// Elections in a row that this node stood for and that brought no leader.
+    pub(super) lost: AtomicU32,
     /// When this node last heard its leader, or gave its vote; on the process's clock.
     heard: Mutex<std::time::Instant>,
+    /// Until when the election is waited for in which this node last gave its vote, or stood itself.
+    promised: Mutex<std::time::Instant>,
     due: Mutex<BTreeMap<LeaseId, Due>>,
     /// Tells this process's requests from those of the one before.
     boot: u64,
@@ -82,7 +88,10 @@ impl State {
             applied: watch::Sender::new(0),
             quorum: watch::Sender::new(Quorum::unknown()),
             mute: Arc::default(),
+            standing: tokio::sync::Mutex::default(),
+            lost: AtomicU32::new(0),
             heard: Mutex::new(std::time::Instant::now()),
+            promised: Mutex::new(std::time::Instant::now()),
             due: Mutex::new(BTreeMap::new()),
             boot: RandomState::new().hash_one(node),
             requests: AtomicU64::new(0),
@@ -111,6 +120,16 @@ impl State {
     /// How long it is since.
     pub(super) fn silence(&self) -> Duration {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Wishes for no other election within this time: this node takes part in one, which a newer one would bring to nothing.
+    pub(super) fn promise(&self, limit: Duration) {
+        *self.promised.lock().unwrap_or_else(PoisonError::into_inner) = std::time::Instant::now() + limit;
+    }
+
+    /// Whether that time is not over.
+    pub(super) fn is_promised(&self) -> bool {
+        std::time::Instant::now() < *self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A name for a request of this node.

@@ -24,6 +24,8 @@ pub enum Fault {
     RequestsLost,
     /// Requests are performed, and no answer ever comes.
     AnswersLost,
+    /// Requests are performed at once, and answers come so much later.
+    Late(Duration),
 }
 
 /// An engine behind a link. While the link fails, watches stay silent.
@@ -52,6 +54,11 @@ impl Link {
             Fault::AnswersLost => {
                 let _lost = call.await;
                 std::future::pending().await
+            }
+            Fault::Late(late) => {
+                let answer = call.await;
+                tokio::time::sleep(late).await;
+                answer
             }
         }
     }

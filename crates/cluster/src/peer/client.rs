@@ -4,6 +4,9 @@
 //! waited for a while longer, for the sake of the next request, since beginning anew takes three round trips. Silence for longer
 //! than that means that packets no longer get through, and then no connection of that time is used again.
 //!
+//! Of the answers about the log, late ones included, and of each connection that is made, it is learned how long a round trip
+//! takes: who asks for votes waits that long.
+//!
 //! All connections live on the thread that [`start`] was called on. Any thread may ask.
 
 mod pool;
@@ -18,6 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use mainstay_core::round_trip::RoundTrip;
 use mainstay_runtime::task::{self, AbortOnDrop, Kind};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -42,12 +46,15 @@ const HEAD_START: Duration = Duration::from_millis(10);
 const CONNECT_MAX: Duration = Duration::from_millis(1_500);
 /// An answer may come so long after its request's limit for its connection to be used again.
 const LATE_MAX: Duration = Duration::from_secs(2);
+/// Answers to longer messages say more of the link's width, and of the other side's disk, than of its length.
+const MEASURED_BYTES: usize = 16 * 1024;
 
 /// Asks other nodes. All copies are the same one.
 #[derive(Clone)]
 pub struct TlsTransport {
     calls: mpsc::Sender<Call>,
     contacts: Contacts,
+    round_trips: RoundTrips,
 }
 
 impl fmt::Debug for TlsTransport {
@@ -74,19 +81,34 @@ pub struct Contact {
 
 type Contacts = Arc<Mutex<HashMap<NodeId, Contact>>>;
 
+/// How long answers take, by node.
+#[derive(Clone, Default)]
+struct RoundTrips(Arc<Mutex<HashMap<NodeId, RoundTrip>>>);
+
+impl RoundTrips {
+    fn observe(&self, node: NodeId, took: Duration) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(node).or_default().observe(took);
+    }
+
+    fn bound(&self, node: NodeId) -> Option<Duration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&node).and_then(RoundTrip::bound)
+    }
+}
+
 /// Starts the transport on this thread. It ends with what is returned beside it.
 pub fn start(tls: Tls, directory: Directory) -> (TlsTransport, AbortOnDrop) {
     let (calls, mut asked) = mpsc::channel::<Call>(QUEUE_MAX);
     let contacts = Contacts::default();
-    let noted = Arc::clone(&contacts);
+    let (noted, round_trips) = (Arc::clone(&contacts), RoundTrips::default());
+    let measured = round_trips.clone();
     let driver = task::spawn_local(Kind::Control, async move {
-        let pools = Rc::new(Pools::new(tls, directory));
+        let pools = Rc::new(Pools::new(tls, directory, measured));
         while let Some(call) = asked.recv().await {
             let (pools, noted) = (Rc::clone(&pools), Arc::clone(&noted));
             task::spawn_local(Kind::Control, carry(pools, noted, call));
         }
     });
-    (TlsTransport { calls, contacts }, driver.abort_on_drop())
+    (TlsTransport { calls, contacts, round_trips }, driver.abort_on_drop())
 }
 
 async fn carry(pools: Rc<Pools>, contacts: Contacts, call: Call) {
@@ -117,7 +139,9 @@ async fn exchange(pools: &Rc<Pools>, to: NodeId, request: &Request, deadline: In
         Ok(connected) => connected.map_err(unreachable)?,
         Err(_elapsed) => return Err(lost(format!("no connection within {:?}", request.limit))),
     };
-    let mut speaking = Box::pin(speak(stream, bytes));
+    let measured = request.service == Service::Raft && bytes.len() <= MEASURED_BYTES;
+    let measured = measured.then(|| pools.round_trips.clone());
+    let mut speaking = Box::pin(speak(stream, bytes, to, measured));
     let (stream, frame) = match timeout_at(deadline, &mut speaking).await {
         Ok(Ok((stream, Some(frame)))) => (stream, frame),
         Ok(Ok((_closed, None))) => return Err(lost("it closed the connection".to_owned())),
@@ -132,14 +156,21 @@ async fn exchange(pools: &Rc<Pools>, to: NodeId, request: &Request, deadline: In
     answer.map_err(|reason| CallError::Refused { to, reason })
 }
 
-/// Sends a request, and reads its answer; `None` if the connection was closed instead.
+/// Sends a request, and reads its answer; `None` if the connection was closed instead. How long it took is told to
+/// `measured`, also when the answer comes too late for who asked.
 async fn speak(
     mut stream: TlsStream<TcpStream>,
     bytes: Bytes,
+    to: NodeId,
+    measured: Option<RoundTrips>,
 ) -> Result<(TlsStream<TcpStream>, Option<Bytes>), WireError> {
+    let asked = Instant::now();
     stream.write_all(&bytes).await?;
     stream.flush().await?;
     let frame = wire::read_frame(&mut stream, MESSAGE_BYTES_MAX).await?;
+    if let (Some(round_trips), Some(_answer)) = (measured, &frame) {
+        round_trips.observe(to, asked.elapsed());
+    }
     Ok((stream, frame))
 }
 
@@ -204,6 +235,10 @@ async fn connect(
     match connected {
         Ok(Ok(stream)) => {
             lane.connected(address);
+            if pools.round_trips.bound(to).is_none() {
+                // It is two round trips or more, which is better to go by than nothing.
+                pools.round_trips.observe(to, since.elapsed());
+            }
             if let Err(Ok((stream, since))) = tell.send(Ok((stream, since))) {
                 lane.keep(stream, since);
             }
@@ -243,6 +278,10 @@ impl Transport for TlsTransport {
             Ok(Err(_ended)) => Err(CallError::Lost { to, reason: "the transport has ended".to_owned() }),
             Err(_elapsed) => Err(CallError::Lost { to, reason: format!("no answer within {limit:?}") }),
         }
+    }
+
+    fn round_trip(&self, to: NodeId) -> Option<Duration> {
+        self.round_trips.bound(to)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Nodes that ask each other over real sockets, and strangers that try.
 
+mod slow;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};

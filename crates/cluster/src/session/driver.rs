@@ -173,17 +173,22 @@ impl Driver {
     fn perform(&mut self, now: Moment, output: renewal::Output) {
         let (coordinator, ttl) = (Arc::clone(&self.coordinator), self.policy.ttl);
         match output {
-            renewal::Output::Grant { attempt } => self.call(renewal::Input::Failed { attempt }, async move {
-                let lease = coordinator.grant(ttl).await?;
-                Ok(renewal::Input::Granted { attempt, lease: lease.id.0, ttl: lease.ttl })
-            }),
-            renewal::Output::Renew { attempt, lease } => self.call(renewal::Input::Failed { attempt }, async move {
-                match coordinator.keep_alive(LeaseId(lease)).await {
-                    Ok(renewed) => Ok(renewal::Input::Renewed { attempt, ttl: renewed.ttl }),
-                    Err(Error::LeaseNotFound(_)) => Ok(renewal::Input::Gone { lease }),
-                    Err(error) => Err(error),
-                }
-            }),
+            renewal::Output::Grant { attempt } => {
+                self.call(self.policy.rpc, renewal::Input::Failed { attempt }, async move {
+                    let lease = coordinator.grant(ttl).await?;
+                    Ok(renewal::Input::Granted { attempt, lease: lease.id.0, ttl: lease.ttl })
+                })
+            }
+            // A late answer is of use until what it allows is over, which counts from the sending; others are sent meanwhile.
+            renewal::Output::Renew { attempt, lease } => {
+                self.call(ttl, renewal::Input::Failed { attempt }, async move {
+                    match coordinator.keep_alive(LeaseId(lease)).await {
+                        Ok(renewed) => Ok(renewal::Input::Renewed { attempt, ttl: renewed.ttl }),
+                        Err(Error::LeaseNotFound(_)) => Ok(renewal::Input::Gone { lease }),
+                        Err(error) => Err(error),
+                    }
+                })
+            }
             renewal::Output::Revoke { lease } => {
                 let limit = self.policy.rpc;
                 self.calls.push(Box::pin(async move {
@@ -224,8 +229,12 @@ impl Driver {
         }
     }
 
-    fn call(&mut self, failed: renewal::Input, request: impl Future<Output = Result<renewal::Input, Error>> + 'static) {
-        let limit = self.policy.rpc;
+    fn call(
+        &mut self,
+        limit: Duration,
+        failed: renewal::Input,
+        request: impl Future<Output = Result<renewal::Input, Error>> + 'static,
+    ) {
         self.calls.push(Box::pin(async move {
             match tokio::time::timeout(limit, request).await {
                 Ok(Ok(input)) => Answer::Session(input),

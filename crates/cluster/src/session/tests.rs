@@ -75,6 +75,20 @@ async fn gets(memory: &Memory, key: &str, expected: Option<&'static [u8]>) {
 }
 
 #[test]
+fn renewals_whose_answers_are_late_but_in_time_keep_the_session() {
+    run(async {
+        let memory = Memory::new();
+        let one = node(&memory, "one");
+        let term = held(&one.session).await;
+        let late = Timings::CONSERVATIVE.rpc.mul_f64(1.5);
+        one.link.set(Fault::Late(late));
+        one.clock.sleep_until(term.deadline.after(Duration::from_millis(500))).await;
+        assert_eq!(one.session.lease(), Some(LeaseId(term.lease)));
+        assert_eq!(one.session.counts().lost(), 0);
+    });
+}
+
+#[test]
 fn one_node_holds_and_when_it_is_cut_off_it_has_stopped_before_the_next_one_does() {
     run(async {
         for fault in [Fault::RequestsLost, Fault::AnswersLost, Fault::Refused] {

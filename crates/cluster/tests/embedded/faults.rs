@@ -217,6 +217,24 @@ fn slow_links_do_not_cost_the_leader_its_place() {
 }
 
 #[test]
+fn over_slow_links_another_leader_is_elected_in_a_few_attempts() {
+    run(async || {
+        let mut cluster = Cluster::of(3).await;
+        let leader = cluster.leader().await;
+        let others: Vec<u64> = cluster.ids().into_iter().filter(|node| *node != leader).collect();
+        for (from, to) in [(1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)] {
+            cluster.network.slow(NodeId(from), NodeId(to), Duration::from_millis(180));
+        }
+        let term = cluster.status(leader).term;
+        cluster.kill(leader).await;
+        eventually("another node leads", || others.iter().any(|node| cluster.status(*node).part == Part::Leader)).await;
+        let elections = cluster.status(others[0]).term - term;
+        assert!(elections < 20, "{elections} elections for one leader");
+        cluster.on(others[0]).put("k", text("v"), None).await.unwrap();
+    });
+}
+
+#[test]
 fn a_node_that_missed_much_gets_a_snapshot() {
     run(async || {
         let mut cluster = Cluster::empty();

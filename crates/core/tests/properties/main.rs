@@ -13,6 +13,7 @@ mod breaker;
 mod budget;
 mod bulkhead;
 mod cache;
+mod candidacy;
 mod cell;
 mod coalesce;
 mod eligibility;

@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 use super::super::directory::Directory;
 use super::super::tls::Tls;
 use super::super::{NodeId, Service};
+use super::RoundTrips;
 use crate::identity::random;
 
 /// Requests of the log to one node at once. They have connections of their own, so that nothing large holds up a heartbeat.
@@ -41,6 +42,7 @@ pub(super) struct Pools {
     tls: Tls,
     directory: Directory,
     lanes: RefCell<HashMap<(NodeId, bool), Rc<Lane>>>,
+    pub(super) round_trips: RoundTrips,
 }
 
 /// Connections to one node for one purpose.
@@ -72,8 +74,8 @@ struct Pause {
 }
 
 impl Pools {
-    pub(super) fn new(tls: Tls, directory: Directory) -> Self {
-        Self { tls, directory, lanes: RefCell::default() }
+    pub(super) fn new(tls: Tls, directory: Directory, round_trips: RoundTrips) -> Self {
+        Self { tls, directory, lanes: RefCell::default(), round_trips }
     }
 
     pub(super) fn lane(&self, to: NodeId, service: Service) -> Rc<Lane> {
