@@ -112,6 +112,17 @@ pub struct About {
     pub answer: Answer,
 }
 
+impl About {
+    /// Whether a node answers this to other nodes, which ask for their callers: whatever is a part of the interface of one
+    /// node, neither begins a session nor answers in steps, and is not passed on itself.
+    pub fn is_for_nodes(&self) -> bool {
+        let is_below =
+            |path: &str| self.path == path || self.path.strip_prefix(path).is_some_and(|it| it.starts_with('/'));
+        let in_steps = matches!(self.answer.content_type, "text/event-stream" | "application/x-ndjson");
+        self.path.starts_with("/api/v1/") && !is_below("/api/v1/nodes") && !is_below("/api/v1/session") && !in_steps
+    }
+}
+
 /// An entry of the table, with what carries it out.
 #[derive(Clone, Debug)]
 pub struct Endpoint<S> {

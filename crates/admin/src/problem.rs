@@ -23,6 +23,9 @@ pub struct Problem {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The node that it is about, if another one was asked about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 impl Problem {
@@ -34,12 +37,19 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             hint: None,
+            node: None,
         }
     }
 
     /// With what to do.
     pub fn hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
+        self
+    }
+
+    /// At this node.
+    pub fn at(mut self, node: &str) -> Self {
+        self.node = Some(node.to_owned());
         self
     }
 }

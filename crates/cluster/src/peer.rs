@@ -45,6 +45,8 @@ pub enum Service {
     Opinions = 5,
     /// Checks and stages of a new configuration.
     Release = 6,
+    /// Questions to a node's admin interface that were asked at another.
+    Admin = 7,
     /// What nodes ask of limits that they share.
     Limits = 8,
 }
@@ -97,9 +99,9 @@ pub trait Transport: Send + Sync + fmt::Debug {
 impl Service {
     /// The service with this number.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Raft, Self::Store, Self::Membership, Self::Sessions, Self::Opinions, Self::Release, Self::Limits]
-            .into_iter()
-            .find(|service| *service as u8 == number)
+        let first = [Self::Raft, Self::Store, Self::Membership, Self::Sessions];
+        let further = [Self::Opinions, Self::Release, Self::Admin, Self::Limits];
+        first.into_iter().chain(further).find(|service| *service as u8 == number)
     }
 }
 

@@ -27,8 +27,10 @@ pub mod incidents;
 pub mod ledger;
 pub mod login;
 pub mod metrics;
+pub mod nodes;
 pub mod objectives;
 pub mod pages;
+pub mod passed;
 pub mod process;
 pub mod purge;
 pub mod requests;
@@ -105,6 +107,8 @@ pub struct Node {
     /// What sends telemetry to other systems.
     exporter: OnceLock<Exporter>,
     ledger: Ledger,
+    /// Questions of other nodes, on their way to the thread of the admin interface.
+    passed: passed::Queue,
 }
 
 impl Node {
@@ -146,6 +150,7 @@ impl Node {
             certificates: certificates::Watched::default(),
             data_dir: config.spec.node.data_dir.clone(),
             exporter: OnceLock::new(),
+            passed: passed::Queue::default(),
         }
     }
 
@@ -172,6 +177,11 @@ impl Node {
     /// What it has of the configuration of its cluster.
     pub fn shared(&self) -> &Board {
         &self.shared
+    }
+
+    /// Where other nodes' questions to its admin interface wait.
+    pub fn passed(&self) -> &passed::Queue {
+        &self.passed
     }
 
     /// What it wrote down of how available services were, and the incidents.

@@ -26,6 +26,8 @@ pub use credentials::Credentials;
 
 /// No answer takes longer, even with thousands of endpoints.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Through another node: it waits for so long for a change, and then says so.
+const THROUGH_TIMEOUT: Duration = Duration::from_secs(25);
 /// No answer is larger.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -38,6 +40,13 @@ pub enum Place {
     Tcp(String),
     /// An address where TLS is spoken.
     Tls(String),
+    /// A node of the cluster, asked through another one.
+    Through {
+        /// Where that one is.
+        place: Box<Place>,
+        /// The node that is meant.
+        node: String,
+    },
 }
 
 impl std::fmt::Display for Place {
@@ -46,6 +55,7 @@ impl std::fmt::Display for Place {
             Self::Socket(path) => path.display().fmt(f),
             Self::Tcp(address) => f.write_str(address),
             Self::Tls(address) => write!(f, "https://{address}"),
+            Self::Through { place, node } => write!(f, "{node} through {place}"),
         }
     }
 }
@@ -80,6 +90,17 @@ fn with_port(text: &str) -> String {
     let has_port =
         text.parse::<SocketAddr>().is_ok() || text.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty());
     if has_port { text.to_owned() } else { format!("{text}:{}", defaults::ADMIN.port()) }
+}
+
+/// Where the node at a place has the answer of another one.
+fn passed_on(node: &str, path: &str) -> Result<String, Failure> {
+    if node.is_empty() || !node.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        return Err(Failure::usage(format!("--node: `{node}` is no node's name")));
+    }
+    match path.strip_prefix("/api/v1/") {
+        Some(rest) => Ok(format!("/api/v1/nodes/{node}/{rest}")),
+        None => Err(Failure::usage("this is not asked of another node").hint("ask that node itself, with --admin")),
+    }
 }
 
 /// A question that has no answer from this place.
@@ -196,8 +217,17 @@ fn ask_with(
     limit: Duration,
     each: impl FnMut(Bytes),
 ) -> Result<(), Unanswered> {
+    let passed;
+    let (place, path, limit) = match place {
+        Place::Through { place, node } => {
+            passed = passed_on(node, path).map_err(Unanswered::Failed)?;
+            (place.as_ref(), passed.as_str(), limit.max(THROUGH_TIMEOUT))
+        }
+        direct => (direct, path, limit),
+    };
     let exchange = async {
         match place {
+            Place::Through { .. } => Err(failed(place, "a node is asked through one other at most".to_owned())),
             Place::Socket(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(Unanswered::Unreachable)?;
                 exchange(stream, "localhost", method, path, sent, each).await.map_err(|why| failed(place, why))
@@ -295,6 +325,14 @@ mod tests {
         assert_eq!(Place::parse("[::1]:7901"), tcp("[::1]:7901"));
         assert_eq!(Place::parse("http://127.0.0.1:7901/"), tcp("127.0.0.1:7901"));
         assert_eq!(Place::parse("https://lb1.example"), Place::Tls("lb1.example:7900".to_owned()));
+    }
+
+    #[test]
+    fn another_node_is_asked_for_what_is_its_own() {
+        let path = |node: &str, path: &str| passed_on(node, path).map_err(|failure| failure.to_string());
+        assert_eq!(path("lb2", "/api/v1/history?name=a"), Ok("/api/v1/nodes/lb2/history?name=a".to_owned()));
+        assert!(path("lb2", "/metrics").is_err() && path("lb2/../lb3", "/api/v1/status").is_err());
+        assert!(path("", "/api/v1/status").is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod handle;
 mod limits;
 mod members;
 mod opinions;
+mod passed;
 mod quorum;
 mod registration;
 mod sessions;

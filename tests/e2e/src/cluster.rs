@@ -289,6 +289,11 @@ impl Node {
         wire::get(self.admin, path)
     }
 
+    /// Where its admin interface is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// `/api/v1/cluster`.
     ///
     /// # Panics

@@ -137,6 +137,35 @@ fn a_scope_lets_its_services_be_changed_and_a_revoked_token_nothing() {
     assert_eq!(drain(&own, "app"), 401);
 }
 
+/// A node believes another one who asks, and judges itself what they may.
+#[test]
+fn what_comes_through_a_node_is_judged_by_the_table_all_the_same() {
+    let (gateway, origin) = node();
+    let name = get(&gateway, "/api/v1/status", &token(&gateway, &["look", "--role", "viewer"])).json()["node"]["name"].clone();
+    let below = format!("/api/v1/nodes/{}", name.as_str().expect("a name"));
+    let at = gateway.admin_address();
+    let [viewer, operator, admin] =
+        ["viewer", "operator", "admin"].map(|role| token(&gateway, &[role, "--role", role]));
+    let scoped = token(&gateway, &["own", "--role", "operator", "--service", "app"]);
+    let password = "never to be seen anywhere";
+    let user = json!({"name": "joe", "role": "viewer", "password": password}).to_string();
+    let drain = json!({"service": "app", "endpoint": origin.address().to_string(), "drain": false}).to_string();
+    let ask = |method: &str, path: &str, token: &str, body: &str| {
+        ask(at, method, &format!("{below}{path}"), &bearer(token), body)
+    };
+    let post = |path: &str, token: &str, body: &str| ask("POST", path, token, body).status;
+    assert_eq!(ask("GET", "/status", &viewer, "").status, 200);
+    assert_eq!(ask("GET", "/access/users", &viewer, "").status, 403, "what an admin may see");
+    let refused = ask("POST", "/access/users", &operator, &user);
+    assert_eq!((refused.status, &refused.json()["node"]), (403, &name), "{}", refused.text());
+    let drains = [&viewer, &operator, &admin, &scoped].map(|token| post("/drain", token, &drain));
+    assert_eq!(drains, [403, 200, 200, 403], "one who may change some services asks the node itself");
+    assert_eq!((post("/access/users", &admin, &user), post("/session", &admin, "{}")), (200, 400));
+    let listed = said(&gateway.command(&["audit-log", "export"]));
+    assert!(listed.contains(&format!("POST {below}/drain")) && listed.contains("POST /api/v1/drain"), "{listed}");
+    assert!(!listed.contains(password), "{listed}");
+}
+
 #[test]
 fn sessions_need_their_word_for_changes_and_end() {
     let (gateway, origin) = node();

@@ -1,7 +1,7 @@
 //! Three real nodes that agree: made, killed, grown, repaired, by the commands that an operator has.
 
 use mainstay_e2e::cluster::{Nodes, SOON, member, plain};
-use mainstay_e2e::eventually;
+use mainstay_e2e::{Wire, eventually};
 
 /// Texts of a command that must fail.
 fn refusal(output: &std::process::Output) -> String {
@@ -147,4 +147,58 @@ fn a_node_that_has_moved_says_where_it_is() {
     }
     // Also those that it has told nothing yet learn of it from the others: it follows again.
     assert!(takes_changes(&nodes, 2));
+}
+
+#[test]
+fn a_node_answers_for_the_others_and_says_who_is_gone() {
+    let mut nodes = Nodes::start(3, plain);
+    let entry = |nodes: &Nodes, name: &str| {
+        let all = nodes.nodes[0].admin("/api/v1/nodes").json();
+        let found = all.as_array().expect("a list").iter().find(|it| it["name"] == name).cloned();
+        found.unwrap_or_else(|| panic!("{name} in {all}"))
+    };
+    eventually("each is there with its version", SOON, || {
+        ["n1", "n2", "n3"].iter().all(|name| entry(&nodes, name)["version"].is_string())
+    });
+    assert_eq!((&entry(&nodes, "n1")["state"], &entry(&nodes, "n2")["state"]), (&"here".into(), &"up".into()));
+
+    let socket = nodes.nodes[0].dir().join("admin.sock").display().to_string();
+    let through = |arguments: &[&str]| nodes.nodes[0].try_command(&[arguments, &["--admin", &socket]].concat());
+    let listed = String::from_utf8_lossy(&through(&["cluster", "nodes"]).stdout).into_owned();
+    assert!(listed.lines().any(|line| line.starts_with("n2 ") && line.contains(" up ")), "{listed}");
+    let status = nodes.nodes[0].admin("/api/v1/nodes/n2/status");
+    assert_eq!((status.status, status.header("x-mainstay-node")), (200, Some("n2")), "{}", status.text());
+    assert_eq!(status.json()["node"]["name"], "n2");
+    let own = nodes.nodes[0].admin("/api/v1/nodes/n1/status").json();
+    assert_eq!(own["node"]["name"], "n1", "its own name is one of a node, too");
+
+    // A change is one of the other node alone, and both have it in their trails.
+    let drained = through(&["drain", "app/127.0.0.1:1", "--local", "--node", "n2"]);
+    assert!(drained.status.success(), "{}", String::from_utf8_lossy(&drained.stderr));
+    let drains = |index: usize| {
+        let status = nodes.nodes[index].admin("/api/v1/status").json();
+        status["services"][0]["endpoints"][0]["draining"] == true
+    };
+    assert!(drains(1) && !drains(0) && !drains(2), "{} {} {}", drains(0), drains(1), drains(2));
+    let trail = |index: usize| nodes.nodes[index].admin("/api/v1/audit").text();
+    assert!(trail(0).contains("POST /api/v1/nodes/n2/drain"), "{}", trail(0));
+    assert!(trail(1).contains("POST /api/v1/drain") && trail(1).contains("node n1"), "{}", trail(1));
+
+    // Whoever is nobody here is nobody there; what is a stream is not passed on; errors say which node they are of.
+    let (at, body) = (nodes.nodes[0].admin_address(), "{}");
+    let request = format!("POST /api/v1/nodes/n2/drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{body}");
+    assert_eq!(Wire::connect(at).exchange(request).status, 403);
+    let unknown = nodes.nodes[0].admin("/api/v1/nodes/n2/objectives/x/history");
+    assert_eq!((unknown.status, &unknown.json()["node"]), (404, &"n2".into()), "{}", unknown.text());
+    for path in ["events/stream", "nodes/n3/status", "session"] {
+        assert_eq!(nodes.nodes[0].admin(&format!("/api/v1/nodes/n2/{path}")).status, 400, "{path}");
+    }
+    let nobody = nodes.nodes[0].admin("/api/v1/nodes/n9/status");
+    assert_eq!((nobody.status, &nobody.json()["node"]), (404, &"n9".into()), "{}", nobody.text());
+
+    nodes.nodes[2].kill();
+    eventually("the dead one is known as down", SOON, || entry(&nodes, "n3")["state"] == "down");
+    let gone = nodes.nodes[0].admin("/api/v1/nodes/n3/status");
+    assert!(matches!(gone.status, 502 | 504) && gone.json()["node"] == "n3", "{} {}", gone.status, gone.text());
+    assert_eq!(nodes.nodes[0].admin("/api/v1/nodes/n2/status").status, 200, "the others answer all the same");
 }

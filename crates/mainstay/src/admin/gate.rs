@@ -49,6 +49,8 @@ pub enum Peer {
         /// The process's user, if the system has said so.
         user: Option<u32>,
     },
+    /// Through another node of the cluster, which says who asks: the [`Caller`] is beside it.
+    Node,
 }
 
 impl Peer {
@@ -56,7 +58,7 @@ impl Peer {
     pub fn address(self) -> Option<IpAddr> {
         match self {
             Self::Tcp { client, .. } => Some(client.ip()),
-            Self::Socket { .. } => None,
+            Self::Socket { .. } | Self::Node => None,
         }
     }
 
@@ -98,6 +100,11 @@ fn identify(access: &Access, peer: Peer, request: &Request) -> Result<Caller, Bo
         Peer::Socket { user } => {
             let name = user.map_or("admin socket".to_owned(), |user| format!("uid {user}"));
             return Ok(caller(name, Some(Role::Admin), Means::Socket, "admin socket".to_owned()));
+        }
+        Peer::Node => {
+            let found = request.extensions().get::<Caller>().filter(|caller| caller.means == Means::Node).cloned();
+            let what = || "another node did not say who asks".to_owned();
+            return found.ok_or_else(|| Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, what(), None)));
         }
         Peer::Tcp { bind, client, is_encrypted } => (bind, client, is_encrypted),
     };
@@ -185,6 +192,10 @@ pub(super) async fn pass(node: Arc<Node>, about: Arc<About>, request: Request, n
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return error(StatusCode::INTERNAL_SERVER_ERROR, "the caller is unknown".to_owned(), None);
     };
+    if caller.means == Means::Node && !about.is_for_nodes() {
+        let what = format!("{} {} is not answered through another node", about.method, request.uri().path());
+        return error(StatusCode::BAD_REQUEST, what, Some(format!("ask {} itself", node.name())));
+    }
     if !about.changes {
         return match caller.may(&about, request.uri().path(), b"") {
             Ok(()) => next.run(request).await,

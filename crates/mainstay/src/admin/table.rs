@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::admin::api::{self, error};
 use crate::admin::{
     Node, addresses, alertmanager, alerts, audit, cells, certificates, cluster, drains, events, gate, history,
-    identities, incidents, ledger, login, objectives, pages, purge, requests, shared_config, upgrade,
+    identities, incidents, ledger, login, nodes, objectives, pages, purge, requests, shared_config, upgrade,
 };
 
 /// All endpoints.
@@ -43,6 +43,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         login::endpoints(),
         identities::endpoints(),
         audit::endpoints(),
+        nodes::endpoints(),
     ]
     .into_iter()
     .flatten()
@@ -98,6 +99,19 @@ mod tests {
             let least = mainstay_admin::role::OPERATOR;
             assert!(!about.changes || is_login || about.least >= least, "{name}: who may change it?");
         }
+    }
+
+    /// The trail of the node that is asked has the whole body, whatever it is for.
+    #[test]
+    fn what_is_asked_of_another_node_has_no_secret_in_the_trail() {
+        let endpoints = endpoints();
+        for Endpoint { about, .. } in &endpoints {
+            for secret in about.secrets {
+                assert!(nodes::SECRETS.contains(secret), "`{secret}` of {} is not in nodes::SECRETS", about.path);
+            }
+        }
+        let passed = endpoints.iter().filter(|it| it.about.is_for_nodes()).count();
+        assert!(passed > 30 && passed < endpoints.len(), "{passed} of {}", endpoints.len());
     }
 
     /// Whatever is routed past the table is neither authorised nor described.

@@ -56,6 +56,8 @@ pub struct ClusterArgs {
 enum Command {
     /// Who belongs to the cluster, who leads, and who is down
     Status,
+    /// All nodes with their versions, and how long ago each was heard of
+    Nodes,
     /// Make a token for one new node and say what to run there
     Add {
         /// The new node's name

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mainstay_runtime::task::{self, Ended, Kind, Task};
 
-use super::{Context, addresses, chronicle, limits, members, opinions, quorum, registration, sessions};
+use super::{Context, addresses, chronicle, limits, members, opinions, passed, quorum, registration, sessions};
 use crate::{alerts, shared_config};
 
 /// After a driver ended by a defect, it is started again, but not at once.
@@ -24,6 +24,7 @@ pub(super) fn start(context: &Context) -> Drivers {
     drivers.add("sessions", context, sessions::run);
     drivers.add("opinions", context, opinions::run);
     drivers.add("limits", context, limits::run);
+    drivers.add("passed", context, passed::run);
     drivers.add("alerts", context, alerts::run);
     drivers.add("directory", context, members::directory);
     drivers.add("admission", context, members::admission);

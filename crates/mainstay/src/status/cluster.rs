@@ -1,6 +1,7 @@
 //! The cluster, as `mainstay status` and `mainstay cluster status` show it.
 
 use crate::admin::cluster::{ClusterStatus, MemberStatus};
+use crate::admin::nodes::NodeEntry;
 use crate::status::table::{Cell, Paint, Tone, printable, render as table};
 
 /// One line for the page of a node, and a second one if something is wrong.
@@ -55,13 +56,44 @@ fn summary(status: &ClusterStatus) -> (Tone, String) {
     }
 }
 
+/// The nodes as a table.
+pub fn nodes(nodes: &[NodeEntry], paint: Paint) -> String {
+    let row = |node: &NodeEntry| {
+        let answered = match (node.state.as_str(), node.answered_seconds) {
+            ("here", _) => String::new(),
+            (_, Some(seconds)) => format!("{seconds:.1} s ago"),
+            (_, None) => "-".to_owned(),
+        };
+        let ready = match node.ready {
+            Some(true) => ("yes", Tone::Good),
+            Some(false) => ("no", Tone::Bad),
+            None => ("-", Tone::Faint),
+        };
+        vec![
+            Cell::text(&node.name),
+            Cell::text(node.role.as_deref().unwrap_or("-")),
+            Cell::text(&node.state).tone(tone(&node.state)),
+            Cell::number(answered),
+            Cell::text(ready.0).tone(ready.1),
+            Cell::text(node.version.as_deref().unwrap_or("-")),
+            Cell::text(node.zone.as_deref().unwrap_or("-")),
+            Cell::text(node.reason.as_deref().unwrap_or_default()).tone(Tone::Faint),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = nodes.iter().map(row).collect();
+    table(&["NODE", "ROLE", "STATE", "ANSWERED", "READY", "VERSION", "ZONE", ""], &rows, paint)
+}
+
+fn tone(state: &str) -> Tone {
+    match state {
+        "down" => Tone::Bad,
+        "unknown" => Tone::Warning,
+        _up_or_here => Tone::Good,
+    }
+}
+
 fn members(members: &[MemberStatus], paint: Paint) -> String {
     let row = |member: &MemberStatus| {
-        let tone = match member.state.as_str() {
-            "down" => Tone::Bad,
-            "unknown" => Tone::Warning,
-            _up_or_here => Tone::Good,
-        };
         let remark = match (&member.reason, member.lag) {
             (Some(reason), _) => reason.clone(),
             (None, Some(lag)) if lag > 0 => format!("{lag} entries behind"),
@@ -72,7 +104,7 @@ fn members(members: &[MemberStatus], paint: Paint) -> String {
             Cell::text(member.id.to_string()),
             Cell::text(printable(&member.address)),
             Cell::text(printable(&member.role)),
-            Cell::text(printable(&member.state)).tone(tone),
+            Cell::text(printable(&member.state)).tone(tone(&member.state)),
             Cell::text(printable(&remark)).tone(Tone::Faint),
         ]
     };

@@ -7,11 +7,12 @@ use hyper::Method;
 
 use super::{ClusterArgs, Command, TokenArgs};
 use crate::admin::cluster::{ClusterStatus, RemoveAnswer, RemoveRequest, TokenAnswer, TokenRequest};
+use crate::admin::nodes::NodeEntry;
 use crate::client::{self, Place};
 use crate::config::parse_duration;
 use crate::failure::Failure;
 use crate::output;
-use crate::status::cluster::page;
+use crate::status::cluster::{nodes as list, page};
 use crate::status::table::Paint;
 
 /// A change of the voters waits until they have caught up.
@@ -25,6 +26,7 @@ pub fn cluster(args: &ClusterArgs) -> Result<ExitCode, Failure> {
     let places = [args.admin.place_for_changes()];
     match &args.command {
         Command::Status => status(args, &places)?,
+        Command::Nodes => nodes(args)?,
         Command::Add { name, token } => add(args, &places, name, token)?,
         Command::Token { token } => {
             let answer = make_token(&places, None, token)?;
@@ -38,6 +40,11 @@ pub fn cluster(args: &ClusterArgs) -> Result<ExitCode, Failure> {
 fn status(args: &ClusterArgs, places: &[Place]) -> Result<(), Failure> {
     let status: ClusterStatus = client::ask(places, Method::GET, "/api/v1/cluster", None)?;
     if args.admin.json { output::json(&status) } else { output::text(&page(&status, Paint::for_stdout())) }
+}
+
+fn nodes(args: &ClusterArgs) -> Result<(), Failure> {
+    let nodes: Vec<NodeEntry> = client::ask(&args.admin.places(), Method::GET, "/api/v1/nodes", None)?;
+    if args.admin.json { output::json(&nodes) } else { output::text(&list(&nodes, Paint::for_stdout())) }
 }
 
 fn make_token(places: &[Place], name: Option<&str>, args: &TokenArgs) -> Result<TokenAnswer, Failure> {
