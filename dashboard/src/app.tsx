@@ -25,30 +25,45 @@ interface Visitor {
   session: Session | null;
   /** Set while the node wants to know who asks. */
   ways: Ways | null;
+  /** Why somebody who was logged in has to log in again. */
+  notice: string | null;
   isKnown: boolean;
 }
 
 export function App(): JSX.Element {
-  const [visitor, setVisitor] = useState<Visitor>({ session: null, ways: null, isKnown: false });
+  const [visitor, setVisitor] = useState<Visitor>({ session: null, ways: null, notice: null, isKnown: false });
   const learn = useCallback(async () => setVisitor(await whoAsks()), []);
   useEffect(() => {
-    whenUnauthorized((problem) => setVisitor({ session: null, ways: problem.login ?? {}, isKnown: true }));
+    whenUnauthorized((problem) =>
+      setVisitor((old) => {
+        const isOver = old.session?.via === 'session';
+        return { session: null, ways: problem.login ?? old.ways ?? {}, notice: isOver ? ENDED : old.notice, isKnown: true };
+      }),
+    );
     void learn();
   }, [learn]);
   if (visitor.ways !== null) {
-    return <Login ways={visitor.ways} onDone={() => void learn()} />;
+    return <Login ways={visitor.ways} notice={visitor.notice} onDone={() => void learn()} />;
   }
   return <Frame session={visitor.session} isKnown={visitor.isKnown} onLogout={() => void learn()} />;
+}
+
+const ENDED = 'Your session has ended. Log in again.';
+
+// A login elsewhere that failed leads back here with the reason.
+function noticeOf(): string | null {
+  return new URLSearchParams(location.search).get('login');
 }
 
 async function whoAsks(): Promise<Visitor> {
   try {
     const session = await ask<Session>('/session');
     rememberCsrf(session.csrf ?? null);
-    return { session, ways: null, isKnown: true };
+    return { session, ways: null, notice: null, isKnown: true };
   } catch (error) {
     const problem = error instanceof Problem ? error : null;
-    return { session: null, ways: problem?.status === 401 ? (problem.login ?? {}) : null, isKnown: true };
+    rememberCsrf(null);
+    return { session: null, ways: problem?.status === 401 ? (problem.login ?? {}) : null, notice: noticeOf(), isKnown: true };
   }
 }
 

@@ -30,16 +30,24 @@ export function moveAddress(ip: string, node: string): string {
   return line('address', 'move', ip, node);
 }
 
-export function rollBack(version: number): string {
-  return line('config', 'rollback', String(version));
+export function rollBack(version: number, bakeSeconds: number): string {
+  return line('config', 'rollback', String(version), ...(bakeSeconds === 0 ? ['--now'] : ['--bake', `${bakeSeconds}s`]));
+}
+
+/** `canary` empty: the planner chooses. */
+export function release(file: string, bakeSeconds: number, canary: string, note: string): string {
+  const given = (name: string, value: string): (string | null)[] => (value === '' ? [null] : [name, value]);
+  const way = bakeSeconds === 0 ? ['--now'] : ['--bake', `${bakeSeconds}s`, ...given('--canary', canary)];
+  return line('config', 'apply', file, ...way, ...given('--note', note));
 }
 
 export function abortRelease(): string {
   return line('config', 'abort');
 }
 
-export function removeNode(name: string): string {
-  return line('cluster', 'remove', name);
+/** `leavesTwo`: two voters are left, which is asked for by itself. */
+export function removeNode(name: string, leavesTwo: boolean): string {
+  return line('cluster', 'remove', name, leavesTwo ? '--two' : null);
 }
 
 export function acknowledge(id: string, note: string): string {

@@ -5,7 +5,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { ask } from './api/client';
 import { seconds } from './format';
 import { hrefTo, PAGES, type Place } from './place';
-import { useShell } from './shell';
+import { nameOf, useShell } from './shell';
 import { switchTheme } from './theme';
 
 // Two missed answers: whoever looks at older numbers has to know.
@@ -33,8 +33,8 @@ export function Header(props: { place: Place; onHelp: () => void; onLogout: () =
         <Age />
         <span class="spring" />
         {session !== null && (
-          <span class="quiet hide-phone" title={`via ${session.via}`}>
-            {session.user} ({session.role ?? 'nobody'})
+          <span class="quiet hide-phone" title={`via ${session.via}${session.services ? `, may change ${session.services.join(', ')}` : ''}`}>
+            {nameOf(session)} ({session.role ?? 'nobody'})
           </span>
         )}
         {session?.via === 'session' && (
@@ -45,7 +45,7 @@ export function Header(props: { place: Place; onHelp: () => void; onLogout: () =
         <button type="button" class="plain" onClick={switchTheme} aria-label="Light, dark or as the system (t)" title="Theme (t)">
           ◐
         </button>
-        <button type="button" class="plain" onClick={props.onHelp} aria-label="Keys (?)" title="Keys (?)">
+        <button type="button" class="plain hide-phone" onClick={props.onHelp} aria-label="Keys (?)" title="Keys (?)">
           ?
         </button>
       </div>

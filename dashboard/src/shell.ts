@@ -1,6 +1,7 @@
 // What every page can reach: the node's status, who is asking, and the dialog in which actions are confirmed.
 
 import { createContext } from 'preact';
+import type { JSX } from 'preact';
 import { useContext } from 'preact/hooks';
 import type { Method } from './api/client';
 import type { Polled } from './api/poll';
@@ -10,7 +11,7 @@ import type { Session, Status } from './api/model';
 export interface Field {
   name: string;
   label: string;
-  kind: 'number' | 'text';
+  kind: 'number' | 'text' | 'lines';
   initial: string;
   min?: number;
   max?: number;
@@ -28,6 +29,12 @@ export interface Action {
   /** The harm that it does, if it does any; it has to be acknowledged. */
   harm?: string | null;
   fields?: Field[];
+  /** The least role that may do it; operator unless said otherwise. */
+  least?: 'operator' | 'admin';
+  /** The service that it is about: some users may change some services only. */
+  service?: string;
+  /** What it would change, as far as that can be shown beforehand. */
+  preview?: (values: Values) => JSX.Element;
   /** The command line that does the same. */
   command: (values: Values) => string;
   request: (values: Values) => { path: string; method: Method; body?: unknown };
@@ -50,12 +57,27 @@ export function useShell(): Shell {
   return shell;
 }
 
-/** Why this reader cannot change anything; null if it can, or if the node says nothing of that. */
-export function refusalOf(session: Session | null): string | null {
-  if (session === null || session.role !== 'viewer') {
+/** Who asks, without the word that tells users from tokens. */
+export function nameOf(session: Session): string {
+  return session.user.replace(/^user /, '');
+}
+
+/** Why this reader cannot do that; null if it can, or if the node says nothing of that. */
+export function refusalOf(session: Session | null, action: Pick<Action, 'least' | 'service'>): string | null {
+  if (session === null) {
     return null;
   }
-  return session.via === 'loopback'
-    ? 'Without users in the configuration ([access]) this page only shows. Run the command on the node instead.'
-    : `${session.user} may look, not change anything.`;
+  if (session.role === 'viewer') {
+    return session.via === 'loopback'
+      ? 'Without users in the configuration ([access]) this page only shows. Run the command on the node instead.'
+      : `${nameOf(session)} may look, not change anything.`;
+  }
+  if (action.least === 'admin' && session.role !== 'admin') {
+    return `${nameOf(session)} is ${session.role ?? 'nobody'} here; this takes an admin.`;
+  }
+  const services = session.services ?? null;
+  if (services !== null && (action.service === undefined || !services.includes(action.service))) {
+    return `${nameOf(session)} may only change ${services.join(', ')}.`;
+  }
+  return null;
 }

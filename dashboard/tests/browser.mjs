@@ -40,7 +40,7 @@ export async function openPage(browser, base, { width = 1280, height = 800, dark
       sins.push(`request to ${url.origin}`);
     }
   });
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(30_000);
   return { page, sins, close: () => context.close() };
 }
 

@@ -127,7 +127,7 @@ export function freshState() {
 export function answers(state) {
   const page = (items) => ({ items, next: null });
   return {
-    '/session': { user: 'anna', role: 'operator', via: 'session', services: null, expires_at: null, csrf: 'c5rf' },
+    '/session': { user: 'anna', role: 'admin', via: 'session', services: null, expires_at: null, csrf: 'c5rf' },
     '/status': {
       node: { name: 'lb1', version: '0.1.0', pid: 1, started_at: since(90000), uptime_seconds: 90000, now: since(0), ready: true, not_ready: [] },
       verdict: 'PARTLY SERVING: 1 of 3 services healthy; down: mail (0 of 1 endpoints up); degraded: checkout (2 of 4 endpoints up)',
@@ -155,7 +155,7 @@ export function answers(state) {
       ],
     },
     '/addresses': [{ ip: '10.0.0.100', interface: 'eth0', holder: 'lb1', token: 9, belongs: 'lb1', here: true, candidates: ['lb1', 'lb2'], problem: null }],
-    '/config': { node: 'lb1', serves: 3, current: 3, release: { version: 3, from: 2, said: 'done', elapsed_ms: 61000, nodes: 3, voted: 3, serving: 3 }, nodes: [{ node: 'lb1', serves: 3, wanted: 3, vote: 'Accept' }, { node: 'lb2', serves: 3, wanted: 3, vote: { Veto: ['no certificate'] } }], connected: true },
+    '/config': { node: 'lb1', serves: 3, current: 3, release: { version: 3, stage: { name: 'done' }, from: 2, said: 'done', elapsed_ms: 61000, nodes: 3, voted: 3, serving: 3 }, nodes: [{ node: 'lb1', serves: 3, wanted: 3, vote: 'Accept' }, { node: 'lb2', serves: 3, wanted: 3, vote: { Veto: ['no certificate'] } }], connected: true },
     '/config/versions': { current: 3, versions: VERSIONS },
     '/requests': page([request('r1', 200, 2), request('r2', 503, 3)]),
     '/audit': page(state.audit),
@@ -168,6 +168,6 @@ export function history(span, step) {
   const wave = (base, width) => Array.from({ length: points }, (_none, at) => base + width * Math.sin(at / 20));
   return {
     step_seconds: step, from: Math.floor(Date.now() / 1000) - span,
-    series: { rate: wave(160, 20), error_percent: wave(0.4, 0.3), p50_ms: wave(4, 1), p90_ms: wave(18, 4), p99_ms: wave(40, 12) },
+    series: { rate: wave(160, 20), error_percent: wave(0.4, 0.3), p50_ms: wave(4, 1), p90_ms: wave(18, 4), p99_ms: wave(40, 12), budget_left_percent: wave(60, 20) },
   };
 }

@@ -52,7 +52,7 @@ function ask(mock, request, url, text) {
   if (path === '/session' && request.method === 'POST') {
     const isRight = (body.user === 'anna' && body.password === 'secret');
     mock.needsLogin = mock.needsLogin && !isRight;
-    return isRight ? [200, answers(mock.state)['/session']] : problem(401, 'user or password is wrong', { login: { password: true } });
+    return isRight ? [200, answers(mock.state)['/session']] : problem(401, 'there is no such user, or the password is another one', { login: { password: true } });
   }
   if (path === '/session' && request.method === 'DELETE') {
     mock.needsLogin = true;

@@ -7,7 +7,9 @@ import { diff, folded } from '../src/diff';
 import * as format from '../src/format';
 import { hrefTo, parsePlace } from '../src/place';
 import { clicked, matches, sorted } from '../src/sort';
-import { problemOf } from '../src/api/client';
+import { problemOf, stepOf } from '../src/api/client';
+import type { Session } from '../src/api/model';
+import { refusalOf } from '../src/shell';
 
 test('what is not known is a dash and never a zero', () => {
   for (const show of [format.count, format.rate, format.percent, format.nines, format.millis, format.seconds, format.bytes]) {
@@ -130,4 +132,32 @@ test('a problem says what the node said, and something if it said nothing', () =
   assert.deepEqual([problem.message, problem.hint, problem.isMissing], ['changes are refused', 'use the socket', false]);
   assert.equal(problemOf(502, '<html>').message, 'the node answered 502');
   assert.ok(problemOf(404, 'null').isMissing);
+});
+
+test('a command says what a button does', () => {
+  assert.equal(command.release('a.toml', 0, 'n1', ''), 'mainstay config apply a.toml --now');
+  assert.equal(command.release('a.toml', 60, 'n1', "it's late"), "mainstay config apply a.toml --bake 60s --canary n1 --note 'it'\\''s late'");
+  assert.equal(command.removeNode('n1', true), 'mainstay cluster remove n1 --two');
+});
+
+test('the last step of a release says whether it came about', () => {
+  const step = (stage: string): ReturnType<typeof stepOf> =>
+    stepOf(JSON.stringify({ event: 'ended', version: 4, said: stage, stage: { name: stage }, nodes: 3, voted: 3, serving: 2 }));
+  assert.equal(step('done').isFailure, false);
+  assert.equal(step('vetoed').isFailure, true);
+  assert.equal(step('done').said, 'version 4: done (3 of 3 nodes have voted, 2 serve it)');
+  const failed = stepOf('{"event": "failed", "error": "lost sight of it", "hint": "look"}');
+  assert.deepEqual([failed.isFailure, failed.said, failed.hint], [true, 'lost sight of it', 'look']);
+});
+
+test('whoever may not change something is told why', () => {
+  const session = (role: 'viewer' | 'operator' | 'admin', services: string[] | null = null): Session => ({ user: 'user jo', role, via: 'session', services });
+  assert.equal(refusalOf(null, {}), null);
+  assert.equal(refusalOf(session('operator'), {}), null);
+  assert.match(refusalOf(session('viewer'), {}) ?? '', /^jo may look/);
+  assert.match(refusalOf(session('operator'), { least: 'admin' }) ?? '', /takes an admin/);
+  assert.equal(refusalOf(session('admin'), { least: 'admin' }), null);
+  assert.equal(refusalOf(session('operator', ['shop']), { service: 'shop' }), null);
+  assert.match(refusalOf(session('operator', ['shop']), { service: 'mail' }) ?? '', /only change shop/);
+  assert.match(refusalOf(session('admin', ['shop']), {}) ?? '', /only change shop/);
 });

@@ -2,7 +2,7 @@
 
 use crate::endpoint::{About, Named};
 use crate::openapi;
-use crate::role::Role;
+use crate::role::{ANYONE, Role};
 
 /// How somebody has shown who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,9 @@ impl Caller {
         if !about.least.admits(self.role) {
             return Err(if self.role.is_none() { Refused::Unknown } else { Refused::Role });
         }
-        let Some(services) = self.services.as_ref().filter(|_services| about.changes) else { return Ok(()) };
+        // What anyone may do is about themselves: whoever is limited to some services logs out, too.
+        let is_limited = about.changes && about.least != ANYONE;
+        let Some(services) = self.services.as_ref().filter(|_services| is_limited) else { return Ok(()) };
         let named = match about.service {
             Some(Named::Body(member)) => named_in_body(body, member),
             Some(Named::Path(part)) => named_in_path(about.path, path, part),
@@ -85,7 +87,7 @@ fn named_in_path(pattern: &str, path: &str, part: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::endpoint;
-    use crate::role::{ADMIN, OPERATOR, VIEWER};
+    use crate::role::{ADMIN, ANYONE, OPERATOR, VIEWER};
 
     fn caller(role: Option<Role>, services: Option<&[&str]>) -> Caller {
         let services = services.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
@@ -100,7 +102,9 @@ mod tests {
         let weigh = about(endpoint::put("/api/v1/services/{name}/weight", OPERATOR, "x").service_in_path("name"));
         let purge = about(endpoint::post("/api/v1/purge", OPERATOR, "x"));
         let token = about(endpoint::post("/api/v1/token", ADMIN, "x"));
+        let session = about(endpoint::delete("/api/v1/session", ANYONE, "x"));
         let scoped = caller(Some(Role::Operator), Some(&["shop"]));
+        assert_eq!(scoped.may(&session, "/api/v1/session", b""), Ok(()));
         assert_eq!(scoped.may(&look, "/api/v1/x", b""), Ok(()));
         assert_eq!(scoped.may(&drain, "/api/v1/x", br#"{"service": "shop"}"#), Ok(()));
         for body in [&br#"{"service": "pay"}"#[..], b"", b"{}", br#"{"service": ["shop"]}"#] {

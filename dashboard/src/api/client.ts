@@ -14,6 +14,8 @@ export class Problem extends Error {
     message: string,
     readonly hint: string | null = null,
     readonly login: Login | null = null,
+    /** How long the node wants to be left alone; null if it does not say. */
+    readonly retryAfterSeconds: number | null = null,
   ) {
     super(message);
   }
@@ -39,25 +41,43 @@ export function whenUnauthorized(listener: (problem: Problem) => void): void {
 
 export type Method = 'GET' | 'POST' | 'DELETE';
 
-/** Asks, and gives the answer's JSON; throws a `Problem` otherwise. */
-export async function ask<T>(path: string, method: Method = 'GET', body?: unknown): Promise<T> {
-  const response = await send(path, method, body);
+/** What a change that takes a while says of each of its steps. */
+export type Step = (said: string) => void;
+
+/** Asks, and gives the answer's JSON; throws a `Problem` otherwise. Of an answer in steps `onStep` hears each one. */
+export async function ask<T>(path: string, method: Method = 'GET', body?: unknown, onStep: Step = () => undefined): Promise<T> {
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), TIMEOUT_MS);
+  try {
+    const response = await send(path, method, body, patience.signal);
+    if (response.ok && (response.headers.get('content-type')?.includes('ndjson') ?? false)) {
+      // A release takes as long as it bakes; each of its lines is a sign of life.
+      clearTimeout(timer);
+      return (await followed(response, onStep)) as T;
+    }
+    return await whole<T>(path, response);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function whole<T>(path: string, response: Response): Promise<T> {
   const text = await response.text().catch(() => '');
   if (!response.ok) {
-    const problem = problemOf(response.status, text);
-    if (problem.status === 401 && !path.startsWith('/session')) {
+    const problem = problemOf(response.status, text, response.headers.get('retry-after'));
+    if (response.status === 401 && path !== '/session') {
       onUnauthorized(problem);
     }
     throw problem;
   }
   try {
-    return (text === '' ? null : JSON.parse(firstDocument(text, response))) as T;
+    return (text === '' ? null : JSON.parse(text)) as T;
   } catch {
     throw new Problem(response.status, `the answer of ${path} is not JSON`);
   }
 }
 
-async function send(path: string, method: Method, body: unknown): Promise<Response> {
+async function send(path: string, method: Method, body: unknown, signal: AbortSignal): Promise<Response> {
   const headers: Record<string, string> = { accept: 'application/json' };
   if (body !== undefined) {
     headers['content-type'] = 'application/json';
@@ -65,26 +85,76 @@ async function send(path: string, method: Method, body: unknown): Promise<Respon
   if (method !== 'GET' && csrf !== null) {
     headers['x-mainstay-csrf'] = csrf;
   }
-  const init: RequestInit = { method, headers, credentials: 'same-origin', signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const init: RequestInit = { method, headers, credentials: 'same-origin', signal };
   if (body !== undefined) {
     init.body = JSON.stringify(body);
   }
   try {
     return await fetch(API + path, init);
-  } catch (error) {
-    const isSlow = error instanceof DOMException && error.name === 'TimeoutError';
-    throw new Problem(0, isSlow ? `no answer within ${TIMEOUT_MS / 1000} s` : 'the node cannot be reached');
+  } catch {
+    throw new Problem(0, signal.aborted ? `no answer within ${TIMEOUT_MS / 1000} s` : 'the node cannot be reached');
   }
 }
 
-// A release of a configuration is told event by event, a line each; the first one says whether it was taken.
-function firstDocument(text: string, response: Response): string {
-  const isLines = response.headers.get('content-type')?.includes('ndjson') ?? false;
-  return isLines ? (text.split('\n', 1)[0] ?? '') : text;
+/** Reads an answer line by line to its end, which says whether what was asked for came about. */
+async function followed(response: Response, onStep: Step): Promise<unknown> {
+  let last: unknown = null;
+  for await (const line of linesOf(response)) {
+    const step = stepOf(line);
+    onStep(step.said);
+    if (step.isFailure) {
+      throw new Problem(response.status, step.said, step.hint);
+    }
+    last = step.document;
+  }
+  return last;
+}
+
+async function* linesOf(response: Response): AsyncGenerator<string> {
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    // A connection that breaks is the end of what is told, not of what was begun.
+    const part = await reader?.read().catch(() => null);
+    const lines = (rest + (part?.value ?? '')).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines.filter((line) => line.trim() !== '');
+    if (!part || part.done) {
+      return;
+    }
+  }
+}
+
+export interface ReleaseStep {
+  said: string;
+  isFailure: boolean;
+  hint: string | null;
+  document: unknown;
+}
+
+/** One line of a release in words. */
+export function stepOf(line: string): ReleaseStep {
+  let document: Record<string, unknown> = {};
+  try {
+    document = JSON.parse(line) as Record<string, unknown>;
+  } catch {
+    return { said: line, isFailure: false, hint: null, document: null };
+  }
+  const { event, version, said, error, hint, stage, voted, serving, nodes } = document;
+  const words = (value: unknown): string | null => (typeof value === 'string' ? value : null);
+  if (event === 'failed') {
+    return { said: words(error) ?? 'it failed', isFailure: true, hint: words(hint), document };
+  }
+  if (event === 'proposed') {
+    return { said: `version ${version}: written down`, isFailure: false, hint: null, document };
+  }
+  const isDone = typeof stage === 'object' && stage !== null && (stage as { name?: unknown }).name === 'done';
+  const counts = `${voted} of ${nodes} nodes have voted, ${serving} serve it`;
+  return { said: `version ${version}: ${words(said) ?? ''} (${counts})`, isFailure: event === 'ended' && !isDone, hint: null, document };
 }
 
 /** What an answer that is no success says. */
-export function problemOf(status: number, text: string): Problem {
+export function problemOf(status: number, text: string, retryAfter: string | null = null): Problem {
   let said: Record<string, unknown> = {};
   try {
     const parsed: unknown = JSON.parse(text);
@@ -97,5 +167,6 @@ export function problemOf(status: number, text: string): Problem {
   const words = (key: string): string | null => (typeof said[key] === 'string' ? (said[key] as string) : null);
   const message = words('detail') ?? words('error') ?? words('title') ?? `the node answered ${status}`;
   const login = typeof said.login === 'object' ? (said.login as Login | null) : null;
-  return new Problem(status, message, words('hint'), login);
+  const wait = Number(retryAfter ?? Number.NaN);
+  return new Problem(status, message, words('hint'), login, Number.isFinite(wait) ? wait : null);
 }

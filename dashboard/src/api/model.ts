@@ -217,6 +217,7 @@ export interface Address {
 export interface ConfigRelease {
   version: number;
   from: number;
+  stage: { name: string; node?: string };
   said: string;
   elapsed_ms: number;
   nodes: number;

@@ -6,9 +6,9 @@ import type { Alert, Alerts as Shape, Page, Receiver, Silence } from '../api/mod
 import { usePolled } from '../api/poll';
 import * as command from '../command';
 import { count, moment, NONE } from '../format';
-import { Ago, Facts, Filter, Instead, Mark, Section } from '../parts/bits';
+import { ActionButton, Ago, Facts, Filter, Instead, Mark, Section } from '../parts/bits';
 import { Table, type Column } from '../parts/table';
-import { useShell, type Action } from '../shell';
+import type { Action } from '../shell';
 import { matches } from '../sort';
 import type { Level } from '../standing';
 
@@ -16,7 +16,6 @@ export function Alerts(): JSX.Element {
   const alerts = usePolled<Shape>('/alerts');
   const silences = usePolled<Page<Silence>>('/silences', 3000);
   const receivers = usePolled<Page<Receiver>>('/receivers', 3000);
-  const { propose } = useShell();
   const [filter, setFilter] = useState('');
   const [open, setOpen] = useState<string | null>(null);
   if (alerts.value === null) {
@@ -29,7 +28,7 @@ export function Alerts(): JSX.Element {
       <Section title="Alerts" side={<Filter value={filter} onInput={setFilter} label="Filter alerts" />}>
         <Table
           name="Alerts"
-          columns={columnsFor(propose)}
+          columns={COLUMNS}
           rows={rows}
           rowKey={(row) => row.id}
           order={{ column: 'state', descending: false }}
@@ -42,7 +41,7 @@ export function Alerts(): JSX.Element {
       {selected !== null && <Detail alert={selected} />}
       {silences.value !== null && (
         <Section title="Silences">
-          <Table name="Silences" columns={silencesFor(propose)} rows={silences.value.items} rowKey={(row) => row.id} empty="Nothing is silenced." />
+          <Table name="Silences" columns={SILENCES} rows={silences.value.items} rowKey={(row) => row.id} empty="Nothing is silenced." />
         </Section>
       )}
       {receivers.value !== null && (
@@ -71,27 +70,24 @@ function stateOf(it: Alert): string {
   return it.acknowledged ? `taken by ${it.acknowledged.by}` : it.state;
 }
 
-function columnsFor(propose: (action: Action) => void): Column<Alert>[] {
-  const order = { firing: 0, pending: 1, resolved: 2 };
-  return [
-    { id: 'severity', title: 'P', width: '3.2rem', key: (it) => it.severity, cell: (it) => <b>{it.severity}</b> },
-    { id: 'summary', title: 'Alert', key: (it) => it.summary, cell: (it) => <span class="why" title={it.summary}>{it.summary || it.name}</span> },
-    { id: 'state', title: 'State', width: '9rem', key: (it) => `${order[it.state]}${it.severity}`, cell: (it) => <Mark level={levelOf(it)}>{stateOf(it)}</Mark> },
-    { id: 'since', title: 'Since', width: '7rem', hide: 'phone', key: (it) => it.since_at, cell: (it) => <Ago time={it.since_at} /> },
-    {
-      id: 'actions', title: 'Actions', width: '13rem', hide: 'small',
-      cell: (it) => (
-        <span class="actions">
-          {actionsOf(it).map((action) => (
-            <button key={action.title} type="button" onClick={() => propose(action)}>
-              {action.title.split(' ')[0]?.toLowerCase()}
-            </button>
-          ))}
-        </span>
-      ),
-    },
-  ];
-}
+const ORDER = { firing: 0, pending: 1, resolved: 2 };
+
+const COLUMNS: Column<Alert>[] = [
+  { id: 'severity', title: 'P', width: '3.2rem', key: (it) => it.severity, cell: (it) => <b>{it.severity}</b> },
+  { id: 'summary', title: 'Alert', key: (it) => it.summary, cell: (it) => <span class="why" title={it.summary}>{it.summary || it.name}</span> },
+  { id: 'state', title: 'State', width: '9rem', key: (it) => `${ORDER[it.state]}${it.severity}`, cell: (it) => <Mark level={levelOf(it)}>{stateOf(it)}</Mark> },
+  { id: 'since', title: 'Since', width: '7rem', hide: 'phone', key: (it) => it.since_at, cell: (it) => <Ago time={it.since_at} /> },
+  {
+    id: 'actions', title: 'Actions', width: '14.5rem', hide: 'small',
+    cell: (it) => (
+      <span class="actions">
+        {actionsOf(it).map((action) => (
+          <ActionButton key={action.title} action={action} word={action.title.split(' ')[0]?.toLowerCase() ?? ''} />
+        ))}
+      </span>
+    ),
+  },
+];
 
 function actionsOf(alert: Alert): Action[] {
   const acknowledge: Action = {
@@ -129,7 +125,6 @@ function labelsOf(alert: Alert): Record<string, string> {
 
 function Detail(props: { alert: Alert }): JSX.Element {
   const { alert } = props;
-  const { propose } = useShell();
   return (
     <div class="panel">
       <Section title={alert.name} side={<a href={viewOf(alert)}>The view that shows it</a>}>
@@ -154,9 +149,7 @@ function Detail(props: { alert: Alert }): JSX.Element {
         )}
         <div class="buttons">
           {actionsOf(alert).map((action) => (
-            <button key={action.title} type="button" onClick={() => propose(action)}>
-              {action.title.split(' ')[0]}
-            </button>
+            <ActionButton key={action.title} action={action} word={action.title.split(' ')[0] ?? ''} />
           ))}
         </div>
         {(alert.notifications ?? []).length > 0 && (
@@ -194,27 +187,26 @@ function viewOf(alert: Alert): string {
   return at < 0 ? '#/overview' : (alert.view ?? '').slice(at);
 }
 
-function silencesFor(propose: (action: Action) => void): Column<Silence>[] {
-  const words = (it: Silence): string => it.matchers.map((m) => `${m.name}${m.is_equal ? (m.is_regex ? '=~' : '=') : m.is_regex ? '!~' : '!='}${m.value}`).join(', ');
-  return [
-    { id: 'matchers', title: 'Silenced', key: words, cell: (it) => <span class="why" title={words(it)}>{words(it)}</span> },
-    { id: 'state', title: 'State', width: '6rem', key: (it) => it.state, cell: (it) => it.state },
-    { id: 'ends', title: 'Until', width: '11rem', key: (it) => it.ends_at, cell: (it) => moment(it.ends_at) },
-    { id: 'by', title: 'By', width: '7rem', hide: 'phone', key: (it) => it.created_by, cell: (it) => it.created_by },
-    { id: 'comment', title: 'Why', hide: 'phone', key: (it) => it.comment, cell: (it) => it.comment },
-    {
-      id: 'actions', title: 'Actions', width: '7rem',
-      cell: (it) =>
-        it.state === 'expired' ? null : (
-          <span class="actions">
-            <button type="button" aria-label={`expire the silence of ${words(it)}`} onClick={() => propose(expiry(it, words(it)))}>
-              expire
-            </button>
-          </span>
-        ),
-    },
-  ];
+function words(it: Silence): string {
+  return it.matchers.map((m) => `${m.name}${m.is_equal ? (m.is_regex ? '=~' : '=') : m.is_regex ? '!~' : '!='}${m.value}`).join(', ');
 }
+
+const SILENCES: Column<Silence>[] = [
+  { id: 'matchers', title: 'Silenced', key: words, cell: (it) => <span class="why" title={words(it)}>{words(it)}</span> },
+  { id: 'state', title: 'State', width: '6rem', key: (it) => it.state, cell: (it) => it.state },
+  { id: 'ends', title: 'Until', width: '11rem', key: (it) => it.ends_at, cell: (it) => moment(it.ends_at) },
+  { id: 'by', title: 'By', width: '7rem', hide: 'phone', key: (it) => it.created_by, cell: (it) => it.created_by },
+  { id: 'comment', title: 'Why', hide: 'phone', key: (it) => it.comment, cell: (it) => it.comment },
+  {
+    id: 'actions', title: 'Actions', width: '7rem',
+    cell: (it) =>
+      it.state === 'expired' ? null : (
+        <span class="actions">
+          <ActionButton action={expiry(it, words(it))} word="expire" label={`expire the silence of ${words(it)}`} />
+        </span>
+      ),
+  },
+];
 
 function expiry(silence: Silence, words: string): Action {
   return {

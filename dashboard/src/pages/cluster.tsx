@@ -5,24 +5,24 @@ import type { Address, Cluster as Shape, Member, Role } from '../api/model';
 import { usePolled, type Polled } from '../api/poll';
 import * as command from '../command';
 import { count, seconds } from '../format';
-import { Facts, Instead, Mark, Section } from '../parts/bits';
+import { ActionButton, Facts, Instead, Mark, Section } from '../parts/bits';
 import { Table, type Column } from '../parts/table';
-import { useShell, type Action } from '../shell';
+import type { Action } from '../shell';
 import type { Level } from '../standing';
 import { Configuration } from './configuration';
 
 export function Cluster(): JSX.Element {
   const cluster = usePolled<Shape>('/cluster');
   const addresses = usePolled<Address[]>('/addresses');
-  const { propose } = useShell();
   if (cluster.value === null) {
     return <NoCluster cluster={cluster} />;
   }
   const it = cluster.value;
+  const level = it.quorum === null ? 'warn' : it.quorum ? 'good' : 'bad';
   return (
     <>
-      <h1 class="verdict">
-        <Mark level={it.quorum === null ? 'warn' : it.quorum ? 'good' : 'bad'}>{quorumOf(it)}</Mark>
+      <h1 class={`verdict banner ${level}`} aria-live="polite">
+        <Mark level={level}>{quorumOf(it)}</Mark>
       </h1>
       <Facts
         facts={[
@@ -36,7 +36,7 @@ export function Cluster(): JSX.Element {
       />
       {it.failure !== undefined && <p class="failure">{it.failure}</p>}
       <Section title="Nodes">
-        <Table name="Nodes" columns={membersFor(it, propose)} rows={it.members} rowKey={(row) => String(row.id)} level={memberLevel} empty={`With ${it.engine} the members are not kept here.`} />
+        <Table name="Nodes" columns={membersFor(it)} rows={it.members} rowKey={(row) => String(row.id)} level={memberLevel} empty={`With ${it.engine} the members are not kept here.`} />
       </Section>
       {it.roles !== undefined && (
         <Section title="Roles">
@@ -45,7 +45,7 @@ export function Cluster(): JSX.Element {
       )}
       {(addresses.value ?? []).length > 0 && (
         <Section title="Floating addresses">
-          <Table name="Floating addresses" columns={addressesFor(propose)} rows={addresses.value ?? []} rowKey={(row) => row.ip} level={addressLevel} empty="None." />
+          <Table name="Floating addresses" columns={ADDRESSES} rows={addresses.value ?? []} rowKey={(row) => row.ip} level={addressLevel} empty="None." />
         </Section>
       )}
       <Configuration />
@@ -82,9 +82,9 @@ function addressLevel(it: Address): Level {
   return it.holder === null ? 'bad' : it.problem !== null ? 'warn' : 'good';
 }
 
-function membersFor(cluster: Shape, propose: (action: Action) => void): Column<Member>[] {
+function membersFor(cluster: Shape): Column<Member>[] {
   return [
-    { id: 'name', title: 'Node', width: '9rem', key: (it) => it.name, cell: (it) => (it.state === 'here' ? <b title="this node">{it.name}</b> : it.name) },
+    { id: 'name', title: 'Node', width: '14rem', key: (it) => it.name, cell: (it) => (it.state === 'here' ? <b title="this node">{it.name}</b> : it.name) },
     { id: 'role', title: 'Part', width: '6rem', key: (it) => it.role, cell: (it) => it.role },
     {
       id: 'state', title: 'State', key: (it) => it.state,
@@ -101,9 +101,7 @@ function membersFor(cluster: Shape, propose: (action: Action) => void): Column<M
       cell: (it) =>
         it.state === 'here' ? null : (
           <span class="actions">
-            <button type="button" aria-label={`remove ${it.name}`} onClick={() => propose(removal(cluster, it))}>
-              remove
-            </button>
+            <ActionButton action={removal(cluster, it)} word="remove" label={`remove ${it.name}`} />
           </span>
         ),
     },
@@ -112,54 +110,58 @@ function membersFor(cluster: Shape, propose: (action: Action) => void): Column<M
 
 function removal(cluster: Shape, member: Member): Action {
   const voters = cluster.members.filter((it) => it.role === 'leader' || it.role === 'voter');
-  const votes = voters.some((it) => it.id === member.id) ? ` ${voters.length - 1} of ${voters.length} voters are left.` : '';
+  const isVoter = voters.some((it) => it.id === member.id);
+  // Both of two are needed for everything: the cluster is then worse off than with one, and wants to be told that this is meant.
+  const leavesTwo = isVoter && voters.length === 3;
+  const votes = isVoter ? ` ${voters.length - 1} of ${voters.length} voters are left.` : '';
+  const harms = [
+    ...(member.state === 'up' ? ['It is up: what it holds goes to other nodes.'] : []),
+    ...(leavesTwo ? ['Two voters are left: nothing is decided while either of them is away.'] : []),
+  ];
   return {
     title: `Remove ${member.name}`,
+    least: 'admin',
     effect: `It leaves the cluster and its certificate is refused from then on. To come back it has to join anew.${votes}`,
-    harm: member.state === 'up' ? 'It is up: what it holds goes to other nodes.' : null,
-    command: () => command.removeNode(member.name),
-    request: () => ({ path: '/cluster/remove', method: 'POST', body: { name: member.name } }),
+    harm: harms.length === 0 ? null : harms.join(' '),
+    command: () => command.removeNode(member.name, leavesTwo),
+    request: () => ({ path: '/cluster/remove', method: 'POST', body: { name: member.name, ...(leavesTwo ? { two: true } : {}) } }),
   };
 }
 
 const ROLES: Column<Role>[] = [
   { id: 'role', title: 'Role', key: (it) => it.role, cell: (it) => it.role },
   { id: 'node', title: 'Held by', key: (it) => it.node, cell: (it) => it.node ?? <Mark level="warn">nobody</Mark> },
-  { id: 'token', title: 'Fencing token', isNumber: true, hide: 'phone', key: (it) => it.token ?? null, cell: (it) => count(it.token) },
-  { id: 'left', title: 'Lease left', isNumber: true, key: (it) => it.seconds_left ?? null, cell: (it) => seconds(it.seconds_left) },
+  { id: 'token', title: 'Fencing token', isNumber: true, width: '10rem', hide: 'phone', key: (it) => it.token ?? null, cell: (it) => count(it.token) },
+  { id: 'left', title: 'Lease left', isNumber: true, width: '10rem', title_hint: 'only the holder itself knows', key: (it) => it.seconds_left ?? null, cell: (it) => seconds(it.seconds_left) },
 ];
 
-function addressesFor(propose: (action: Action) => void): Column<Address>[] {
-  return [
-    { id: 'ip', title: 'Address', width: '11rem', key: (it) => it.ip, cell: (it) => it.ip },
-    {
-      id: 'holder', title: 'Held by', key: (it) => it.holder,
-      cell: (it) => (
-        <span class="why" title={it.problem ?? ''}>
-          <Mark level={addressLevel(it)}>{it.holder ?? 'nobody'}</Mark> {it.problem ?? ''}
-        </span>
-      ),
-    },
-    { id: 'belongs', title: 'Belongs to', hide: 'phone', key: (it) => it.belongs, cell: (it) => it.belongs ?? '' },
-    { id: 'candidates', title: 'Can hold it', hide: 'small', cell: (it) => it.candidates.join(', ') },
-    { id: 'interface', title: 'Interface', hide: 'small', width: '7rem', key: (it) => it.interface, cell: (it) => it.interface ?? 'listeners' },
-    {
-      id: 'actions', title: 'Actions', width: '10rem',
-      cell: (it) => (
-        <span class="actions">
-          {it.candidates
-            .filter((node) => node !== it.holder)
-            .slice(0, 2)
-            .map((node) => (
-              <button key={node} type="button" aria-label={`move ${it.ip} to ${node}`} onClick={() => propose(move(it, node))}>
-                to {node}
-              </button>
-            ))}
-        </span>
-      ),
-    },
-  ];
-}
+const ADDRESSES: Column<Address>[] = [
+  { id: 'ip', title: 'Address', width: '11rem', key: (it) => it.ip, cell: (it) => it.ip },
+  {
+    id: 'holder', title: 'Held by', key: (it) => it.holder,
+    cell: (it) => (
+      <span class="why" title={it.problem ?? ''}>
+        <Mark level={addressLevel(it)}>{it.holder ?? 'nobody'}</Mark> {it.problem ?? ''}
+      </span>
+    ),
+  },
+  { id: 'belongs', title: 'Belongs to', hide: 'phone', key: (it) => it.belongs, cell: (it) => it.belongs ?? '' },
+  { id: 'candidates', title: 'Can hold it', hide: 'small', cell: (it) => it.candidates.join(', ') },
+  { id: 'interface', title: 'Interface', hide: 'small', width: '7rem', key: (it) => it.interface, cell: (it) => it.interface ?? 'listeners' },
+  {
+    id: 'actions', title: 'Actions', width: '10rem',
+    cell: (it) => (
+      <span class="actions">
+        {it.candidates
+          .filter((node) => node !== it.holder)
+          .slice(0, 2)
+          .map((node) => (
+            <ActionButton key={node} action={move(it, node)} word={`to ${node}`} label={`move ${it.ip} to ${node}`} />
+          ))}
+      </span>
+    ),
+  },
+];
 
 function move(address: Address, node: string): Action {
   return {

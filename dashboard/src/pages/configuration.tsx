@@ -8,14 +8,16 @@ import { usePolled } from '../api/poll';
 import * as command from '../command';
 import { diff, folded } from '../diff';
 import { bytes, count, millis, moment } from '../format';
-import { Failure, Mark, Section } from '../parts/bits';
+import { ActionButton, Failure, Mark, Section } from '../parts/bits';
 import { Table, type Column } from '../parts/table';
-import { useShell, type Action } from '../shell';
+import { nameOf, refusalOf, useShell, type Action, type Field, type Values } from '../shell';
+import type { Level } from '../standing';
 
 export function Configuration(): JSX.Element | null {
   const overview = usePolled<ConfigOverview>('/config');
   const history = usePolled<ConfigHistory>('/config/versions', 3000);
-  const { propose } = useShell();
+  const { session, propose } = useShell();
+  const author = session === null ? 'dashboard' : nameOf(session);
   const [shown, setShown] = useState<number | null>(null);
   if (overview.value === null) {
     return null;
@@ -24,7 +26,7 @@ export function Configuration(): JSX.Element | null {
   const current = history.value?.current ?? overview.value.current;
   return (
     <>
-      <Section title="Configuration" side={<Release overview={overview.value} propose={propose} />}>
+      <Section title="Configuration" side={<Release overview={overview.value} />}>
         <Table
           name="Configuration by node"
           columns={NODES}
@@ -33,10 +35,10 @@ export function Configuration(): JSX.Element | null {
           empty="No node has reported yet."
         />
       </Section>
-      <Section title="Versions">
+      <Section title="Versions" side={<Stage author={author} hasVersion={current !== null} propose={propose} />}>
         <Table
           name="Versions of the configuration"
-          columns={versionsFor(current, propose)}
+          columns={versionsFor(current, author)}
           rows={versions}
           rowKey={(row) => String(row.version)}
           order={{ column: 'version', descending: true }}
@@ -50,24 +52,48 @@ export function Configuration(): JSX.Element | null {
   );
 }
 
+/** The button that asks for the text that is served now, to begin with that. */
+function Stage(props: { author: string; hasVersion: boolean; propose: (action: Action) => void }): JSX.Element {
+  const { session } = useShell();
+  const open = async (): Promise<void> => {
+    const mayRead = session === null || session.role === 'admin';
+    const shown = props.hasVersion && mayRead ? await ask<ConfigText>('/config/versions/current').catch(() => null) : null;
+    props.propose(stage(shown?.text ?? '', props.author));
+  };
+  return (
+    <button type="button" class={refusalOf(session, { least: 'admin' }) === null ? '' : 'cannot'} onClick={() => void open()}>
+      Stage a new version
+    </button>
+  );
+}
+
 function previousOf(versions: ConfigVersion[], version: number): number | null {
   const older = versions.map((it) => it.version).filter((it) => it < version);
   return older.length === 0 ? null : Math.max(...older);
 }
 
-function Release(props: { overview: ConfigOverview; propose: (action: Action) => void }): JSX.Element {
-  const { release, current } = props.overview;
+/** The stages after which nothing comes. */
+const LEVELS: Record<string, Level> = { done: 'good', vetoed: 'bad', 'rolled-back': 'bad' };
+
+function Release(props: { overview: ConfigOverview }): JSX.Element {
+  const { release } = props.overview;
   if (release === null) {
     return <span class="quiet">no release</span>;
   }
-  const isOver = release.version === current || /done|rolled back|vetoed|aborted/i.test(release.said);
+  const level = LEVELS[release.stage.name];
+  const isOver = level !== undefined;
   return (
-    <span>
-      version {release.version}: {release.said}, {millis(release.elapsed_ms)}, {release.serving} of {release.nodes} nodes serve it{' '}
+    <span class="release">
+      <span>
+        <Mark level={level ?? 'warn'}>
+          version {release.version}: {release.said}
+        </Mark>
+        <span class="quiet">
+          , {millis(release.elapsed_ms)}, {release.serving} of {release.nodes} nodes serve it
+        </span>
+      </span>
       {!isOver && (
-        <button type="button" class="danger" onClick={() => props.propose(abortion(release.version, release.from))}>
-          Abort
-        </button>
+        <ActionButton action={abortion(release.version, release.from)} word="Abort" isDanger />
       )}
     </span>
   );
@@ -83,9 +109,9 @@ function abortion(version: number, from: number): Action {
 }
 
 const NODES: Column<ConfigOverview['nodes'][number]>[] = [
-  { id: 'node', title: 'Node', key: (it) => it.node, cell: (it) => it.node },
-  { id: 'serves', title: 'Serves', isNumber: true, key: (it) => it.serves, cell: (it) => versionOf(it.serves) },
-  { id: 'wanted', title: 'Should serve', isNumber: true, key: (it) => it.wanted, cell: (it) => versionOf(it.wanted) },
+  { id: 'node', title: 'Node', width: '14rem', key: (it) => it.node, cell: (it) => it.node },
+  { id: 'serves', title: 'Serves', isNumber: true, width: '10rem', key: (it) => it.serves, cell: (it) => versionOf(it.serves) },
+  { id: 'wanted', title: 'Should serve', isNumber: true, width: '10rem', key: (it) => it.wanted, cell: (it) => versionOf(it.wanted) },
   {
     id: 'vote', title: 'Vote', cell: (it) => {
       const veto = typeof it.vote === 'object' && it.vote !== null && 'Veto' in it.vote ? String((it.vote as { Veto: unknown }).Veto) : null;
@@ -101,10 +127,10 @@ function versionOf(version: number | null): string {
   return version === 0 ? 'own file' : count(version);
 }
 
-function versionsFor(current: number | null, propose: (action: Action) => void): Column<ConfigVersion>[] {
+function versionsFor(current: number | null, author: string): Column<ConfigVersion>[] {
   return [
     {
-      id: 'version', title: 'Version', isNumber: true, width: '5.5rem', key: (it) => it.version,
+      id: 'version', title: 'Version', isNumber: true, width: '6.5rem', key: (it) => it.version,
       cell: (it) => (it.version === current ? <b>{it.version} ●</b> : it.version),
     },
     { id: 'written', title: 'Written', width: '12rem', key: (it) => it.written_unix_ms, cell: (it) => moment(it.written_unix_ms) },
@@ -117,22 +143,58 @@ function versionsFor(current: number | null, propose: (action: Action) => void):
       cell: (it) =>
         it.version === current ? null : (
           <span class="actions">
-            <button type="button" aria-label={`roll back to version ${it.version}`} onClick={() => propose(rollback(it.version))}>
-              roll back
-            </button>
+            <ActionButton action={rollback(it.version, author)} word="roll back" label={`roll back to version ${it.version}`} />
           </span>
         ),
     },
   ];
 }
 
-function rollback(version: number): Action {
+/** How long one node serves a version alone, and of which only whole seconds are asked for. */
+const BAKE: Field = { name: 'bake', label: 'Seconds that one node serves it alone (0: all at once)', kind: 'number', initial: '60', min: 0, max: 86_400 };
+
+function bakeOf(values: Values): number {
+  return Number(values.bake ?? '60');
+}
+
+function termsOf(seconds: number, canary: string): unknown {
+  return { bake: seconds === 0 ? null : { secs: seconds, nanos: 0 }, ...(canary === '' || seconds === 0 ? {} : { canary }) };
+}
+
+function rollback(version: number, author: string): Action {
   return {
     title: `Roll back to version ${version}`,
     effect: 'The text of that version is released as a new one: checked by every node, served by one, then by all.',
     harm: 'All nodes change what they serve.',
-    command: () => command.rollBack(version),
-    request: () => ({ path: '/config/rollback', method: 'POST', body: { version, author: 'dashboard' } }),
+    fields: [BAKE],
+    command: (values) => command.rollBack(version, bakeOf(values)),
+    request: (values) => ({ path: '/config/rollback', method: 'POST', body: { version, author, terms: termsOf(bakeOf(values), '') } }),
+  };
+}
+
+const FILE = 'mainstay.toml';
+
+/** A new text, released in stages. `before` is what the nodes serve now; empty if they serve their own files. */
+function stage(before: string, author: string): Action {
+  const canaryOf = (values: Values): string => (values.canary ?? '').trim();
+  return {
+    title: 'Stage a new version',
+    effect: 'Every node checks it and may veto it. Then one serves it alone; if its clients see more errors, it goes back by itself.',
+    harm: 'All nodes change what they serve.',
+    least: 'admin',
+    fields: [
+      { name: 'text', label: `The configuration (${FILE} of the command)`, kind: 'lines', initial: before },
+      { name: 'note', label: 'Why', kind: 'text', initial: '', optional: true },
+      BAKE,
+      { name: 'canary', label: 'Which node serves it first (empty: one with enough traffic)', kind: 'text', initial: '', optional: true },
+    ],
+    preview: (values) => <Lines before={before} after={values.text ?? ''} />,
+    command: (values) => command.release(FILE, bakeOf(values), canaryOf(values), values.note ?? ''),
+    request: (values) => ({
+      path: '/config',
+      method: 'POST',
+      body: { text: values.text ?? '', author, note: values.note ?? '', terms: termsOf(bakeOf(values), canaryOf(values)) },
+    }),
   };
 }
 

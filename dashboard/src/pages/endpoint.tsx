@@ -3,16 +3,14 @@
 import type { JSX } from 'preact';
 import type { Endpoint, Service } from '../api/model';
 import { count, millis, moment, percent, rate, seconds } from '../format';
-import { Facts, Mark, Section } from '../parts/bits';
+import { ActionButton, Facts, Mark, Section } from '../parts/bits';
 import { HistoryCharts } from '../parts/history';
 import { hrefTo } from '../place';
-import { useShell } from '../shell';
 import { standingOf } from '../standing';
 import { ACTIONS, actionOf } from './endpoint_actions';
 
 export function EndpointPanel(props: { service: Service; endpoint: Endpoint }): JSX.Element {
   const { service, endpoint } = props;
-  const { propose } = useShell();
   const { word, level, why } = standingOf(endpoint);
   return (
     <div class="panel">
@@ -34,15 +32,13 @@ export function EndpointPanel(props: { service: Service; endpoint: Endpoint }): 
             ['In flight', count(endpoint.in_flight)],
             ['Connections', count(endpoint.connections)],
             ['Attempts', count(endpoint.attempts)],
-            ['Ejected', `${count(endpoint.ejections)} times`],
+            ['Ejected', `${count(endpoint.ejections)}×`],
             ...breaker(endpoint),
           ]}
         />
         <div class="buttons">
           {ACTIONS.map((action) => (
-            <button key={action.id} type="button" onClick={() => propose(actionOf(action.id, service, endpoint))}>
-              {capital(action.wordFor(endpoint))}
-            </button>
+            <ActionButton key={action.id} action={actionOf(action.id, service, endpoint)} word={capital(action.wordFor(endpoint))} />
           ))}
         </div>
         <HistoryCharts kind="endpoint" name={`${service.name}/${endpoint.name}`} />
@@ -62,7 +58,7 @@ function breaker(endpoint: Endpoint): [string, string][] {
     return [];
   }
   const since = typeof it.since_seconds === 'number' ? ` for ${seconds(it.since_seconds)}` : '';
-  return [['Breaker', `${it.state}${since}, opened ${count(it.opened)} times, refused ${count(it.refused)}`]];
+  return [['Breaker', `${it.state}${since}, opened ${count(it.opened)}×, refused ${count(it.refused)}`]];
 }
 
 function capital(word: string): string {

@@ -34,6 +34,7 @@ export function actionOf(kind: Kind, service: Service, endpoint: Endpoint): Acti
 function drain(service: Service, endpoint: Endpoint): Action {
   return {
     title: `Drain ${service.name}/${endpoint.name}`,
+    service: service.name,
     effect: `It gets no new requests; the ${endpoint.in_flight} in flight are finished. It lasts until it is undone.`,
     harm: lastOne(service, endpoint),
     command: () => command.drain(service.name, endpoint.name, false),
@@ -44,6 +45,7 @@ function drain(service: Service, endpoint: Endpoint): Action {
 function undrain(service: Service, endpoint: Endpoint): Action {
   return {
     title: `Undrain ${service.name}/${endpoint.name}`,
+    service: service.name,
     effect: 'It gets new requests again.',
     command: () => command.drain(service.name, endpoint.name, true),
     request: () => post('/drain', { service: service.name, endpoint: endpoint.name, drain: false }),
@@ -54,6 +56,7 @@ function weight(service: Service, endpoint: Endpoint): Action {
   const wanted = (values: Values): number | null => (values.weight?.trim() ? Number(values.weight) : null);
   return {
     title: `Weigh ${service.name}/${endpoint.name}`,
+    service: service.name,
     effect: 'Its share of the traffic is its weight of the sum of all. Empty: as the configuration says.',
     fields: [
       { name: 'weight', label: 'Weight', kind: 'number', initial: String(endpoint.weight_override ?? endpoint.weight), min: 1, max: 1000, optional: true },
@@ -67,6 +70,7 @@ function eject(service: Service, endpoint: Endpoint): Action {
   const wanted = (values: Values): number => Number(values.seconds ?? '60');
   return {
     title: `Eject ${service.name}/${endpoint.name}`,
+    service: service.name,
     effect: 'It gets no requests for this long, as if its answers had been bad. It ends by itself.',
     harm: lastOne(service, endpoint),
     fields: [{ name: 'seconds', label: 'Seconds', kind: 'number', initial: '60', min: 1, max: 86_400 }],
@@ -78,6 +82,7 @@ function eject(service: Service, endpoint: Endpoint): Action {
 function reset(service: Service, endpoint: Endpoint): Action {
   return {
     title: `Reset ${service.name}/${endpoint.name}`,
+    service: service.name,
     effect: 'Its breaker is closed, its ejection ends, and its health is judged anew.',
     harm: endpoint.eligible ? null : 'It may be sent requests before it can serve them.',
     command: () => command.reset(service.name, endpoint.name),

@@ -5,7 +5,7 @@ import type { Attempt, Considered, Explained } from '../api/model';
 import * as command from '../command';
 import { bytes, count, millis, moment, NONE, percent } from '../format';
 import { Facts, Mark, Section } from '../parts/bits';
-import { CommandLine } from '../parts/confirm';
+import { CommandLine } from '../parts/command_line';
 import { Table, type Column } from '../parts/table';
 
 export function Explanation(props: { request: Explained }): JSX.Element {

@@ -55,12 +55,19 @@ const COLUMNS: Column<Objective>[] = [
   { id: 'promise', title: 'Promise', hide: 'phone', key: (it) => it.target_percent, cell: promiseOf },
   { id: 'good', title: 'Good %', isNumber: true, width: '6rem', key: (it) => it.good_percent, cell: (it) => nines(it.good_percent) },
   {
-    id: 'left', title: 'Budget left %', isNumber: true, width: '7.5rem', key: (it) => it.budget_left_percent,
-    cell: (it) => <Mark level={levelOf(it)}>{percent(it.budget_left_percent)}</Mark>,
+    id: 'left', title: 'Budget left %', isNumber: true, width: '11.5rem', key: (it) => it.budget_left_percent,
+    cell: (it) => (
+      <>
+        <Mark level={levelOf(it)}>{percent(it.budget_left_percent)}</Mark>
+        <span class={`meter hide-phone ${levelOf(it)}`} aria-hidden="true">
+          <span style={{ width: `${Math.min(100, Math.max(0, it.budget_left_percent ?? 0))}%` }} />
+        </span>
+      </>
+    ),
   },
   { id: 'exhausted', title: 'Exhausted in', isNumber: true, width: '7.5rem', hide: 'phone', title_hint: 'at the present burn', key: (it) => it.exhausted_in_seconds, cell: (it) => seconds(it.exhausted_in_seconds) },
   ...SEVERITIES.map((severity): Column<Objective> => ({
-    id: severity, title: severity, isNumber: true, width: '4.5rem', hide: 'phone', title_hint: 'burn in the long window; in bold: the alert fires',
+    id: severity, title: `${severity} burn`, isNumber: true, width: '5.4rem', hide: 'phone', title_hint: 'burn in the long window; in bold: the alert fires',
     key: (it) => burnOf(it, severity)?.long ?? null,
     cell: (it) => <BurnCell burn={burnOf(it, severity)} />,
   })),

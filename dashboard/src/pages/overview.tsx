@@ -1,11 +1,11 @@
 // Whether users are served, service by service and zone by zone.
 
 import type { JSX } from 'preact';
-import type { Alerts, Event, Objective, Page, Service, Status, Zone } from '../api/model';
+import type { Alert, Alerts, Event, Objective, Page, Service, Status, Zone } from '../api/model';
 import { usePolled } from '../api/poll';
 import { count, millis, percent, rate } from '../format';
 import { hrefTo } from '../place';
-import { Ago, Instead, Mark, Section } from '../parts/bits';
+import { Ago, Instead, Mark, Section, Tile } from '../parts/bits';
 import { EventList } from '../parts/events';
 import { Table, type Column } from '../parts/table';
 import { useShell } from '../shell';
@@ -35,14 +35,7 @@ export function Overview(): JSX.Element {
   return (
     <>
       <Verdict status={status.value} burning={burning(objectives.value?.items ?? [])} />
-      {firing.length > 0 && (
-        <p class="firing">
-          <a href={hrefTo('alerts')}>
-            {firing.length} {firing.length === 1 ? 'alert' : 'alerts'}
-          </a>
-          : {firing.slice(0, 3).map((alert) => `${alert.severity} ${alert.summary}`).join('; ')}
-        </p>
-      )}
+      <Tiles status={status.value} firing={firing} objectives={objectives.value?.items ?? []} />
       <Section title="Services">
         <Table
           name="Services by zone"
@@ -56,13 +49,70 @@ export function Overview(): JSX.Element {
           empty="The configuration has no services."
         />
       </Section>
-      {events.value !== null && (
-        <Section title="What happened last" side={<a href={hrefTo('incidents')}>Incidents</a>}>
-          <EventList events={recent.slice(0, 12)} />
-        </Section>
-      )}
+      <Section title="What happened last" side={<a href={hrefTo('incidents')}>Incidents</a>}>
+        {events.value === null ? <Instead polled={events} what="journal" /> : <EventList events={recent.slice(0, 12)} />}
+      </Section>
     </>
   );
+}
+
+/** The numbers of the whole node, always the same ones in the same places. */
+function Tiles(props: { status: Status; firing: Alert[]; objectives: Objective[] }): JSX.Element {
+  const { services } = props.status;
+  const all = total(services);
+  const endpoints = services.reduce((sum, it) => sum + it.endpoints.length, 0);
+  const serving = services.reduce((sum, it) => sum + it.eligible, 0);
+  const least = [...props.objectives].filter((it) => it.budget_left_percent !== null).sort((a, b) => (a.budget_left_percent ?? 0) - (b.budget_left_percent ?? 0))[0];
+  const worst = props.firing[0];
+  return (
+    <div class="tiles">
+      <Tile title="Requests" value={rate(all.rate)} unit="/s" />
+      <Tile title="Errors" value={percent(all.errors)} unit="%" level={erring(all.errors)} />
+      <Tile title="p99, slowest service" value={millis(all.p99?.ms)} note={all.p99?.service ?? ''} />
+      <Tile title="Endpoints serving" value={count(serving)} unit={`of ${count(endpoints)}`} level={serving < endpoints ? 'warn' : null} href={hrefTo('services')} />
+      <Tile
+        title="Budget left, least"
+        value={percent(least?.budget_left_percent)}
+        unit="%"
+        note={least?.name ?? 'no objective has events yet'}
+        level={(least?.budget_left_percent ?? 100) <= 0 ? 'bad' : null}
+        href={hrefTo('objectives')}
+      />
+      <Tile
+        title="Alerts firing"
+        value={count(props.firing.length)}
+        note={worst ? `${worst.severity} ${worst.summary}` : 'nobody needs to act'}
+        level={worst === undefined ? null : worst.severity === 'P1' || worst.severity === 'P2' ? 'bad' : 'warn'}
+        href={hrefTo('alerts')}
+      />
+    </div>
+  );
+}
+
+interface Total {
+  rate: number;
+  errors: number | null;
+  p99: { ms: number; service: string } | null;
+}
+
+// Percentiles cannot be added: of them the worst is told, and whose it is.
+function total(services: Service[]): Total {
+  const sum: Total = { rate: 0, errors: null, p99: null };
+  let failed = 0;
+  for (const { name, activity } of services) {
+    const here = activity?.rate ?? 0;
+    sum.rate += here;
+    failed += (here * (activity?.error_percent ?? 0)) / 100;
+    if (typeof activity?.p99_ms === 'number' && activity.p99_ms > (sum.p99?.ms ?? -1)) {
+      sum.p99 = { ms: activity.p99_ms, service: name };
+    }
+  }
+  sum.errors = sum.rate > 0 ? (failed * 100) / sum.rate : null;
+  return sum;
+}
+
+function erring(errorPercent: number | null | undefined): Level | null {
+  return (errorPercent ?? 0) >= 1 ? 'bad' : (errorPercent ?? 0) > 0 ? 'warn' : null;
 }
 
 function Verdict(props: { status: Status; burning: string[] }): JSX.Element {
@@ -74,11 +124,10 @@ function Verdict(props: { status: Status; burning: string[] }): JSX.Element {
   }
   const lost = status.cluster?.quorum === false ? `no quorum: ${status.cluster.quorum_reason ?? ''}` : null;
   const level: Level = lost !== null ? 'bad' : verdictLevel(status);
+  const shown = objectives.length > 0 && level === 'good' ? 'warn' : level;
   return (
-    <h1 class="verdict" aria-live="polite">
-      <Mark level={objectives.length > 0 && level === 'good' ? 'warn' : level}>
-        {[...words, ...(lost === null ? [] : [lost])].join('; ')}
-      </Mark>
+    <h1 class={`verdict banner ${shown}`} aria-live="polite">
+      <Mark level={shown}>{[...words, ...(lost === null ? [] : [lost])].join('; ')}</Mark>
     </h1>
   );
 }
@@ -92,7 +141,7 @@ const COLUMNS: Column<Row>[] = [
       row.zone === null ? (
         <a href={hrefTo('services', [row.service.name])}>{row.service.name}</a>
       ) : (
-        <span class="zone">{row.zone.zone ?? 'no zone'}</span>
+        <span class="zone">{row.zone.zone === null ? 'no zone' : `zone ${row.zone.zone}`}</span>
       ),
   },
   {
@@ -112,13 +161,13 @@ const COLUMNS: Column<Row>[] = [
     key: (row) => row.zone?.eligible ?? row.service.eligible,
     cell: (row) => {
       const [up, all] = row.zone ? [row.zone.eligible, row.zone.endpoints] : [row.service.eligible, row.service.endpoints.length];
-      return <span class={up < all ? 'less' : ''}>{`${count(up)} of ${count(all)}`}</span>;
+      return <span class={up === 0 && all > 0 ? 'less' : up < all ? 'fewer' : ''}>{`${count(up)} of ${count(all)}`}</span>;
     },
   },
   number('rate', 'req/s', (row) => activity(row)?.rate, rate),
-  number('errors', 'errors %', (row) => activity(row)?.error_percent, percent, isErring),
+  number('errors', 'errors %', (row) => activity(row)?.error_percent, percent),
   { ...number('p50', 'p50', (row) => activity(row)?.p50_ms, millis), hide: 'small' },
-  number('p99', 'p99', (row) => activity(row)?.p99_ms, millis),
+  { ...number('p99', 'p99', (row) => activity(row)?.p99_ms, millis), hide: 'phone' },
   { ...number('budget', 'Budget left %', (row) => row.budget, percent), hide: 'phone', width: '8.5rem' },
   {
     id: 'event',
@@ -140,14 +189,12 @@ function number(
   title: string,
   value: (row: Row) => number | null | undefined,
   format: (value: number | null | undefined) => string,
-  stands: (row: Row) => boolean = () => false,
 ): Column<Row> {
-  const cell = (row: Row): JSX.Element => <span class={stands(row) ? 'less' : ''}>{format(value(row))}</span>;
+  const cell = (row: Row): JSX.Element => {
+    const level = id === 'errors' ? erring(value(row)) : null;
+    return <span class={level === 'bad' ? 'less' : level === 'warn' ? 'fewer' : ''}>{format(value(row))}</span>;
+  };
   return { id, title, key: value, cell, isNumber: true, width: '6rem' };
-}
-
-function isErring(row: Row): boolean {
-  return (activity(row)?.error_percent ?? 0) > 0;
 }
 
 function activity(row: Row): Service['activity'] {

@@ -5,7 +5,7 @@ import { useState } from 'preact/hooks';
 import type { Endpoint, Event, Page, Route, Service as Shape } from '../api/model';
 import { usePolled } from '../api/poll';
 import { count, largest, millis, percent, rate, seconds } from '../format';
-import { Facts, Filter, Mark, Section } from '../parts/bits';
+import { ActionButton, Facts, Filter, Mark, Section } from '../parts/bits';
 import { EventList } from '../parts/events';
 import { HistoryCharts } from '../parts/history';
 import { Table, type Column } from '../parts/table';
@@ -33,15 +33,15 @@ export function Service(props: Props): JSX.Element {
   return (
     <>
       <Head service={service} />
-      <HistoryCharts kind="service" name={service.name} />
       {selected !== null && <EndpointPanel key={selected.name} service={service} endpoint={selected} />}
+      <HistoryCharts kind="service" name={service.name} />
       <Section
         title={`Endpoints (${count(rows.length)}${rows.length < service.endpoints.length ? ` of ${count(service.endpoints.length)}` : ''})`}
         side={<Filter value={filter} onInput={setFilter} label="Filter endpoints by name, zone, state or reason" />}
       >
         <Table
           name={`Endpoints of ${service.name}`}
-          columns={columnsFor(service, propose)}
+          columns={columnsFor(service)}
           rows={rows}
           rowKey={(row) => row.name}
           order={{ column: 'state', descending: false }}
@@ -120,7 +120,7 @@ function Sources(props: { service: Shape }): JSX.Element {
   );
 }
 
-function columnsFor(service: Shape, propose: (action: Action) => void): Column<Endpoint>[] {
+function columnsFor(service: Shape): Column<Endpoint>[] {
   const zones = new Set(service.endpoints.map((it) => it.zone ?? ''));
   const zone: Column<Endpoint> = {
     id: 'zone', title: 'Zone', width: '5rem', hide: 'small', key: (it) => it.zone ?? null, cell: (it) => it.zone ?? '',
@@ -151,19 +151,17 @@ function columnsFor(service: Shape, propose: (action: Action) => void): Column<E
     { id: 'weight', title: 'Weight', isNumber: true, width: '5.4rem', hide: 'small', key: (it) => it.weight, cell: weightOf },
     { id: 'ejections', title: 'Ejected', isNumber: true, width: '5.8rem', hide: 'small', title_hint: 'times', key: (it) => it.ejections, cell: (it) => count(it.ejections) },
     {
-      id: 'actions', title: 'Actions', width: '18.5rem', hide: 'small',
+      id: 'actions', title: 'Actions', width: '20rem', hide: 'small',
       cell: (it) => (
         <span class="actions">
           {ACTIONS.map((action) => (
-            <button
+            <ActionButton
               key={action.id}
-              type="button"
+              action={actionOf(action.id, service, it)}
+              word={action.wordFor(it)}
+              label={`${action.wordFor(it)} ${it.name}`}
               tabIndex={-1}
-              aria-label={`${action.wordFor(it)} ${it.name}`}
-              onClick={() => propose(actionOf(action.id, service, it))}
-            >
-              {action.wordFor(it)}
-            </button>
+            />
           ))}
         </span>
       ),
@@ -205,7 +203,7 @@ function breakerOf(route: Route): JSX.Element | string {
   return (
     <span title={it.reason}>
       <Mark level={it.state === 'closed' ? 'good' : it.state === 'open' ? 'bad' : 'warn'}>{it.state}</Mark>
-      {since}, opened {count(it.opened)} times, {count(it.refused)} refused
+      {since}, opened {count(it.opened)}×, {count(it.refused)} refused
     </span>
   );
 }

@@ -3,7 +3,8 @@
 import type { ComponentChildren, JSX } from 'preact';
 import type { Problem } from '../api/client';
 import type { Polled } from '../api/poll';
-import { ago, moment } from '../format';
+import { ago, moment, NONE } from '../format';
+import { refusalOf, useShell, type Action } from '../shell';
 import type { Level } from '../standing';
 
 const SIGNS: Record<Level, string> = { good: '●', warn: '▲', bad: '✕', off: '○' };
@@ -20,6 +21,40 @@ export function Mark(props: { level: Level; children: ComponentChildren; title?:
 /** How long ago, with the exact time for whoever points at it. */
 export function Ago(props: { time: string | number | null | undefined }): JSX.Element {
   return <span title={moment(props.time)}>{ago(props.time)}</span>;
+}
+
+interface Figure {
+  title: string;
+  value: string;
+  unit?: string;
+  /** What the number is about, in a line that is there even if it is empty, so that nothing jumps. */
+  note?: string;
+  level?: Level | null;
+  href?: string;
+}
+
+/** One number that matters, large. */
+export function Tile(props: Figure): JSX.Element {
+  const inner = (
+    <>
+      <span class="tile-title">{props.title}</span>
+      <span class="tile-value">
+        {props.value}
+        {props.unit !== undefined && props.value !== NONE && <small> {props.unit}</small>}
+      </span>
+      <span class="tile-note" title={props.note ?? ''}>
+        {props.note ?? ''}
+      </span>
+    </>
+  );
+  const kind = `tile ${props.level ?? ''}`;
+  return props.href === undefined ? (
+    <div class={kind}>{inner}</div>
+  ) : (
+    <a class={kind} href={props.href}>
+      {inner}
+    </a>
+  );
 }
 
 /** Names and values side by side. */
@@ -85,5 +120,24 @@ export function Filter(props: { value: string; onInput: (value: string) => void;
       value={props.value}
       onInput={(event) => props.onInput(event.currentTarget.value)}
     />
+  );
+}
+
+/** A button that opens an action's dialog. Whoever may not do it is told so there, beside the command line. */
+export function ActionButton(props: { action: Action; word: string; label?: string; isDanger?: boolean; tabIndex?: number }): JSX.Element {
+  const { session, propose } = useShell();
+  const refusal = refusalOf(session, props.action);
+  const kind = [props.isDanger ? 'danger' : '', refusal === null ? '' : 'cannot'].join(' ').trim();
+  return (
+    <button
+      type="button"
+      class={kind}
+      title={refusal ?? props.action.title}
+      {...(props.label === undefined ? {} : { 'aria-label': props.label })}
+      {...(props.tabIndex === undefined ? {} : { tabIndex: props.tabIndex })}
+      onClick={() => propose(props.action)}
+    >
+      {props.word}
+    </button>
   );
 }

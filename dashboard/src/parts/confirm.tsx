@@ -5,9 +5,10 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { ask, Problem } from '../api/client';
 import { announce } from '../api/live';
 import { refusalOf, useShell, type Action, type Field, type Values } from '../shell';
+import { CommandLine } from './command_line';
 import { Modal } from './modal';
 
-type Outcome = { kind: 'asked' } | { kind: 'under-way' } | { kind: 'done' } | { kind: 'failed'; problem: Problem };
+type Outcome = { kind: 'asked' } | { kind: 'under-way'; step: string | null } | { kind: 'done' } | { kind: 'failed'; problem: Problem };
 
 export function Confirm(props: { action: Action; onClose: () => void }): JSX.Element {
   const { action } = props;
@@ -17,18 +18,22 @@ export function Confirm(props: { action: Action; onClose: () => void }): JSX.Ele
   );
   const [outcome, setOutcome] = useState<Outcome>({ kind: 'asked' });
   const [isAware, setAware] = useState(false);
-  const refusal = refusalOf(session);
+  const refusal = refusalOf(session, action);
   const isBlocked = refusal !== null || (Boolean(action.harm) && !isAware) || outcome.kind === 'under-way';
 
   const carryOut = async (): Promise<void> => {
-    setOutcome({ kind: 'under-way' });
+    setOutcome({ kind: 'under-way', step: null });
     const { path, method, body } = action.request(values);
     try {
-      await ask(path, method, body);
+      await ask(path, method, body, (step) => {
+        setOutcome({ kind: 'under-way', step });
+        announce(null);
+      });
       setOutcome({ kind: 'done' });
       announce(null);
     } catch (error) {
       setOutcome({ kind: 'failed', problem: error instanceof Problem ? error : new Problem(0, String(error)) });
+      announce(null);
     }
   };
   const onSubmit = (event: Event): void => {
@@ -42,7 +47,7 @@ export function Confirm(props: { action: Action; onClose: () => void }): JSX.Ele
     return <Done title={action.title} onClose={props.onClose} />;
   }
   return (
-    <Modal title={action.title} onClose={props.onClose}>
+    <Modal title={action.title} onClose={props.onClose} isWide={action.preview !== undefined}>
       <form onSubmit={onSubmit}>
         <p>{action.effect}</p>
         {(action.fields ?? []).map((field) => (
@@ -53,6 +58,7 @@ export function Confirm(props: { action: Action; onClose: () => void }): JSX.Ele
             onInput={(value) => setValues({ ...values, [field.name]: value })}
           />
         ))}
+        {action.preview?.(values)}
         <CommandLine text={action.command(values)} />
         {action.harm && (
           <label class="harm">
@@ -61,6 +67,11 @@ export function Confirm(props: { action: Action; onClose: () => void }): JSX.Ele
           </label>
         )}
         {refusal !== null && <p class="refusal">{refusal}</p>}
+        {outcome.kind === 'under-way' && outcome.step !== null && (
+          <p role="status" class="quiet">
+            {outcome.step}. It goes on if this is closed.
+          </p>
+        )}
         {outcome.kind === 'failed' && (
           <div class="failure" role="alert">
             <p>{outcome.problem.message}</p>
@@ -72,7 +83,7 @@ export function Confirm(props: { action: Action; onClose: () => void }): JSX.Ele
             {outcome.kind === 'under-way' ? 'Under way…' : action.title.split(' ')[0]}
           </button>
           <button type="button" onClick={props.onClose}>
-            Cancel
+            {outcome.kind === 'under-way' ? 'Close' : 'Cancel'}
           </button>
         </div>
       </form>
@@ -99,6 +110,21 @@ function Done(props: { title: string; onClose: () => void }): JSX.Element {
 
 function Input(props: { field: Field; value: string; onInput: (value: string) => void }): JSX.Element {
   const { field } = props;
+  if (field.kind === 'lines') {
+    return (
+      <label class="field">
+        <span>{field.label}</span>
+        <textarea
+          name={field.name}
+          rows={14}
+          spellcheck={false}
+          value={props.value}
+          required={!(field.optional ?? false)}
+          onInput={(event) => props.onInput(event.currentTarget.value)}
+        />
+      </label>
+    );
+  }
   const limits = field.kind === 'number' ? { min: field.min, max: field.max, step: 1, inputMode: 'numeric' as const } : {};
   return (
     <label class="field">
@@ -112,21 +138,5 @@ function Input(props: { field: Field; value: string; onInput: (value: string) =>
         onInput={(event) => props.onInput(event.currentTarget.value)}
       />
     </label>
-  );
-}
-
-/** A command line, to be copied. */
-export function CommandLine(props: { text: string }): JSX.Element {
-  const [isCopied, setCopied] = useState(false);
-  const copy = (): void => {
-    void navigator.clipboard?.writeText(props.text).then(() => setCopied(true));
-  };
-  return (
-    <div class="command">
-      <code>{props.text}</code>
-      <button type="button" onClick={copy} aria-label="Copy the command line">
-        {isCopied ? 'Copied' : 'Copy'}
-      </button>
-    </div>
   );
 }

@@ -27,7 +27,7 @@ export function draw(place: HTMLElement, drawing: Drawing, height: number): uPlo
     cursor: { y: false, points: { size: 5 } },
     scales: { y: { range: (_chart, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
-      { ...axis, space: 60, values: (_chart, splits) => splits.map((value) => timeOf(value, splits)) },
+      { ...axis, space: 60, size: 26, values: (_chart, splits) => splits.map((value) => timeOf(value, splits)) },
       { ...axis, size: 58, values: (_chart, splits) => splits.map((value) => drawing.format(value)) },
     ],
     series: [
@@ -36,6 +36,7 @@ export function draw(place: HTMLElement, drawing: Drawing, height: number): uPlo
         label: line.name,
         stroke: () => colour(`--line-${line.colour}`),
         width: 1.5,
+        ...(drawing.lines.length === 1 ? { fill: () => `color-mix(in srgb, ${colour(`--line-${line.colour}`)} 14%, transparent)` } : {}),
         spanGaps: false,
         points: { show: false },
       })),

@@ -34,7 +34,9 @@ export function HistoryCharts(props: { kind: string; name: string }): JSX.Elemen
         ))}
         {history.problem !== null && <span class="quiet">{history.problem.message}</span>}
       </div>
-      {drawn !== null && (
+      {drawn === null ? (
+        <div class="charts" aria-busy="true" />
+      ) : (
         <div class="charts">
           <Chart title="Requests a second" times={drawn.times} lines={drawn.rate} format={rate} />
           <Chart title="Errors %" times={drawn.times} lines={drawn.errors} format={percent} />

@@ -3,7 +3,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useId, useRef } from 'preact/hooks';
 
-export function Modal(props: { title: string; onClose: () => void; children: ComponentChildren }): JSX.Element {
+export function Modal(props: { title: string; onClose: () => void; isWide?: boolean; children: ComponentChildren }): JSX.Element {
   const dialog = useRef<HTMLDialogElement>(null);
   const title = useId();
   useEffect(() => {
@@ -16,7 +16,7 @@ export function Modal(props: { title: string; onClose: () => void; children: Com
     };
   }, []);
   return (
-    <dialog ref={dialog} aria-labelledby={title} onClose={props.onClose}>
+    <dialog ref={dialog} class={props.isWide ? 'wide' : ''} aria-labelledby={title} onClose={props.onClose}>
       <h2 id={title}>{props.title}</h2>
       {props.children}
     </dialog>

@@ -79,12 +79,12 @@ export function Table<Row>(props: Props<Row>): JSX.Element {
     <table class="table" aria-label={props.name} aria-rowcount={rows.length + 1}>
       <colgroup>
         {props.columns.map((it) => (
-          <col key={it.id} class={hidden(it)} style={it.width ? { width: it.width } : {}} />
+          <col key={it.id} class={`${hidden(it)} ${isNarrow(it) ? 'narrow' : ''}`} style={it.width ? { width: it.width } : {}} />
         ))}
       </colgroup>
       <Head columns={props.columns} order={order} onClick={(it) => setOrder(clicked(order, it.id, it.isNumber ?? false))} />
       <tbody ref={body}>
-        {first > 0 && <Spacer rows={first} columns={props.columns.length} />}
+        {first > 0 && <Spacer rows={first} />}
         {rows.slice(first, last).map((row, index) => {
           const key = props.rowKey(row);
           return (
@@ -106,13 +106,9 @@ export function Table<Row>(props: Props<Row>): JSX.Element {
             </tr>
           );
         })}
-        {last < rows.length && <Spacer rows={rows.length - last} columns={props.columns.length} />}
-        {rows.length === 0 && (
-          <tr class="empty">
-            <td colSpan={props.columns.length}>{props.empty}</td>
-          </tr>
-        )}
+        {last < rows.length && <Spacer rows={rows.length - last} />}
       </tbody>
+      {rows.length === 0 && <caption>{props.empty}</caption>}
     </table>
   );
 }
@@ -147,16 +143,22 @@ function Head<Row>(props: { columns: Column<Row>[]; order: Order | null; onClick
   );
 }
 
-function Spacer(props: { rows: number; columns: number }): JSX.Element {
+// One cell only: cells over columns that a phone leaves out would make the table narrower.
+function Spacer(props: { rows: number }): JSX.Element {
   return (
     <tr class="spacer" aria-hidden="true" style={{ height: `${props.rows * ROW_PX}px` }}>
-      <td colSpan={props.columns} />
+      <td />
     </tr>
   );
 }
 
 function hidden<Row>(column: Column<Row>): string {
   return column.hide === undefined ? '' : `hide-${column.hide}`;
+}
+
+// On a phone the columns share the width, but for those that are small anyway.
+function isNarrow<Row>(column: Column<Row>): boolean {
+  return column.width?.endsWith('rem') === true && Number.parseFloat(column.width) < 6;
 }
 
 // A click on a link or button in the row is meant for that, and one that ends a selection of text for nobody.
