@@ -18,6 +18,7 @@ pub mod candidacy;
 pub mod cell;
 pub mod coalesce;
 pub mod criticality;
+pub mod database;
 pub mod eligibility;
 pub mod fallback;
 pub mod grpc;

@@ -1,1 +1,4 @@
-//! Groups of database servers.
+//! Groups of database servers: what a member's agent does to its local server. What it does and when is decided by
+//! `mainstay_core::database`; this crate carries it out and says what there is.
+
+pub mod postgres;

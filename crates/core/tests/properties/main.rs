@@ -16,6 +16,7 @@ mod cache;
 mod candidacy;
 mod cell;
 mod coalesce;
+mod database;
 mod eligibility;
 mod gray;
 mod health;

@@ -1,0 +1,186 @@
+//! Who becomes primary after one that is gone.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use super::{Durability, Lsn, Observation, Plan, Policy, Regime, Report, Risk, Server};
+
+/// What an election is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ballot<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) observation: &'a Observation,
+    pub(super) plan: &'a Plan,
+    /// The old primary.
+    pub(super) from: &'a str,
+    pub(super) forced: Option<&'a str>,
+}
+
+/// Why nobody is promoted yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The old primary may still act: its lease has not ended, and it has not said that it stopped.
+    NotFenced {
+        /// The old primary.
+        from: String,
+    },
+    /// Too few members that may have acknowledged writes have detached themselves and said what they have.
+    Unheard {
+        /// Of these,
+        names: BTreeSet<String>,
+        /// so many more are needed, or the old primary itself.
+        missing: usize,
+    },
+    /// More members may answer soon.
+    Gathering,
+    /// Nobody that may become primary has said what it has.
+    NoCandidate,
+    /// The best one is so many bytes behind what the old primary was seen at, which is more than the policy allows.
+    Behind {
+        /// The best one.
+        best: String,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// The regimes cannot be told apart: the primary has not confirmed the last changes.
+    Unconfirmed,
+}
+
+/// Who was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) node: String,
+    /// Everybody who has as much.
+    pub(super) equals: BTreeSet<String>,
+    /// Everybody who was heard.
+    pub(super) heard: BTreeSet<String>,
+    pub(super) risk: Option<Risk>,
+}
+
+#[derive(Clone, Copy)]
+struct Heard<'a> {
+    node: &'a str,
+    extent: (u32, Lsn),
+}
+
+impl<'a> Ballot<'a> {
+    pub(super) fn elect(&self) -> Result<Chosen, Obstacle> {
+        if !self.is_fenced() {
+            return Err(Obstacle::NotFenced { from: self.from.to_owned() });
+        }
+        let heard: Vec<Heard<'a>> = self.heard().collect();
+        if let Some(forced) = self.forced {
+            let chosen = heard.iter().find(|heard| heard.node == forced).ok_or(Obstacle::NoCandidate)?;
+            return Ok(self.chosen(chosen, &heard, Some(Risk::Forced)));
+        }
+        let is_whole = heard.iter().any(|heard| heard.node == self.from);
+        if !is_whole && let Some(obstacle) = self.unheard(&heard) {
+            return Err(obstacle);
+        }
+        if self.may_come(&heard) && self.observation.phase_for < self.policy.gather {
+            return Err(Obstacle::Gathering);
+        }
+        let most = heard.iter().map(|heard| heard.extent).max().ok_or(Obstacle::NoCandidate)?;
+        let lossless = is_whole || self.plan.regimes.iter().all(|regime| regime.acks > 0);
+        let best = self.best(&heard, |heard| !lossless || heard.extent == most).ok_or(Obstacle::NoCandidate)?;
+        if lossless {
+            return Ok(self.chosen(&best, &heard, None));
+        }
+        let end = self.observation.end.unwrap_or(0).max(most.1);
+        let behind = end.saturating_sub(best.extent.1);
+        if behind > self.policy.lag_max || best.extent.0 != most.0 {
+            return Err(Obstacle::Behind { best: best.node.to_owned(), bytes: behind });
+        }
+        Ok(self.chosen(&best, &heard, Some(Risk::Behind(self.observation.end.map(|_end| behind)))))
+    }
+
+    /// The old primary cannot acknowledge anything any more.
+    fn is_fenced(&self) -> bool {
+        match self.observation.member(self.from) {
+            Some(member) if member.alive => member.report.as_ref().is_some_and(|report| report.term == self.plan.term),
+            Some(member) => member.gone_for >= self.policy.guard,
+            // A planner that has just begun has not seen it go, and counts from its own beginning.
+            None => self.observation.phase_for >= self.policy.guard,
+        }
+    }
+
+    /// Members that stream from nobody, have said so in this term, and have no history of their own.
+    fn heard(&self) -> impl Iterator<Item = Heard<'a>> {
+        let detached =
+            |report: &Report| report.term == self.plan.term && report.server == Server::Replica { upstream: None };
+        // The old primary was chosen for what it had, whether or not it came to be promoted.
+        let from = self.from;
+        let is_same = move |node: &str, report: &Report| report.led.is_none() || node == from;
+        let system = self.plan.system;
+        let members = self.observation.members.iter().filter(|member| member.alive);
+        let reports = members.filter_map(|member| Some((member.node.as_str(), member.report.as_ref()?)));
+        let reports = reports.filter(move |(_, report)| system.is_none() || report.system == system);
+        reports
+            .filter(move |(node, report)| detached(report) && is_same(node, report))
+            .map(|(node, report)| Heard { node, extent: (report.timeline, report.position) })
+    }
+
+    fn unheard(&self, heard: &[Heard<'_>]) -> Option<Obstacle> {
+        if self.plan.regimes.is_empty() {
+            return Some(Obstacle::Unconfirmed);
+        }
+        let missing = |regime: &Regime| {
+            let heard = heard.iter().filter(|heard| regime.names.contains(heard.node)).count();
+            regime.needed().saturating_sub(heard)
+        };
+        let unmet = self.plan.regimes.iter().find(|regime| missing(regime) > 0)?;
+        Some(Obstacle::Unheard { names: unmet.names.clone(), missing: missing(unmet) })
+    }
+
+    /// Whether somebody who is alive and has data has not been heard.
+    fn may_come(&self, heard: &[Heard<'_>]) -> bool {
+        let members = self.observation.members.iter().filter(|member| member.alive);
+        let with_data =
+            members.filter(|member| member.report.as_ref().is_none_or(|report| report.server != Server::Empty));
+        with_data.into_iter().any(|member| heard.iter().all(|heard| heard.node != member.node))
+    }
+
+    /// Extent before priority, priority before place; the old primary only if there is no other.
+    fn best(&self, heard: &[Heard<'a>], may: impl Fn(&Heard<'_>) -> bool) -> Option<Heard<'a>> {
+        let zone = self.policy.member(self.from).and_then(|member| member.zone.as_ref());
+        let rank = |heard: &Heard<'a>| {
+            let member = self.policy.member(heard.node).filter(|member| member.priority > 0)?;
+            let in_zone = zone.is_some() && member.zone.as_ref() == zone;
+            Some((heard.extent, heard.node != self.from, member.priority, in_zone, Reverse(heard.node)))
+        };
+        let ranked = heard.iter().filter(|heard| may(heard)).filter_map(|heard| Some((rank(heard)?, *heard)));
+        ranked.max_by_key(|(rank, _)| *rank).map(|(_, heard)| heard)
+    }
+
+    fn chosen(&self, chosen: &Heard<'_>, heard: &[Heard<'_>], risk: Option<Risk>) -> Chosen {
+        let names = |may: &dyn Fn(&Heard<'_>) -> bool| {
+            heard.iter().filter(|heard| may(heard)).map(|heard| heard.node.to_owned()).collect::<BTreeSet<_>>()
+        };
+        // The old primary's data counts as its own, since it may have more of it on its disk than it has said.
+        let equals = names(&|other| other.extent == chosen.extent);
+        Chosen { node: chosen.node.to_owned(), equals, heard: names(&|_| true), risk }
+    }
+}
+
+/// What a primary shall wait for. `able`: replicas that stream, or will.
+pub(super) fn regime(policy: &Policy, primary: &str, able: &BTreeSet<String>, before: &Regime) -> Regime {
+    let acks = policy.acks();
+    let mut names: BTreeSet<String> = able.iter().filter(|name| *name != primary).cloned().collect();
+    match policy.durability {
+        Durability::Async => Regime::default(),
+        Durability::SyncPreferred => {
+            let acks = acks.min(names.len());
+            Regime { names, acks }
+        }
+        Durability::SyncStrict => {
+            let others = policy.members.iter().map(|member| &member.node);
+            for name in before.names.iter().chain(others).filter(|name| *name != primary) {
+                if names.len() >= acks {
+                    break;
+                }
+                names.insert(name.clone());
+            }
+            Regime { names, acks }
+        }
+    }
+}

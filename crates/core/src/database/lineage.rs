@@ -1,0 +1,84 @@
+//! Whether a server's data is a beginning of another one's. PostgreSQL counts timelines up at each promotion, and two members
+//! that were promoted one after the other without having met count to the same number, so that the number alone says nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Lsn, Report};
+
+/// Where a timeline began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Branch {
+    /// Its number.
+    pub timeline: u32,
+    /// The position that the timeline before it was left at.
+    pub at: Lsn,
+}
+
+/// What a member's data is to the primary's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lineage {
+    /// A beginning of it: it can follow.
+    Beginning,
+    /// It went on after a place where the primary's history goes another way, and can be taken back to it.
+    Ahead,
+    /// It cannot be told, or timelines of the same number are not the same: only a copy helps.
+    Foreign,
+}
+
+/// Compares. `own.led` is the term of an earlier time as primary.
+pub fn compare(own: &Report, primary: &Report) -> Lineage {
+    let is_other = |(one, other): (Option<u64>, Option<u64>)| one.zip(other).is_some_and(|(one, other)| one != other);
+    if is_other((own.system, primary.system)) || own.timeline > primary.timeline {
+        return Lineage::Foreign;
+    }
+    let begin =
+        |report: &Report, timeline: u32| report.branches.iter().find(|branch| branch.timeline == timeline).copied();
+    // A timeline that both know must have begun at the same place. The first one has no beginning.
+    if own.branches.iter().any(|branch| begin(primary, branch.timeline) != Some(*branch)) {
+        return Lineage::Foreign;
+    }
+    if own.timeline == primary.timeline {
+        // Whoever was primary itself and is on the same timeline may have written something else on it.
+        return if own.led.is_some() { Lineage::Foreign } else { Lineage::Beginning };
+    }
+    let left =
+        primary.branches.iter().filter(|branch| branch.timeline > own.timeline).min_by_key(|branch| branch.timeline);
+    match left {
+        // What a former primary has on its disk may be more than it has said.
+        Some(branch) if own.led.is_some() || own.position > branch.at => Lineage::Ahead,
+        Some(_) => Lineage::Beginning,
+        None => Lineage::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::Server;
+
+    fn report(timeline: u32, position: Lsn, led: Option<u64>, began: &[(u32, Lsn)]) -> Report {
+        let branches = began.iter().map(|(timeline, at)| Branch { timeline: *timeline, at: *at }).collect();
+        let server = Server::Stopped { clean: None };
+        Report { term: 0, server, system: Some(1), timeline, position, led, branches, checkpointed: true, sync: None }
+    }
+
+    #[test]
+    fn whose_data_is_a_beginning_of_the_primarys() {
+        let primary = report(3, 900, Some(7), &[(2, 100), (3, 500)]);
+        let cases = [
+            (report(1, 100, None, &[]), Lineage::Beginning, "left where the primary's first timeline was"),
+            (report(1, 101, None, &[]), Lineage::Ahead, "received more on it"),
+            (report(1, 90, Some(1), &[]), Lineage::Ahead, "wrote on it, and may have more than it says"),
+            (report(2, 400, None, &[(2, 100)]), Lineage::Beginning, "on the second"),
+            (report(2, 600, None, &[(2, 100)]), Lineage::Ahead, "too far on the second"),
+            (report(2, 400, None, &[(2, 90)]), Lineage::Foreign, "another second one"),
+            (report(3, 950, None, &[(2, 100), (3, 500)]), Lineage::Beginning, "what it says may be newer"),
+            (report(3, 600, Some(6), &[(2, 100), (3, 500)]), Lineage::Foreign, "promoted at the same place"),
+            (report(4, 600, None, &[(2, 100), (3, 500), (4, 550)]), Lineage::Foreign, "from the future"),
+            (Report { system: Some(2), ..report(1, 1, None, &[]) }, Lineage::Foreign, "another database"),
+        ];
+        for (own, expected, what) in cases {
+            assert_eq!(compare(&own, &primary), expected, "{what}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mainstay_core::database::agent::{Action, Local, conforms, step};
+use mainstay_core::database::{
+    Branch, Candidate, Durability, Member, Observation, Phase, Plan, Policy, REGIMES_MAX, Regime, Report, Request,
+    Risk, Server, plan,
+};
+use mainstay_core::time::Moment;
+use proptest::prelude::*;
+
+const NODES: usize = 4;
+
+fn name(node: usize) -> String {
+    format!("db{node}")
+}
+
+fn names() -> impl Strategy<Value = String> {
+    (0..NODES).prop_map(name)
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    let durability =
+        prop_oneof![Just(Durability::Async), Just(Durability::SyncPreferred), Just(Durability::SyncStrict)];
+    (durability, 0usize..4, 0u64..8, prop::collection::vec(0u32..3, 1..NODES)).prop_map(
+        |(durability, acks, lag_max, priorities)| Policy {
+            durability,
+            acks,
+            lag_max,
+            members: priorities
+                .into_iter()
+                .enumerate()
+                .map(|(index, priority)| Candidate {
+                    node: name(index),
+                    priority,
+                    zone: (index > 1).then(|| "far".to_owned()),
+                })
+                .collect(),
+            restart_within: Duration::from_secs(3),
+            gather: Duration::from_secs(1),
+            guard: Duration::from_secs(1),
+            cooldown: Duration::from_secs(60),
+            yield_within: Duration::from_secs(20),
+        },
+    )
+}
+
+fn servers() -> impl Strategy<Value = Server> {
+    prop_oneof![
+        Just(Server::Empty),
+        prop::option::of(0u64..8).prop_map(|clean| Server::Stopped { clean }),
+        Just(Server::Starting),
+        prop::option::of(names()).prop_map(|upstream| Server::Replica { upstream }),
+        Just(Server::Primary),
+        Just(Server::Unknown),
+    ]
+}
+
+fn reports() -> impl Strategy<Value = Report> {
+    let branches = prop::collection::vec((2u32..4, 0u64..8), 0..2);
+    let known = (0u64..5, servers(), prop::option::weighted(0.9, 0u64..2), 1u32..4, 0u64..8);
+    (known, prop::option::of(0u64..5), branches, any::<bool>(), prop::option::of(0u64..6)).prop_map(
+        |((term, server, system, timeline, position), led, branches, checkpointed, sync)| Report {
+            term,
+            server,
+            system,
+            timeline,
+            position,
+            led,
+            branches: branches.into_iter().map(|(timeline, at)| Branch { timeline, at }).collect(),
+            checkpointed,
+            sync,
+        },
+    )
+}
+
+fn phases() -> impl Strategy<Value = Phase> {
+    prop_oneof![
+        prop::option::of(names()).prop_map(|by| Phase::Founding { by }),
+        names().prop_map(|primary| Phase::Serving { primary }),
+        (names(), 0u64..4, names()).prop_map(|(from, led, to)| Phase::Yielding { from, led, to }),
+        (names(), prop::option::of(names())).prop_map(|(from, forced)| Phase::Electing { from, forced }),
+        names().prop_map(|primary| Phase::Promoting { primary }),
+    ]
+}
+
+fn regimes() -> impl Strategy<Value = Regime> {
+    (prop::collection::btree_set(names(), 0..3), 0usize..3).prop_map(|(names, acks)| {
+        let acks = acks.min(names.len());
+        Regime { names, acks }
+    })
+}
+
+fn plans() -> impl Strategy<Value = Plan> {
+    (0u64..6, 0u64..5, phases(), regimes(), prop::collection::vec(regimes(), 0..=REGIMES_MAX)).prop_map(
+        |(number, term, phase, sync, regimes)| Plan {
+            number,
+            term,
+            system: Some(1),
+            phase,
+            sync,
+            sync_since: number,
+            regimes,
+            risk: None,
+        },
+    )
+}
+
+fn seconds() -> impl Strategy<Value = Duration> {
+    (0u64..30).prop_map(Duration::from_secs)
+}
+
+fn observations() -> impl Strategy<Value = Observation> {
+    let member = (any::<bool>(), any::<bool>(), seconds(), prop::option::weighted(0.9, reports()));
+    let request = prop_oneof![
+        prop::option::of(names()).prop_map(|to| Request::Switchover { to }),
+        prop::option::of(names()).prop_map(|to| Request::Failover { to }),
+    ];
+    let times = (seconds(), seconds(), prop::option::of(seconds()));
+    let known = (prop::option::of(0u64..8), prop::option::weighted(0.3, request));
+    (prop::collection::vec(member, NODES), times, known).prop_map(
+        |(members, (phase_for, unwell_for, since_failover), (end, request))| Observation {
+            members: members
+                .into_iter()
+                .enumerate()
+                .filter(|(_, (known, ..))| *known)
+                .map(|(index, (_, alive, gone_for, report))| Member { node: name(index), alive, gone_for, report })
+                .collect(),
+            phase_for,
+            unwell_for,
+            since_failover,
+            end,
+            request,
+        },
+    )
+}
+
+/// Whether every choice of so many names of the one has one in common with every choice of what the other needs.
+fn is_found(regime: &Regime, heard: &BTreeSet<String>) -> bool {
+    // The worst case: all acknowledgements came from names that were not heard.
+    regime.acks == 0 || regime.names.difference(heard).count() < regime.acks
+}
+
+proptest! {
+    #![proptest_config(crate::config())]
+
+    #[test]
+    fn plans_are_numbered_and_terms_tell_primaries_apart(
+        policy in policies(), before in plans(), seen in prop::collection::vec(observations(), 1..6)
+    ) {
+        let mut before = before;
+        for observation in seen {
+            let next = plan(&policy, &observation, &before);
+            prop_assert_eq!(next.number, before.number + u64::from(next != before));
+            prop_assert!(next.term >= before.term && next.term <= before.term + 1);
+            let leaders = (before.leader(), next.leader());
+            let is_first = matches!(before.phase, Phase::Founding { .. });
+            if let (Some(old), Some(new)) = leaders && !is_first {
+                prop_assert_eq!(old, new, "a primary gives way by an election or a switchover");
+            }
+            if next.leader().is_some() && before.leader().is_some() && !is_first {
+                prop_assert_eq!(next.term, before.term);
+            }
+            if !matches!(next.phase, Phase::Founding { .. }) && !before.regimes.is_empty() {
+                prop_assert!(!next.regimes.is_empty());
+            }
+            prop_assert!(next.regimes.len() <= REGIMES_MAX.max(before.regimes.len()).max(2));
+            before = next;
+        }
+    }
+
+    #[test]
+    fn nobody_is_promoted_before_the_old_primary_is_fenced_and_enough_are_heard(
+        policy in policies(), before in plans(), seen in observations()
+    ) {
+        let (Phase::Electing { from, .. }, next) = (&before.phase, plan(&policy, &seen, &before)) else {
+            return Ok(());
+        };
+        let Phase::Promoting { primary } = &next.phase else { return Ok(()) };
+        match seen.member(from) {
+            Some(old) if old.alive => {
+                prop_assert!(old.report.as_ref().is_some_and(|report| report.term == before.term));
+            }
+            Some(old) => prop_assert!(old.gone_for >= policy.guard),
+            None => prop_assert!(seen.phase_for >= policy.guard),
+        }
+        let detached = |node: &String| seen.report(node).is_some_and(|report| {
+            report.term == before.term && report.server == Server::Replica { upstream: None }
+        });
+        prop_assert!(detached(primary));
+        let heard: BTreeSet<String> = (0..NODES).map(name).filter(detached).collect();
+        if next.risk != Some(Risk::Forced) && !heard.contains(from) {
+            prop_assert!(before.regimes.iter().all(|regime| is_found(regime, &heard)));
+        }
+        if policy.durability == Durability::SyncStrict && policy.members.len() > 1 {
+            prop_assert!(next.sync.acks >= 1 && next.sync.names.len() >= next.sync.acks);
+        }
+    }
+
+    #[test]
+    fn an_agent_leads_only_within_its_session_and_stops_when_it_must_not(
+        report in reports(), leads in any::<bool>(), before in plans(), source in prop::option::of(reports()),
+        rewinds in 0u32..4, clones in 0u32..5, until in prop::option::of(0u64..10), me in names()
+    ) {
+        let now = Moment::from_millis(5);
+        let local = Local { report, leads, rewinds, clones };
+        let deadline = until.map(Moment::from_millis);
+        let may_act = deadline.is_some_and(|deadline| now < deadline);
+        let action = step(&me, &local, &before, source.as_ref(), deadline, now);
+        if let Action::StartPrimary { term, .. } | Action::Promote { term, .. } | Action::Found { term, .. }
+            | Action::Adopt { term } = &action
+        {
+            prop_assert!(*term == before.term);
+            prop_assert!(before.leader() == Some(me.as_str()));
+            prop_assert!(may_act || matches!(action, Action::Adopt { .. }), "{:?}", action);
+        }
+        let runs = !matches!(local.report.server, Server::Empty | Server::Stopped { .. });
+        let is_mine = before.leader() == Some(me.as_str()) && local.report.led == Some(before.term) && may_act;
+        let is_founding = matches!(before.phase, Phase::Founding { .. });
+        if leads && runs && !is_mine && !is_founding {
+            prop_assert!(matches!(action, Action::Stop(_)), "{:?}", action);
+        }
+        if let Action::Rewind { of } | Action::Clone { of } = &action {
+            prop_assert!(*of != me && before.serving() == Some(of.as_str()));
+            let is_led = |source: &Report| source.server == Server::Primary && source.led == Some(before.term);
+            prop_assert!(source.as_ref().is_some_and(is_led), "nothing is thrown away for one that does not lead");
+        }
+        prop_assert!(conforms(&me, &local, &before) <= before.term);
+    }
+}

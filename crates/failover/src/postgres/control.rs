@@ -1,0 +1,94 @@
+//! What the data directory says while the server does not run.
+
+use std::fs;
+
+use mainstay_core::database::{Branch, Lsn};
+
+use super::{Error, Settings, process};
+
+/// What `pg_controldata` tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Control {
+    pub(super) system: Option<u64>,
+    pub(super) timeline: u32,
+    /// Where the shutdown checkpoint begins, if it was shut down in order as primary.
+    pub(super) clean: Option<Lsn>,
+    /// What it has at least.
+    pub(super) position: Lsn,
+}
+
+pub(super) async fn read(settings: &Settings) -> Result<Control, Error> {
+    let data = settings.data_dir.display().to_string();
+    Ok(parse(&process::run(settings, "pg_controldata", &["-D", &data], process::SHORT).await?))
+}
+
+fn parse(text: &str) -> Control {
+    let field = |name: &str| {
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim)).unwrap_or_default()
+    };
+    let checkpoint = lsn(field("Latest checkpoint location")).unwrap_or(0);
+    let recovered = lsn(field("Minimum recovery ending location")).unwrap_or(0);
+    let number = |name: &str| field(name).parse::<u32>().unwrap_or(0);
+    let recovery_timeline = number("Min recovery ending loc's timeline");
+    Control {
+        system: field("Database system identifier").parse().ok(),
+        timeline: number("Latest checkpoint's TimeLineID").max(recovery_timeline),
+        clean: (field("Database cluster state") == "shut down").then_some(checkpoint),
+        position: checkpoint.max(recovered),
+    }
+}
+
+/// `16/B374D848`.
+pub(super) fn lsn(text: &str) -> Option<Lsn> {
+    let (high, low) = text.split_once('/')?;
+    Some(u64::from(u32::from_str_radix(high, 16).ok()?) << 32 | u64::from(u32::from_str_radix(low, 16).ok()?))
+}
+
+/// The greatest timeline that there are segments of. The control file tells of a timeline only after a checkpoint on it.
+pub(super) fn newest_segment(settings: &Settings) -> u32 {
+    let entries = fs::read_dir(settings.data_dir.join("pg_wal")).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_segment = |name: &String| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    names.filter(is_segment).filter_map(|name| u32::from_str_radix(name.get(..8)?, 16).ok()).max().unwrap_or(0)
+}
+
+/// Where the timelines up to this one began. A history file has a line for each timeline that was left, and where.
+pub(super) fn branches(settings: &Settings, timeline: u32) -> Vec<Branch> {
+    if timeline < 2 {
+        return Vec::new();
+    }
+    let path = settings.data_dir.join("pg_wal").join(format!("{timeline:08X}.history"));
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let left = text.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let timeline: u32 = fields.next()?.parse().ok()?;
+        Some((timeline, lsn(fields.next()?)?))
+    });
+    let left: Vec<(u32, Lsn)> = left.collect();
+    let next = left.iter().skip(1).map(|(timeline, _)| *timeline).chain([timeline]);
+    left.iter().zip(next).map(|((_, at), timeline)| Branch { timeline, at: *at }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions() {
+        assert_eq!(lsn("16/B374D848"), Some(0x16_B374_D848));
+        assert_eq!((lsn(""), lsn("1"), lsn("x/1"), lsn("100000000/1")), (None, None, None, None));
+    }
+
+    #[test]
+    fn a_control_file_of_a_primary_that_stopped_in_order_and_of_a_replica() {
+        let text = "Database system identifier:           7301\nDatabase cluster state:               shut down\n\
+                    Latest checkpoint location:           0/3000028\nLatest checkpoint's TimeLineID:       2\n\
+                    Minimum recovery ending location:     0/0\nMin recovery ending loc's timeline:   0\n";
+        let control = Control { system: Some(7301), timeline: 2, clean: Some(0x300_0028), position: 0x300_0028 };
+        assert_eq!(parse(text), control);
+        let text =
+            text.replace("shut down", "shut down in recovery").replace("location:     0/0", "location:     0/4000000");
+        assert_eq!(parse(&text), Control { clean: None, position: 0x400_0000, ..control });
+        assert_eq!(parse("something else"), Control::default());
+    }
+}

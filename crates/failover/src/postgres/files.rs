@@ -1,0 +1,190 @@
+//! Files outside the data directory: the configuration, who may come in, the password, and what the agent has to remember.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use mainstay_core::database::{Lsn, Regime};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, REPLICATION_ROLE, SUPERUSER, Settings};
+
+/// What a rewind or a copy needs of the replication role, which is no superuser.
+pub(super) const GRANTS: &str = "\
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO mainstay_replication;
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO mainstay_replication;
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO mainstay_replication;
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO mainstay_replication;";
+
+/// What has to be known after the agent or the machine was started again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Standing {
+    /// The term that the data was last primary in, unless it was made anew since.
+    pub(super) led: Option<u64>,
+    /// The greatest position that was seen of this data.
+    pub(super) position: Lsn,
+    /// The data directory is half a copy, or half rewound: it is good for nothing.
+    pub(super) torn: bool,
+}
+
+pub(super) struct Files<'a>(pub(super) &'a Settings);
+
+impl Files<'_> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.state_dir.join(name)
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.path("postgresql.conf")
+    }
+
+    pub(super) fn passfile(&self) -> PathBuf {
+        self.path("passfile")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.path("postgresql.log")
+    }
+
+    pub(super) fn kept(&self) -> PathBuf {
+        self.path("kept")
+    }
+
+    /// Everything that stays the same while it runs.
+    pub(super) fn prepare(&self) -> Result<(), Error> {
+        self.folder(&self.0.state_dir)?;
+        let listen = self.0.listen;
+        let (data, state) = (self.0.data_dir.display(), self.0.state_dir.display());
+        let config = format!(
+            "# Written by Mainstay at each start of its agent: changes are lost. Use `extra` in its configuration.\n\
+             data_directory = '{data}'\nhba_file = '{state}/pg_hba.conf'\nident_file = '{state}/pg_ident.conf'\n\
+             listen_addresses = '{}'\nport = {}\nunix_socket_directories = '{state}'\nunix_socket_permissions = 0700\n\
+             wal_level = replica\nwal_log_hints = on\nhot_standby = on\nmax_wal_senders = 10\nmax_replication_slots = 10\n\
+             wal_keep_size = 256MB\nmax_slot_wal_keep_size = 4GB\nwal_receiver_timeout = 5s\nwal_sender_timeout = 5s\n\
+             wal_retrieve_retry_interval = 500ms\nrecovery_target_timeline = latest\n{}\n\
+             include = '{state}/member.conf'\n",
+            listen.ip(),
+            listen.port(),
+            self.0.extra,
+        );
+        self.write("postgresql.conf", config.as_bytes())?;
+        // The map lets this process's user be the superuser over the local socket, and nobody else.
+        let hba = format!(
+            "local all {SUPERUSER} peer map=mainstay\nlocal all all peer\n\
+             host replication {REPLICATION_ROLE} all scram-sha-256\nhost all {SUPERUSER} all reject\n\
+             host all all all scram-sha-256\n"
+        );
+        self.write("pg_hba.conf", hba.as_bytes())?;
+        let ident = own_names().into_iter().map(|name| format!("mainstay \"{name}\" {SUPERUSER}\n"));
+        self.write("pg_ident.conf", ident.collect::<String>().as_bytes())?;
+        let password = self.0.password.replace('\\', "\\\\").replace(':', "\\:");
+        self.write("passfile", format!("*:*:*:{REPLICATION_ROLE}:{password}\n").as_bytes())?;
+        if !self.path("member.conf").exists() {
+            self.member(None, &Regime::default())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn folder(&self, path: &Path) -> Result<(), Error> {
+        let said = || format!("cannot make the directory {}", path.display());
+        fs::create_dir_all(path).map_err(Error::system(said()))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Error::system(said()))?;
+        self.give(path)
+    }
+
+    fn give(&self, path: &Path) -> Result<(), Error> {
+        let Some(user) = self.0.user else { return Ok(()) };
+        chown(path, Some(user.uid), Some(user.gid))
+            .map_err(Error::system(format!("cannot give {} to the server's user", path.display())))
+    }
+
+    /// Whole or not at all, and on the disk when this returns: what was promised with it must outlive a loss of power.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let (path, new) = (self.path(name), self.path(&format!("{name}.new")));
+        let said = || format!("cannot write {}", path.display());
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&new)
+            .map_err(Error::system(said()))?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::system(said()))?;
+        self.give(&new)?;
+        fs::rename(&new, &path).map_err(Error::system(said()))?;
+        File::open(&self.0.state_dir).and_then(|folder| folder.sync_all()).map_err(Error::system(said()))
+    }
+
+    /// What changes: whom it streams from, and what its commits wait for.
+    pub(super) fn member(&self, of: Option<&str>, sync: &Regime) -> Result<(), Error> {
+        let upstream = match of {
+            Some(of) => format!("{} application_name={}", self.way_to(of)?, self.0.node),
+            None => String::new(),
+        };
+        let names = waits_for(sync);
+        let lines = format!("primary_conninfo = {}\nsynchronous_standby_names = {}\n", quote(&upstream), quote(&names));
+        self.write("member.conf", lines.as_bytes())
+    }
+
+    /// How another member is connected to.
+    pub(super) fn way_to(&self, node: &str) -> Result<String, Error> {
+        let address = self.0.peer(node)?.address;
+        Ok(format!(
+            "host={} port={} user={REPLICATION_ROLE} passfile='{}' connect_timeout=3",
+            address.ip(),
+            address.port(),
+            self.passfile().display(),
+        ))
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        fs::read(self.path("standing.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn stand(&self, standing: &Standing) -> Result<(), Error> {
+        self.write("standing.json", &serde_json::to_vec(standing).unwrap_or_default())
+    }
+
+    /// The presence of this file is what makes a server that is started a replica.
+    pub(super) fn set_standby(&self, is_standby: bool) -> Result<(), Error> {
+        let path = self.0.data_dir.join("standby.signal");
+        if is_standby {
+            File::create(&path).map_err(Error::system("cannot make standby.signal"))?;
+            return self.give(&path);
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::system("cannot remove standby.signal")(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The value of `synchronous_standby_names`.
+pub(super) fn waits_for(sync: &Regime) -> String {
+    if sync.acks == 0 || sync.names.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = sync.names.iter().map(|name| format!("\"{}\"", name.replace('"', ""))).collect();
+    format!("ANY {} ({})", sync.acks, names.join(","))
+}
+
+/// The names of those who may be superuser over the local socket: root, and the user of this process.
+fn own_names() -> Vec<String> {
+    let own = rustix::process::geteuid().as_raw().to_string();
+    let list = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = list.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.get(2) == Some(&own.as_str())).then(|| fields.first().map(|name| (*name).to_owned()))?
+    });
+    named.take(1).chain(["root".to_owned()]).collect()
+}
+
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

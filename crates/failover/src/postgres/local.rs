@@ -1,0 +1,102 @@
+//! What there is of the local server.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mainstay_core::database::{Report, Server};
+
+use super::process::Postmaster;
+use super::server::Instance;
+use super::{Error, Settings, control, query};
+
+/// Looks, and remembers what it has to.
+pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, Error> {
+    let settings = instance.settings.clone();
+    let runs = instance.postmaster.as_mut().is_some_and(Postmaster::runs);
+    if !runs {
+        instance.postmaster = Postmaster::find(&settings);
+        // One that somebody else has started may take writes.
+        instance.leads = instance.postmaster.is_some();
+    }
+    let mut report = Report {
+        term: said,
+        server: Server::Empty,
+        system: None,
+        timeline: 0,
+        position: 0,
+        led: instance.standing.led,
+        branches: Vec::new(),
+        checkpointed: false,
+        sync: None,
+    };
+    if !settings.data_dir.join("global/pg_control").exists()
+        || (instance.standing.torn && instance.postmaster.is_none())
+    {
+        return Ok(report);
+    }
+    if instance.postmaster.is_none() {
+        instance.sync = None;
+        let control = control::read(&settings).await?;
+        report.server = Server::Stopped { clean: control.clean };
+        report.system = control.system;
+        report.timeline = control.timeline.max(control::newest_segment(&settings));
+        report.position = control.position.max(instance.standing.position);
+        report.branches = control::branches(&settings, report.timeline);
+        return Ok(report);
+    }
+    let Ok(seen) = query::state(&settings).await else {
+        report.server = Server::Unknown;
+        return Ok(report);
+    };
+    instance.leads = !seen.is_replica;
+    instance.remember(seen.position)?;
+    report.system = seen.system;
+    report.position = seen.position;
+    if seen.is_replica {
+        instance.sync = None;
+        report.timeline = seen.timeline.max(control::newest_segment(&settings));
+        report.server = Server::Replica { upstream: instance.upstream.clone() };
+    } else {
+        report.timeline = seen.timeline;
+        report.server = Server::Primary;
+        report.checkpointed = seen.checkpoint_timeline == seen.timeline;
+        report.sync = instance.sync;
+    }
+    report.branches = control::branches(&settings, report.timeline);
+    Ok(report)
+}
+
+/// Whom our configuration says that it streams from, by the address in it.
+pub(super) fn upstream(settings: &Settings) -> Option<String> {
+    let text = fs::read_to_string(settings.state_dir.join("member.conf")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("primary_conninfo"))?;
+    let is_to = |host: &str, port: u16| line.contains(&format!("host={host} port={port} "));
+    let peer = settings.peers.iter().find(|peer| is_to(&peer.address.ip().to_string(), peer.address.port()));
+    // An address that no member has any more is somebody all the same.
+    peer.map(|peer| peer.node.clone()).or_else(|| line.contains("host=").then(|| "?".to_owned()))
+}
+
+/// Copies the files of a directory, without those below it.
+pub(super) fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes all but the newest directories.
+pub(super) fn keep_newest(folder: &Path, most: usize) -> io::Result<()> {
+    let mut found: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        found.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    found.sort();
+    let excess = found.len().saturating_sub(most);
+    found.into_iter().take(excess).try_for_each(|(_, path)| fs::remove_dir_all(path))
+}

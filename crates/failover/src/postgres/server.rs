@@ -1,0 +1,280 @@
+//! Carries out what the agent's machine says, one action at a time.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use mainstay_core::database::agent::{Action, Local, Stop};
+use mainstay_core::database::{Lsn, Regime, Server};
+
+use super::files::{Files, GRANTS, Standing};
+use super::process::{LONG, Postmaster, SHORT, run};
+use super::{Error, REPLICATION_ROLE, SUPERUSER, Settings, control, local, query};
+
+/// How long a start, a promotion or a checkpoint may take.
+const WORK_WITHIN: Duration = Duration::from_secs(60);
+/// A planned stop that takes longer is one at once.
+const FAST_WITHIN: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(20);
+/// Copies of what rewinds would have lost, at most; the oldest goes.
+const KEPT_MAX: usize = 2;
+
+/// The local server.
+#[derive(Debug)]
+pub struct Instance {
+    pub(super) settings: Settings,
+    pub(super) postmaster: Option<Postmaster>,
+    pub(super) standing: Standing,
+    /// Whom it was told to stream from last.
+    pub(super) upstream: Option<String>,
+    /// It was started, or told, to take writes.
+    pub(super) leads: bool,
+    pub(super) sync: Option<u64>,
+    rewinds: u32,
+    clones: u32,
+}
+
+impl Instance {
+    /// Writes the configuration, and finds a server that runs already.
+    ///
+    /// # Errors
+    /// If the directories cannot be made, or belong to somebody else.
+    pub fn open(settings: Settings) -> Result<Self, Error> {
+        let files = Files(&settings);
+        files.prepare()?;
+        let standing = files.standing();
+        let postmaster = Postmaster::find(&settings);
+        let upstream = local::upstream(&settings);
+        // Whether it takes writes is seen when it is asked; until then the worse is assumed.
+        let leads = postmaster.is_some();
+        Ok(Self { settings, postmaster, standing, upstream, leads, sync: None, rewinds: 0, clones: 0 })
+    }
+
+    /// What there is now. `said` is the term that the member said last that it conforms to.
+    ///
+    /// # Errors
+    /// If the control file cannot be read.
+    pub async fn observe(&mut self, said: u64) -> Result<Local, Error> {
+        let report = local::look(self, said).await?;
+        if matches!(report.server, Server::Replica { upstream: Some(_) }) && report.timeline > 0 {
+            (self.rewinds, self.clones) = (0, 0);
+        }
+        Ok(Local { report, leads: self.leads, rewinds: self.rewinds, clones: self.clones })
+    }
+
+    /// Does one thing, to its end.
+    ///
+    /// # Errors
+    /// What went wrong; it is looked at anew then, and decided anew.
+    pub async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {
+        match action {
+            Action::Wait | Action::GiveUp => Ok(()),
+            Action::Found { term, sync } => self.found(*term, sync).await,
+            Action::Adopt { term } => self.leads_from_now(*term),
+            Action::Stop(stop) => {
+                self.stop(*stop).await;
+                Ok(())
+            }
+            Action::StartPrimary { term, sync } => {
+                Files(&self.settings).set_standby(false)?;
+                Files(&self.settings).member(None, sync)?;
+                self.leads_from_now(*term)?;
+                self.start(true).await
+            }
+            Action::StartReplica { of } => {
+                Files(&self.settings).set_standby(true)?;
+                self.follow(of.as_deref())?;
+                self.start(false).await
+            }
+            Action::Follow { of } => {
+                self.follow(of.as_deref())?;
+                self.reload().await?;
+                if of.is_none() { self.detached().await } else { Ok(()) }
+            }
+            Action::Promote { term, sync } => self.promote(*term, sync).await,
+            Action::Checkpoint => query::run(&self.settings, "a checkpoint", "CHECKPOINT", WORK_WITHIN).await,
+            Action::SetSync { since, sync } => self.wait_for(*since, sync).await,
+            Action::Rewind { of } => {
+                self.rewinds += 1;
+                self.rewind(of).await
+            }
+            Action::Clone { of } => {
+                self.clones += 1;
+                self.copy(of).await
+            }
+        }
+    }
+
+    /// Stops the server. When this returns no process of it runs.
+    pub async fn stop(&mut self, stop: Stop) {
+        if let Some(postmaster) = &mut self.postmaster {
+            match stop {
+                Stop::Fast => postmaster.stop_fast(FAST_WITHIN).await,
+                Stop::Immediate => postmaster.stop_at_once().await,
+            }
+        }
+        (self.postmaster, self.leads, self.sync) = (None, false, None);
+    }
+
+    /// Written before anything happens, so that whoever comes back knows that its data may have gone its own way.
+    fn leads_from_now(&mut self, term: u64) -> Result<(), Error> {
+        self.standing.led = Some(term);
+        Files(&self.settings).stand(&self.standing)
+    }
+
+    pub(super) fn remember(&mut self, position: Lsn) -> Result<(), Error> {
+        /// Positions are written down this coarsely, so that the disk has little to do.
+        const STEP: Lsn = 1 << 20;
+        if position > self.standing.position {
+            let is_far = position - self.standing.position >= STEP;
+            self.standing.position = position;
+            if is_far {
+                return Files(&self.settings).stand(&self.standing);
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, of: Option<&str>) -> Result<(), Error> {
+        Files(&self.settings).member(of, &Regime::default())?;
+        self.upstream = of.map(str::to_owned);
+        Ok(())
+    }
+
+    async fn reload(&self) -> Result<(), Error> {
+        query::run(&self.settings, "to read its configuration", "SELECT pg_reload_conf()", SHORT).await
+    }
+
+    /// Nothing is received any more.
+    async fn detached(&self) -> Result<(), Error> {
+        let wait = async {
+            while query::state(&self.settings).await?.receives {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(())
+        };
+        let late = |_elapsed| Error::Late { what: "the replica's detaching".to_owned(), limit: SHORT };
+        tokio::time::timeout(SHORT, wait).await.map_err(late)?
+    }
+
+    async fn start(&mut self, leads: bool) -> Result<(), Error> {
+        self.leads = leads;
+        self.sync = None;
+        self.postmaster = Some(Postmaster::start(&self.settings)?);
+        let wait = async {
+            loop {
+                if query::state(&self.settings).await.is_ok() {
+                    return Ok(());
+                }
+                if !self.postmaster.as_mut().is_some_and(Postmaster::runs) {
+                    return Err(Error::Program { program: "postgres".to_owned(), said: self.last_words() });
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        // One that takes longer, to recover from a crash perhaps, is seen to be starting.
+        tokio::time::timeout(FAST_WITHIN, wait).await.unwrap_or(Ok(()))
+    }
+
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(Files(&self.settings).log()).unwrap_or_default();
+        log.lines().rev().find(|line| line.contains("FATAL")).unwrap_or("see its log").to_owned()
+    }
+
+    async fn found(&mut self, term: u64, sync: &Regime) -> Result<(), Error> {
+        let data = self.settings.data_dir.clone();
+        self.tear(&data)?;
+        let path = data.display().to_string();
+        let arguments = ["-D", &path, "-U", SUPERUSER, "-A", "peer", "-k", "-E", "UTF8", "--no-locale"];
+        run(&self.settings, "initdb", &arguments, WORK_WITHIN * 5).await?;
+        self.mend()?;
+        Files(&self.settings).member(None, sync)?;
+        self.leads_from_now(term)?;
+        self.start(true).await?;
+        let password = self.settings.password.replace('\'', "''");
+        // Its own commits wait for nobody, since nobody can follow before this is done.
+        let sql = format!(
+            "SET synchronous_commit = local; SET log_statement = none; SET log_min_error_statement = panic; \
+             SET log_min_duration_statement = -1; SET password_encryption = 'scram-sha-256'; \
+             CREATE ROLE {REPLICATION_ROLE} LOGIN REPLICATION PASSWORD '{password}'; {GRANTS}"
+        );
+        query::run(&self.settings, "the replication role", &sql, WORK_WITHIN).await
+    }
+
+    async fn promote(&mut self, term: u64, sync: &Regime) -> Result<(), Error> {
+        Files(&self.settings).member(None, sync)?;
+        self.upstream = None;
+        self.leads_from_now(term)?;
+        self.leads = true;
+        self.sync = None;
+        self.reload().await?;
+        query::run(&self.settings, "its promotion", "SELECT pg_promote(true, 60)", WORK_WITHIN + SHORT).await
+    }
+
+    async fn wait_for(&mut self, since: u64, sync: &Regime) -> Result<(), Error> {
+        Files(&self.settings).member(None, sync)?;
+        self.reload().await?;
+        if query::is_caught_up(&self.settings, sync).await? {
+            self.sync = Some(since);
+        }
+        Ok(())
+    }
+
+    /// From now on the data is good for nothing, until [`Self::mend`].
+    fn tear(&mut self, data: &Path) -> Result<(), Error> {
+        self.standing.torn = true;
+        Files(&self.settings).stand(&self.standing)?;
+        if data.exists() {
+            let said = format!("cannot remove {}", data.display());
+            fs::remove_dir_all(data).map_err(Error::system(said))?;
+        }
+        Files(&self.settings).folder(data)
+    }
+
+    fn mend(&mut self) -> Result<(), Error> {
+        self.standing = Standing::default();
+        self.upstream = None;
+        Files(&self.settings).stand(&self.standing)
+    }
+
+    /// Keeps what would be lost: everything in the log that the control file does not tell of as common.
+    async fn keep(&self) -> Result<(), Error> {
+        let kept = Files(&self.settings).kept();
+        Files(&self.settings).folder(&kept)?;
+        let control = control::read(&self.settings).await?;
+        let target = kept.join(format!("{:08X}-{:016X}", control.timeline, control.position));
+        let wal = self.settings.data_dir.join("pg_wal");
+        local::copy_files(&wal, &target).map_err(Error::system(format!("cannot keep {}", wal.display())))?;
+        local::keep_newest(&kept, KEPT_MAX).map_err(Error::system(format!("cannot tidy {}", kept.display())))
+    }
+
+    async fn rewind(&mut self, of: &str) -> Result<(), Error> {
+        self.stop(Stop::Fast).await;
+        self.keep().await?;
+        let source = format!("{} dbname=postgres", Files(&self.settings).way_to(of)?);
+        let (data, config) =
+            (self.settings.data_dir.display().to_string(), Files(&self.settings).config().display().to_string());
+        // A server that crashed is recovered by the program itself, which must not come up as anybody's replica then.
+        Files(&self.settings).set_standby(false)?;
+        Files(&self.settings).member(None, &Regime::default())?;
+        self.standing.torn = true;
+        Files(&self.settings).stand(&self.standing)?;
+        let config = format!("--config-file={config}");
+        let arguments = ["-D", &data, "--source-server", &source, &config];
+        run(&self.settings, "pg_rewind", &arguments, LONG).await?;
+        Files(&self.settings).set_standby(true)?;
+        self.mend()
+    }
+
+    async fn copy(&mut self, of: &str) -> Result<(), Error> {
+        self.stop(Stop::Fast).await;
+        let source = Files(&self.settings).way_to(of)?;
+        let data = self.settings.data_dir.clone();
+        self.tear(&data)?;
+        let path = data.display().to_string();
+        let arguments = ["-D", &path, "-d", &source, "-X", "stream", "-c", "fast", "--no-password"];
+        run(&self.settings, "pg_basebackup", &arguments, LONG).await?;
+        Files(&self.settings).set_standby(true)?;
+        self.mend()
+    }
+}
