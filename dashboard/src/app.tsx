@@ -2,7 +2,7 @@
 
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useState } from 'preact/hooks';
-import { ask, Problem, rememberCsrf, whenUnauthorized } from './api/client';
+import { ask, askedNode, askNode, Problem, rememberCsrf, whenUnauthorized } from './api/client';
 import type { Login as Ways, Session, Status } from './api/model';
 import { usePolled } from './api/poll';
 import { Header } from './header';
@@ -32,6 +32,7 @@ interface Visitor {
 
 export function App(): JSX.Element {
   const [visitor, setVisitor] = useState<Visitor>({ session: null, ways: null, notice: null, isKnown: false });
+  const [node, setNode] = useState(askedNode);
   const learn = useCallback(async () => setVisitor(await whoAsks()), []);
   useEffect(() => {
     whenUnauthorized((problem) =>
@@ -45,7 +46,12 @@ export function App(): JSX.Element {
   if (visitor.ways !== null) {
     return <Login ways={visitor.ways} notice={visitor.notice} onDone={() => void learn()} />;
   }
-  return <Frame session={visitor.session} isKnown={visitor.isKnown} onLogout={() => void learn()} />;
+  const choose = (name: string | null): void => {
+    askNode(name);
+    setNode(name);
+  };
+  // Another node's page begins anew: no number of the one before may stand on it.
+  return <Frame key={node ?? ''} session={visitor.session} isKnown={visitor.isKnown} onLogout={() => void learn()} onNode={choose} />;
 }
 
 const ENDED = 'Your session has ended. Log in again.';
@@ -67,7 +73,14 @@ async function whoAsks(): Promise<Visitor> {
   }
 }
 
-function Frame(props: { session: Session | null; isKnown: boolean; onLogout: () => void }): JSX.Element {
+interface FrameProps {
+  session: Session | null;
+  isKnown: boolean;
+  onLogout: () => void;
+  onNode: (name: string | null) => void;
+}
+
+function Frame(props: FrameProps): JSX.Element {
   const place = usePlace();
   const status = usePolled<Status>(props.isKnown ? '/status' : null);
   const [action, setAction] = useState<Action | null>(null);
@@ -83,7 +96,7 @@ function Frame(props: { session: Session | null; isKnown: boolean; onLogout: () 
       <a class="skip" href="#main" onClick={skipToMain}>
         Skip to the content
       </a>
-      <Header place={place} onHelp={() => setHelpOpen(true)} onLogout={props.onLogout} />
+      <Header place={place} onHelp={() => setHelpOpen(true)} onLogout={props.onLogout} onNode={props.onNode} />
       <main id="main" tabIndex={-1}>
         <Content place={place} />
       </main>

@@ -1,11 +1,19 @@
 // The command lines that do what the page's buttons do.
 
+import { askedNode } from './api/client';
+
 /** A word as a shell reads it back. */
 export function quoted(word: string): string {
   return /^[A-Za-z0-9_.,:/@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
+// What is asked of another node is asked of it through this one by the command, too; a release concerns all nodes.
 function line(...words: (string | null)[]): string {
+  const node = words[0] === 'config' ? null : askedNode();
+  return here(...words, ...(node === null ? [] : ['--node', node]));
+}
+
+function here(...words: (string | null)[]): string {
   return ['mainstay', ...words.filter((word): word is string => word !== null).map(quoted)].join(' ');
 }
 

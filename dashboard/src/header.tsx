@@ -2,7 +2,9 @@
 
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { ask } from './api/client';
+import { ask, askedNode } from './api/client';
+import type { NodeEntry } from './api/model';
+import { usePolled } from './api/poll';
 import { seconds } from './format';
 import { hrefTo, PAGES, type Place } from './place';
 import { nameOf, useShell } from './shell';
@@ -11,7 +13,14 @@ import { switchTheme } from './theme';
 // Two missed answers: whoever looks at older numbers has to know.
 const STALE_S = 3;
 
-export function Header(props: { place: Place; onHelp: () => void; onLogout: () => void }): JSX.Element {
+interface Props {
+  place: Place;
+  onHelp: () => void;
+  onLogout: () => void;
+  onNode: (name: string | null) => void;
+}
+
+export function Header(props: Props): JSX.Element {
   const { status, session } = useShell();
   const node = status.value?.node;
   const logout = (): void => {
@@ -22,12 +31,11 @@ export function Header(props: { place: Place; onHelp: () => void; onLogout: () =
       <div class="top">
         <span class="brand">Mainstay</span>
         <span class="node">
-          {node ? (
-            <>
-              <b>{node.name}</b> <span class="quiet hide-phone">{node.version}, up {seconds(node.uptime_seconds)}</span>
-            </>
-          ) : (
-            '…'
+          <Nodes onNode={props.onNode} shown={node?.name ?? null} />{' '}
+          {node && (
+            <span class="quiet hide-phone">
+              {node.version}, up {seconds(node.uptime_seconds)}
+            </span>
           )}
         </span>
         <Age />
@@ -57,6 +65,30 @@ export function Header(props: { place: Place; onHelp: () => void; onLogout: () =
         ))}
       </nav>
     </header>
+  );
+}
+
+/** Which node answers; in a cluster another one can be asked through the one that serves this page. */
+function Nodes(props: { shown: string | null; onNode: (name: string | null) => void }): JSX.Element {
+  const nodes = usePolled<NodeEntry[]>('/nodes', 5000).value ?? [];
+  const asked = askedNode();
+  const own = nodes.find((it) => it.state === 'here')?.name ?? null;
+  if (nodes.length < 2 && asked === null) {
+    return <b>{props.shown ?? '…'}</b>;
+  }
+  const words = (it: NodeEntry): string => `${it.name}${it.state === 'here' ? '' : ` via ${own ?? 'here'}`}${it.state === 'up' || it.state === 'here' ? '' : ` (${it.state})`}`;
+  const choose = (event: JSX.TargetedEvent<HTMLSelectElement>): void => {
+    const name = event.currentTarget.value;
+    props.onNode(name === own ? null : name);
+  };
+  return (
+    <select aria-label="Which node answers" value={asked ?? own ?? ''} onChange={choose}>
+      {nodes.map((it) => (
+        <option key={it.name} value={it.name}>
+          {words(it)}
+        </option>
+      ))}
+    </select>
   );
 }
 

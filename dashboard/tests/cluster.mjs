@@ -44,8 +44,32 @@ async function members() {
   for (const { role, node: holder, token } of (await cluster()).roles.filter((it) => it.node !== null)) {
     await row('Roles', role).getByText(holder, { exact: true }).waitFor({ timeout: LONG_MS });
     assert.ok(token > 0);
+    // Whoever holds it, its lease's time is asked of that node.
+    await row('Roles', role).getByText(/^[\d.]+ s$/).waitFor({ timeout: LONG_MS });
   }
   assert.equal(await overflow(page), '');
+}
+
+/** Another node is asked, and steered, through this one; its own endpoints alone change. */
+async function another() {
+  const other = (await cluster()).members.map((it) => it.name).find((name) => name !== node && name !== victim);
+  const weight = async (path) => (await ask(page, path)).body.services[0].endpoints[0].weight;
+  await page.getByLabel('Which node answers').selectOption(other);
+  await until('the other node answers', async () => (await page.title()).endsWith(other), LONG_MS);
+  await page.goto(`${admin}/dashboard/#/services/app/127.0.0.1%3A1`);
+  const button = page.locator('.panel').getByRole('button', { name: 'Weight' });
+  const { dialog, command } = await propose(page, button, (it) => it.getByLabel('Weight').fill('5'));
+  assert.equal(command, `mainstay weight app/127.0.0.1:1 5 --node ${other}`);
+  await confirm(page, dialog);
+  await until('it weighs 5 there', async () => (await weight(`/nodes/${other}/status`)) === 5, LONG_MS);
+  assert.equal(await weight('/status'), 1, 'and not here');
+  run(`mainstay weight app/127.0.0.1:1 --undo --node ${other}`, socket);
+  run(command, socket);
+  await until('the command does the same', async () => (await weight(`/nodes/${other}/status`)) === 5, LONG_MS);
+  await shoot(page, 'real-other-node');
+  await page.getByLabel('Which node answers').selectOption(node);
+  await until('this node answers', async () => (await page.title()).endsWith(node), LONG_MS);
+  await page.goto(`${admin}/dashboard/#/cluster`);
 }
 
 async function addresses() {
@@ -150,7 +174,7 @@ async function operator() {
 }
 
 const failed = await runAll({
-  'nodes, roles and leases': members, 'an address is moved': addresses, 'versions are staged': staged, 'two versions are compared': compared,
+  'nodes, roles and leases': members, 'another node': another, 'an address is moved': addresses, 'versions are staged': staged, 'two versions are compared': compared,
   'an earlier version comes back': rolledBack, 'a dead node is removed': removed, 'an operator': operator,
   'nothing that a page must not do': () => assert.deepEqual(sins, []),
 });

@@ -15,7 +15,7 @@ function endpoint(name, more = {}) {
 
 function checkout() {
   return [
-    endpoint('10.0.1.10:8080', { zone: 'a' }),
+    endpoint('10.0.1.10:8080', { zone: 'a', load: { cpu_percent: 41, memory_percent: null } }),
     endpoint('10.0.1.11:8080', {
       zone: 'a', health: 'down', eligible: false, reason: 'connect refused 3 times', since: since(95), since_seconds: 95,
       activity: activity(0, null, null, null), in_flight: 0,
@@ -133,11 +133,16 @@ export function answers(state) {
       verdict: 'PARTLY SERVING: 1 of 3 services healthy; down: mail (0 of 1 endpoints up); degraded: checkout (2 of 4 endpoints up)',
       configuration: { file: '/etc/mainstay/lb.toml', generation: 3, applied_at: since(3600), last_reload: { outcome: 'applied', at: since(3600), problems: [] } },
       listeners: [], services: state.services,
+      probes: [
+        { name: 'buy', state: 'down', since_at: since(40), failing: [{ node: 'lb2', reason: 'step 2 `pay`: status 502' }], nodes: 3, nodes_expected: 3, last: { node: 'lb2', at: since(4), passed: false, duration_ms: 412 } },
+        { name: 'look', state: 'up', since_at: since(4000), failing: [], nodes: 3, nodes_expected: 3, last: { node: 'lb1', at: since(9), passed: true, duration_ms: 31 } },
+      ],
       routes: [
         route('shop', 'checkout', { breaker: { state: 'closed', since_seconds: null, reason: '', opened: 1, refused: 12 }, admission: { limit: 128, adaptive: true, in_flight: 17, waiting: 0, queue: 64, refused: 4 } }),
         route('list', 'catalogue'),
       ],
     },
+    '/nodes': [{ name: 'lb1', state: 'here', answered_seconds: 0 }, { name: 'lb2', state: 'up', answered_seconds: 0.4 }, { name: 'lb3', state: 'down', answered_seconds: null, reason: 'connection refused' }],
     '/events': page(EVENTS),
     '/incidents': page([incident('42', true), incident('41', false)]),
     '/incidents/42': { ...incident('42', true), entries: [...EVENTS].reverse() },

@@ -13,7 +13,7 @@ const POLICY =
 
 /** Starts the mock; `needsLogin` until somebody logs in, `silent` makes it answer nothing, `missing` are paths it does not have. */
 export async function startMock({ needsLogin = false, port = 0 } = {}) {
-  const mock = { changes: [], state: freshState(), needsLogin, silent: false, missing: new Set(), url: '', close: () => undefined };
+  const mock = { changes: [], asked: [], state: freshState(), needsLogin, silent: false, missing: new Set(), url: '', close: () => undefined };
   const server = createServer((request, response) => {
     if (mock.silent) {
       request.socket.destroy();
@@ -61,10 +61,24 @@ function ask(mock, request, url, text) {
   if (mock.needsLogin) {
     return problem(401, 'who is asking?', { login: { password: true, oidc: { name: 'Keycloak', url: '/api/v1/session/oidc' } } });
   }
+  const other = /^\/nodes\/([^/]+)(\/.*)$/.exec(path);
+  if (other) {
+    return askOther(mock, request, url, text, other[1], other[2]);
+  }
   if (mock.missing.has(path)) {
     return problem(404, `nothing at ${path}`);
   }
   return request.method === 'GET' ? look(mock, path, url.searchParams) : change(mock, request, path, body);
+}
+
+/** What another node answers: the same as this one, by its own name. */
+function askOther(mock, request, url, text, name, path) {
+  if (name === 'lb3') {
+    return problem(502, 'node lb3 cannot be reached: connection refused');
+  }
+  const [status, body] = ask(mock, request, new URL(`/api/v1${path}${url.search}`, mock.url), text);
+  mock.asked.push(`${name} ${path}`);
+  return [status, path === '/status' ? { ...body, node: { ...body.node, name } } : body];
 }
 
 function look(mock, path, query) {

@@ -39,6 +39,39 @@ export function whenUnauthorized(listener: (problem: Problem) => void): void {
   onUnauthorized = listener;
 }
 
+const ASKED = 'mainstay-node';
+let asked: string | null = sessionStorageOf()?.getItem(ASKED) ?? null;
+
+// A browser may forbid it, and what only computes is tested without one.
+function sessionStorageOf(): Storage | null {
+  try {
+    return globalThis.sessionStorage ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** The node of the cluster that is asked through the one that serves this page; null: that one itself. */
+export function askedNode(): string | null {
+  return asked;
+}
+
+/** Asks another node from now on. What was known of the one before has to be forgotten by whoever calls this. */
+export function askNode(name: string | null): void {
+  asked = name;
+  if (name === null) {
+    sessionStorageOf()?.removeItem(ASKED);
+  } else {
+    sessionStorageOf()?.setItem(ASKED, name);
+  }
+}
+
+// Who asks and which nodes there are is known here; a release is told step by step, which is not passed on, and any node does.
+function addressOf(path: string, method: Method): string {
+  const isOwn = path === '/session' || path === '/nodes' || path.startsWith('/nodes/') || (method !== 'GET' && path.startsWith('/config'));
+  return API + (asked === null || isOwn ? path : `/nodes/${encodeURIComponent(asked)}${path}`);
+}
+
 export type Method = 'GET' | 'POST' | 'DELETE';
 
 /** What a change that takes a while says of each of its steps. */
@@ -90,7 +123,7 @@ async function send(path: string, method: Method, body: unknown, signal: AbortSi
     init.body = JSON.stringify(body);
   }
   try {
-    return await fetch(API + path, init);
+    return await fetch(addressOf(path, method), init);
   } catch {
     throw new Problem(0, signal.aborted ? `no answer within ${TIMEOUT_MS / 1000} s` : 'the node cannot be reached');
   }

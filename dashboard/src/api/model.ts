@@ -40,6 +40,8 @@ export interface Endpoint {
   attempts: number;
   ejections: number;
   breaker?: Breaker;
+  /** What it said of itself within the last minute. */
+  load?: { cpu_percent?: number | null; memory_percent?: number | null } | null;
 }
 
 export interface Zone {
@@ -106,6 +108,16 @@ export interface Listener {
   rejected: number;
 }
 
+export interface Probe {
+  name: string;
+  state: 'unknown' | 'up' | 'degraded' | 'down';
+  since_at?: string | null;
+  failing: { node: string; reason: string }[];
+  nodes: number;
+  nodes_expected: number;
+  last?: { node: string; at?: string | null; passed: boolean; duration_ms: number } | null;
+}
+
 export interface Status {
   node: {
     name: string;
@@ -126,6 +138,8 @@ export interface Status {
   listeners: Listener[];
   routes: Route[];
   services: Service[];
+  /** User journeys that are tried; absent if there are none. */
+  probes?: Probe[];
   cluster?: Cluster;
 }
 
@@ -176,6 +190,13 @@ export interface Member {
   state: string;
   reason?: string;
   lag?: number;
+}
+
+export interface NodeEntry {
+  name: string;
+  state: 'here' | 'up' | 'down' | 'unknown';
+  answered_seconds?: number | null;
+  reason?: string | null;
 }
 
 export interface Role {

@@ -1,6 +1,8 @@
 // Who belongs to the cluster, who holds what, and which configuration is served where.
 
 import type { JSX } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import { ask } from '../api/client';
 import type { Address, Cluster as Shape, Member, Role } from '../api/model';
 import { usePolled, type Polled } from '../api/poll';
 import * as command from '../command';
@@ -11,9 +13,12 @@ import type { Action } from '../shell';
 import type { Level } from '../standing';
 import { Configuration } from './configuration';
 
+const LEASES_MS = 2000;
+
 export function Cluster(): JSX.Element {
   const cluster = usePolled<Shape>('/cluster');
   const addresses = usePolled<Address[]>('/addresses');
+  const leases = useLeases(cluster.value);
   if (cluster.value === null) {
     return <NoCluster cluster={cluster} />;
   }
@@ -40,7 +45,7 @@ export function Cluster(): JSX.Element {
       </Section>
       {it.roles !== undefined && (
         <Section title="Roles">
-          <Table name="Roles" columns={ROLES} rows={it.roles} rowKey={(row) => row.role} empty="No role is held." />
+          <Table name="Roles" columns={ROLES} rows={withLeases(it.roles, leases)} rowKey={(row) => row.role} empty="No role is held." />
         </Section>
       )}
       {(addresses.value ?? []).length > 0 && (
@@ -51,6 +56,44 @@ export function Cluster(): JSX.Element {
       <Configuration />
     </>
   );
+}
+
+type Leases = Record<string, Role[]>;
+
+/** What the holders of roles say themselves: only they know how long their leases have yet. */
+function useLeases(cluster: Shape | null): Leases {
+  const [leases, setLeases] = useState<Leases>({});
+  const others = (cluster?.roles ?? []).flatMap((it) => (it.node === null || it.node === cluster?.node ? [] : [it.node]));
+  const holders = [...new Set(others)].sort().join();
+  useEffect(() => {
+    let isOver = false;
+    const look = async (): Promise<void> => {
+      const asked = holders.split(',').filter((name) => name !== '');
+      const found = await Promise.all(
+        asked.map(async (name): Promise<[string, Role[]]> => {
+          const answer = await ask<Shape>(`/nodes/${encodeURIComponent(name)}/cluster`).catch(() => null);
+          return [name, answer?.roles ?? []];
+        }),
+      );
+      if (!isOver) {
+        setLeases(Object.fromEntries(found));
+      }
+    };
+    void look();
+    const timer = setInterval(() => void (document.hidden ? undefined : look()), LEASES_MS);
+    return () => {
+      isOver = true;
+      clearInterval(timer);
+    };
+  }, [holders]);
+  return leases;
+}
+
+function withLeases(roles: Role[], leases: Leases): Role[] {
+  return roles.map((role) => {
+    const said = role.node === null ? undefined : leases[role.node]?.find((it) => it.role === role.role && it.token === role.token);
+    return { ...role, seconds_left: role.seconds_left ?? said?.seconds_left ?? null };
+  });
 }
 
 function NoCluster(props: { cluster: Polled<Shape> }): JSX.Element {
@@ -132,7 +175,7 @@ const ROLES: Column<Role>[] = [
   { id: 'role', title: 'Role', key: (it) => it.role, cell: (it) => it.role },
   { id: 'node', title: 'Held by', key: (it) => it.node, cell: (it) => it.node ?? <Mark level="warn">nobody</Mark> },
   { id: 'token', title: 'Fencing token', isNumber: true, width: '10rem', hide: 'phone', key: (it) => it.token ?? null, cell: (it) => count(it.token) },
-  { id: 'left', title: 'Lease left', isNumber: true, width: '10rem', title_hint: 'only the holder itself knows', key: (it) => it.seconds_left ?? null, cell: (it) => seconds(it.seconds_left) },
+  { id: 'left', title: 'Lease left', isNumber: true, width: '10rem', title_hint: 'as its holder says', key: (it) => it.seconds_left ?? null, cell: (it) => seconds(it.seconds_left) },
 ];
 
 const ADDRESSES: Column<Address>[] = [

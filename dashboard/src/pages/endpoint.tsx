@@ -34,6 +34,7 @@ export function EndpointPanel(props: { service: Service; endpoint: Endpoint }): 
             ['Attempts', count(endpoint.attempts)],
             ['Ejected', `${count(endpoint.ejections)}×`],
             ...breaker(endpoint),
+            ...load(endpoint),
           ]}
         />
         <div class="buttons">
@@ -59,6 +60,12 @@ function breaker(endpoint: Endpoint): [string, string][] {
   }
   const since = typeof it.since_seconds === 'number' ? ` for ${seconds(it.since_seconds)}` : '';
   return [['Breaker', `${it.state}${since}, opened ${count(it.opened)}×, refused ${count(it.refused)}`]];
+}
+
+// Most endpoints say nothing of that, and then there is nothing to show.
+function load(endpoint: Endpoint): [string, string][] {
+  const said: [string, number | null | undefined][] = [['CPU %', endpoint.load?.cpu_percent], ['Memory %', endpoint.load?.memory_percent]];
+  return said.flatMap(([name, value]): [string, string][] => (typeof value === 'number' ? [[name, percent(value)]] : []));
 }
 
 function capital(word: string): string {

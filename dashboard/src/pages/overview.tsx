@@ -10,6 +10,7 @@ import { EventList } from '../parts/events';
 import { Table, type Column } from '../parts/table';
 import { useShell } from '../shell';
 import { levelOf, urgency, verdictLevel, type Level } from '../standing';
+import { Probes } from './probes';
 
 interface Row {
   service: Service;
@@ -49,6 +50,7 @@ export function Overview(): JSX.Element {
           empty="The configuration has no services."
         />
       </Section>
+      <Probes probes={status.value.probes ?? []} />
       <Section title="What happened last" side={<a href={hrefTo('incidents')}>Incidents</a>}>
         {events.value === null ? <Instead polled={events} what="journal" /> : <EventList events={recent.slice(0, 12)} />}
       </Section>
