@@ -1,6 +1,6 @@
 //! What the run happened on: named in the results, since figures of two machines cannot be compared.
 
-use crate::proxy::{PATTERNS, Proxy, WITHOUT_LOG};
+use crate::proxy::{PATTERNS, Proxy, TELEMETRY, WITHOUT_LOG};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ pub(crate) struct Machine {
 impl Machine {
     /// Looks around.
     pub(crate) fn read(proxies: &[Proxy]) -> Machine {
-        let mut versions: Vec<String> =
-            proxies.iter().filter(|it| it.name != WITHOUT_LOG && it.name != PATTERNS).map(Proxy::version).collect();
+        let is_other = |it: &&Proxy| ![WITHOUT_LOG, PATTERNS, TELEMETRY].contains(&it.name);
+        let mut versions: Vec<String> = proxies.iter().filter(is_other).map(Proxy::version).collect();
         versions.push(first_line("wrk".as_ref(), &["-v"]));
         versions.push(first_line("h2load".as_ref(), &["--version"]));
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

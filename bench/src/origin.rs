@@ -74,6 +74,28 @@ impl Bodies {
     }
 }
 
+/// Bytes that follow a head: what is sent to the origin as to a collector of telemetry has a body.
+fn body_length(head: &[u8]) -> usize {
+    let Some(start) = memchr::memmem::find(head, b"ontent-length: ") else { return 0 };
+    let digits = head.iter().skip(start + 15).take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |length: usize, digit| length.saturating_mul(10).saturating_add(usize::from(digit - b'0')))
+}
+
+/// Reads past so many bytes, of which `buffer` may have some.
+async fn skip(stream: &mut TcpStream, buffer: &mut Vec<u8>, mut count: usize) -> std::io::Result<()> {
+    loop {
+        let here = count.min(buffer.len());
+        buffer.drain(..here);
+        count -= here;
+        if count == 0 {
+            return Ok(());
+        }
+        if stream.read_buf(buffer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
 async fn serve(mut stream: TcpStream, bodies: &'static Bodies) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(4096);
@@ -92,7 +114,9 @@ async fn serve(mut stream: TcpStream, bodies: &'static Bodies) -> std::io::Resul
             if close {
                 return stream.shutdown().await;
             }
+            let body = body_length(head);
             buffer.drain(..end + 4);
+            skip(&mut stream, &mut buffer, body).await?;
         }
         if buffer.len() > HEAD_MAX || stream.read_buf(&mut buffer).await? == 0 {
             return Ok(());

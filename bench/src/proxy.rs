@@ -25,6 +25,9 @@ pub(crate) const WITHOUT_LOG: &str = "mainstay, no log";
 /// The name of ours with every resilience pattern on.
 pub(crate) const PATTERNS: &str = "mainstay, all patterns";
 
+/// The name of ours with all telemetry on.
+pub(crate) const TELEMETRY: &str = "mainstay, all telemetry";
+
 /// Everything that can take part: the name for `--proxies`, and that in the table. The first is the base of all ratios.
 const NAMES: &[(&str, &str)] = &[
     ("haproxy", BASE),
@@ -32,6 +35,7 @@ const NAMES: &[(&str, &str)] = &[
     ("ours", OURS),
     ("ours-no-log", WITHOUT_LOG),
     ("ours-patterns", PATTERNS),
+    ("ours-telemetry", TELEMETRY),
     ("envoy", "envoy"),
     ("caddy", "caddy"),
 ];
@@ -98,7 +102,7 @@ pub(crate) fn choose(site: &Site, asked: &[String], mainstay: &Path) -> Result<(
 /// The program behind a name.
 fn locate(name: &str, site: &Site, mainstay: &Path) -> Result<PathBuf> {
     match name {
-        OURS | WITHOUT_LOG | PATTERNS => mainstay
+        OURS | WITHOUT_LOG | PATTERNS | TELEMETRY => mainstay
             .canonicalize()
             .with_context(|| format!("there is no {}\n  hint: cargo build --release -p mainstay", mainstay.display())),
         "envoy" => envoy::locate(site),
@@ -123,6 +127,7 @@ impl Proxy {
             access_log: match name {
                 OURS => Some(site.file("mainstay-access.log")),
                 PATTERNS => Some(site.file("mainstay-patterns-access.log")),
+                TELEMETRY => Some(site.file("mainstay-telemetry-access.log")),
                 _ => None,
             },
             wrapper: Vec::new(),
@@ -179,7 +184,7 @@ impl Proxy {
             "caddy" => (caddy::config(self.addresses, site), caddy::arguments(&config)),
             "envoy" => (envoy::config(self.addresses, site), envoy::arguments(&config)),
             name => {
-                let text = mainstay::config(self.addresses, site, self.access_log.as_deref(), name == PATTERNS);
+                let text = mainstay::config(self.addresses, site, self.access_log.as_deref(), name);
                 (text, mainstay::arguments(&config))
             }
         };

@@ -67,10 +67,11 @@ impl Scenario {
     /// In how many of the rounds a proxy takes part.
     pub(crate) fn rounds(&self, proxy: &str, rounds: usize) -> usize {
         match proxy {
-            // What the patterns cost is a matter between two of ours.
-            proxy::OURS | proxy::PATTERNS if self.judged == proxy::PATTERNS => rounds,
-            proxy::PATTERNS => 0,
-            _ if self.judged == proxy::PATTERNS => 0,
+            // What the patterns and telemetry cost is a matter between two of ours.
+            _ if [proxy::PATTERNS, proxy::TELEMETRY].contains(&self.judged) => {
+                if [self.base, self.judged].contains(&proxy) { rounds } else { 0 }
+            }
+            proxy::PATTERNS | proxy::TELEMETRY => 0,
             proxy::WITHOUT_LOG if self.without_log => rounds,
             "caddy" | "envoy" if self.others => rounds.div_ceil(3),
             proxy::WITHOUT_LOG | "caddy" | "envoy" => 0,
@@ -117,6 +118,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         what: "keep-alive, 64 connections, 1 KiB: all patterns on against all off",
         base: proxy::OURS,
         judged: proxy::PATTERNS,
+        target: Target::RatioMin(0.95),
+        ..BASE
+    },
+    Scenario {
+        name: "telemetry",
+        what: "keep-alive, 64 connections, 1 KiB: all telemetry on against none",
+        base: proxy::WITHOUT_LOG,
+        judged: proxy::TELEMETRY,
         target: Target::RatioMin(0.95),
         ..BASE
     },

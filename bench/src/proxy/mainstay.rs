@@ -1,6 +1,6 @@
 //! Ours, as a user would run it.
 
-use super::Addresses;
+use super::{Addresses, PATTERNS, TELEMETRY};
 use crate::site::Site;
 use std::path::Path;
 
@@ -22,12 +22,31 @@ fallback = { empty = true }
 const SERVICE_PATTERNS: &str = "breaker = { failure_rate = \"50%\", consecutive = 5 }
 ";
 
-pub(super) fn config(addresses: Addresses, site: &Site, access_log: Option<&Path>, patterns: bool) -> String {
+/// Everything that is told of requests besides counters: traces, lines of those that are of interest and of one in a hundred of
+/// the rest, as they are recommended for much traffic, and all of it sent to a collector. What it is counted and remembered by
+/// cannot be turned off. The origin plays the collector.
+fn telemetry(site: &Site) -> String {
+    let [collector, _] = site.origin_ports;
+    format!(
+        "[tracing]
+
+[events]
+sample = \"1%\"
+
+[otlp]
+endpoint = \"http://127.0.0.1:{collector}\"
+metrics_interval = \"1s\"
+"
+    )
+}
+
+pub(super) fn config(addresses: Addresses, site: &Site, access_log: Option<&Path>, name: &str) -> String {
     let [first, second] = site.origin_ports;
     let Addresses { plain, tls, admin, .. } = addresses;
     let log = access_log.map_or("off".to_owned(), |path| path.display().to_string());
     let socket = site.file(&format!("admin-{}.sock", admin.port()));
-    let (route, service) = if patterns { (ROUTE_PATTERNS, SERVICE_PATTERNS) } else { ("", "") };
+    let (route, service) = if name == PATTERNS { (ROUTE_PATTERNS, SERVICE_PATTERNS) } else { ("", "") };
+    let telemetry = if name == TELEMETRY { telemetry(site) } else { String::new() };
     format!(
         "[node]
 name = \"bench\"
@@ -56,7 +75,8 @@ name = \"origin\"
 balance = \"least-request\"
 health = {{ http = \"/health\", interval = \"2s\", timeout = \"1s\" }}
 endpoints = [\"127.0.0.1:{first}\", \"127.0.0.1:{second}\"]
-{service}",
+{service}
+{telemetry}",
         socket.display()
     )
 }

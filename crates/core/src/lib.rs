@@ -30,6 +30,7 @@ pub mod incident;
 pub mod lease;
 pub mod ledger;
 pub mod limiter;
+pub mod load_report;
 pub mod opinion;
 pub mod outlier;
 pub mod quantile;

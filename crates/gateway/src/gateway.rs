@@ -29,7 +29,7 @@ use crate::inherit::{self, Inheritance, InheritedListener, Remembered};
 use crate::sessions::Sessions;
 use crate::spec::{Shutdown, Spec};
 use crate::state::State;
-use crate::telemetry::{Events, choice::Wish};
+use crate::telemetry::{Events, choice::Common};
 use crate::worker::table::Tls;
 use crate::worker::{Command, Parts, Worker};
 
@@ -37,7 +37,7 @@ pub use accounts::AccountError;
 pub use opinions::endpoint_number;
 pub use orders::UnknownEndpoint;
 pub use purge::PurgeError;
-pub use telemetry::Sampling;
+pub use telemetry::{Sampling, UnknownRoute};
 
 /// How long a worker may take to carry out a command. It only ever takes this long if it is stuck.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ pub struct Gateway {
     health: Driver,
     discovery: Discovery,
     log: Writer,
-    wish: Arc<Wish>,
+    choices: Arc<Common>,
     leaving: AtomicBool,
     /// Held while a spec is applied: one at a time. Readers of `current` do not wait for it.
     applying: Mutex<()>,
@@ -151,13 +151,13 @@ impl Gateway {
         inherit::recall(&state, &inheritance.endpoints, clock.now());
         let rotate = spec.telemetry.events.rotate;
         let log = Writer::start(&spec.node.access_log, rotate, outside.events).map_err(StartError::Worker)?;
-        let wish = Arc::new(Wish::default());
+        let choices = Arc::new(Common::default());
         let (health, runner) = Driver::start(clock, &spec.node.resolver, outside.journal);
         let _runs_until_the_end =
             thread::spawn_local_runtime("health", move || runner.run()).map_err(StartError::Worker)?;
         let mut workers = Vec::with_capacity(count);
         for index in 0..count {
-            workers.push(start_worker(index, count, clock, (&log, &wish), &health).map_err(StartError::Worker)?);
+            workers.push(start_worker(index, count, clock, (&log, &choices), &health).map_err(StartError::Worker)?);
         }
         health.apply(Arc::clone(&state), tls.services.clone());
         let (discovery, finder) = Discovery::start(clock);
@@ -167,7 +167,7 @@ impl Gateway {
             health,
             discovery,
             log,
-            wish,
+            choices,
             leaving: AtomicBool::new(false),
             applying: Mutex::new(()),
             current: Mutex::new(Current { spec, state: Arc::clone(&state), tls: tls.clone() }),
@@ -342,7 +342,7 @@ fn start_worker(
     index: usize,
     workers: usize,
     clock: Clock,
-    (log, wish): (&Writer, &Arc<Wish>),
+    (log, choices): (&Writer, &Arc<Common>),
     health: &Driver,
 ) -> std::io::Result<WorkerHandle> {
     let (commands, receiver) = mpsc::unbounded_channel();
@@ -353,7 +353,7 @@ fn start_worker(
         clock,
         seed: seed(),
         log: log.log(),
-        wish: Arc::clone(wish),
+        choices: Arc::clone(choices),
         health: health.clone(),
         open: Arc::clone(&open),
     };

@@ -34,5 +34,7 @@ pub mod telemetry;
 mod worker;
 
 pub use cache::OBJECT_SHARE;
-pub use gateway::{AccountError, Gateway, Outside, PurgeError, Sampling, StartError, UnknownEndpoint, endpoint_number};
+pub use gateway::{
+    AccountError, Gateway, Outside, PurgeError, Sampling, StartError, UnknownEndpoint, UnknownRoute, endpoint_number,
+};
 pub use inherit::{Inheritance, InheritedListener, Remembered};

@@ -42,7 +42,7 @@ use crate::health;
 use crate::http1::websocket;
 use crate::state::State;
 use crate::stream::Stream;
-use crate::telemetry::choice::{Choice, Wish};
+use crate::telemetry::choice::{Choice, Common};
 
 /// How often idle connections are looked through, batched deposits made and the log flushed.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -88,7 +88,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) seed: u64,
     pub(crate) log: Log,
-    pub(crate) wish: Arc<Wish>,
+    pub(crate) choices: Arc<Common>,
     pub(crate) health: health::Driver,
     /// Connections open at this worker.
     pub(crate) open: Arc<AtomicUsize>,
@@ -133,7 +133,7 @@ impl Worker {
             clock: parts.clock,
             wheel: Wheel::new(parts.clock),
             log: parts.log,
-            choice: Choice::new(parts.wish, parts.workers),
+            choice: Choice::new(parts.choices, parts.workers),
             open: parts.open,
             health: parts.health,
             rng: RefCell::new(Rng::seeded(parts.seed)),

@@ -44,6 +44,7 @@ pub mod snapshot;
 pub mod socket;
 mod streamed;
 pub mod table;
+pub mod telemetry;
 pub mod tls;
 mod told;
 pub mod upgrade;
@@ -289,6 +290,7 @@ impl Node {
     }
 
     fn sample(&self) {
+        crate::logging::tick();
         let state = self.gateway.state();
         if let Some(exporter) = self.exporter.get().filter(|exporter| exporter.are_metrics_due(Instant::now()))
             && let Ok(text) = metrics::render(state.clone(), self.facts(), metrics::Format::OpenMetrics)
@@ -334,6 +336,7 @@ impl Node {
             opinions: shared::opinions(self),
             cluster: self.cluster().map(|handle| cluster::report(&self.name, handle)),
             addresses: addresses::status(self),
+            temporary: telemetry::temporary(self),
         }
     }
 
@@ -343,6 +346,7 @@ impl Node {
             reload: lock(&self.reload).clone(),
             access_log_dropped: self.gateway.access_log_dropped(),
             access_log_limited: self.gateway.access_log_limited(),
+            log_left_out: crate::logging::facts().left_out,
             telemetry: self.exporter.get().map(Exporter::counts).unwrap_or_default(),
             started_at: Some(self.started_at),
             usage: process::Usage::read(),

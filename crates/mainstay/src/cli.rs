@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::run::Predecessor;
 use crate::{
     access, address, alerts, audit_log, cache, cell, client, cluster, demo, drain, explain, guard, ledger, logging,
-    run, shared_config, slo, status, steer, upgrade,
+    run, shared_config, slo, status, steer, telemetry, upgrade,
 };
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
@@ -75,6 +75,12 @@ enum Command {
     Ledger(ledger::LedgerArgs),
     /// List what broke and what was done about it, or tell one incident minute by minute
     Incidents(ledger::IncidentsArgs),
+    /// Have the operational log of a running node tell more or less for a while
+    #[command(after_help = help::LOG_HELP)]
+    Log(telemetry::command::LogArgs),
+    /// Have more or fewer requests of a running node leave a line for a while
+    #[command(after_help = help::EVENTS_HELP)]
+    Events(telemetry::command::EventsArgs),
     /// Forget what the response cache of a running node has stored
     Cache(cache::CacheArgs),
     /// Show how full cells are, or move an account to another cell
@@ -174,6 +180,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Reset(args) => steer::reset(&args),
         Command::Ledger(args) => ledger::ledger(&args),
         Command::Incidents(args) => ledger::incidents(&args),
+        Command::Log(args) => telemetry::command::log(&args),
+        Command::Events(args) => telemetry::command::events(&args),
         Command::Cache(args) => cache::cache(&args),
         Command::Cell(args) => cell::cell(&args),
         Command::Slo(args) => slo::slo(&args),
@@ -215,6 +223,8 @@ mod tests {
             help::STATUS_HELP,
             help::EXPLAIN_HELP,
             help::DRAIN_HELP,
+            help::LOG_HELP,
+            help::EVENTS_HELP,
             help::CELL_HELP,
             help::CONFIG_HELP,
             help::ADDRESS_HELP,

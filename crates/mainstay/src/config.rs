@@ -51,6 +51,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mainstay_core::sampling::Rate;
 use mainstay_gateway::spec::{CertificateFiles, Route, Spec};
 use mainstay_observe::slo::Objective;
 use toml::de::{DeTable, DeValue};
@@ -146,6 +147,17 @@ fn read_file(path: &Path) -> Result<String, Fault> {
 /// What is wrong with it, and what to write.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     units::duration(text).map_err(|fault| match fault.hint {
+        Some(hint) => format!("{}; {hint}", fault.message),
+        None => fault.message,
+    })
+}
+
+/// Reads a share of requests that leave a line, such as `1%`.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub fn parse_rate(text: &str) -> Result<Rate, String> {
+    events::parse_rate(text).map_err(|fault| match fault.hint {
         Some(hint) => format!("{}; {hint}", fault.message),
         None => fault.message,
     })

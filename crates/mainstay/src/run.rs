@@ -43,7 +43,7 @@ use crate::run::upgrading::{Ended, Upgrader};
 use crate::sessions::Tables;
 use crate::shared_config::{Board, Change};
 use crate::upgrade::event::{Done, Event};
-use crate::{alerts, cluster, limits, output, shared_config, telemetry};
+use crate::{alerts, cluster, limits, logging, output, shared_config, telemetry};
 
 pub use self::predecessor::{InheritedAdmin, Predecessor};
 
@@ -356,6 +356,7 @@ async fn leave(
             biased;
             cut = &mut finished => match cut {
                 Ok(connections_cut) => {
+                    logging::finish();
                     tracing::info!(connections_cut, "stopped");
                     return ExitCode::SUCCESS;
                 }

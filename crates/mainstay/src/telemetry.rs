@@ -1,5 +1,7 @@
 //! What sends requests and metrics to other systems, for the life of the process.
 
+pub mod command;
+
 use std::time::Duration;
 
 use mainstay_observe::otlp::Exporter;

@@ -13,6 +13,7 @@ mod send;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,7 +27,7 @@ use mainstay_runtime::thread;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use self::send::Sink;
-pub use self::settings::{Protocol, Secret, Settings, Signals};
+pub use self::settings::{Protocol, Secret, Settings, Signals, Tls};
 
 /// Batches of lines that wait, each of at most some 150 KiB.
 const QUEUE: usize = 64;

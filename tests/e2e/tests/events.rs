@@ -1,6 +1,8 @@
 //! What requests leave behind: which leave a line, the trace that they carry, and that no secret is in either.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -260,4 +262,84 @@ fn recent_requests_are_searched() {
     assert_eq!(seen.len(), 6, "{seen:?}");
     assert_eq!(gateway.admin("/api/v1/requests?status=many").status, 400);
     assert_eq!(gateway.admin("/api/v1/requests?unknown=1").status, 400);
+}
+
+/// What the command says.
+fn told(gateway: &Mainstay, arguments: &[&str]) -> String {
+    let output = gateway.command(arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {text}");
+    text
+}
+
+#[test]
+fn sampling_and_levels_are_changed_for_a_while_and_shown_and_audited() {
+    let (backends, listen) = (Backends::start(), free());
+    let gateway = Mainstay::start(&(backends.config(listen) + "[events]\nsample = \"0%\"\nslow = \"60s\"\n"));
+    let asked = |path: &str| assert_eq!(get(listen, path).status, 200);
+    let lines = |path: &str| gateway.access_log().into_iter().filter(|line| line["path"] == path).count();
+    asked("/configured");
+    let said = told(&gateway, &["events", "sampling", "100%", "--route", "default", "--for", "1h"]);
+    assert!(said.contains("sampling of default is 100%") && said.contains("not 0%"), "{said}");
+    asked("/wished");
+    gateway.logged("/wished");
+    assert_eq!(lines("/configured"), 0);
+    let said = told(&gateway, &["log", "level", "admin=debug"]);
+    assert!(said.contains("log level of admin is debug") && said.contains("not info"), "{said}");
+    let page = told(&gateway, &["status"]);
+    assert!(
+        page.contains("sampling of default is 100%") && page.contains("`mainstay log level admin=reset` ends that")
+    );
+    assert_eq!(gateway.status()["temporary"].as_array().map(Vec::len), Some(2));
+    for refused in [&["log", "level", "hobbits=debug"][..], &["log", "level", "loud"], &["events", "sampling", "7"]] {
+        assert!(!gateway.command(refused).status.success(), "{refused:?}");
+    }
+    assert!(!gateway.command(&["events", "sampling", "10%", "--route", "none"]).status.success());
+    told(&gateway, &["events", "sampling", "reset"]);
+    told(&gateway, &["log", "level", "reset"]);
+    asked("/configured-again");
+    assert_eq!(gateway.status().get("temporary"), None);
+    // Now for all routes, and only for a moment.
+    told(&gateway, &["events", "sampling", "100%", "--for", "1s"]);
+    told(&gateway, &["log", "level", "debug", "--for", "1s"]);
+    eventually("both are over", Duration::from_secs(60), || gateway.status().get("temporary").is_none());
+    eventually("and the log says so", Duration::from_secs(60), || gateway.stderr().contains("as configured again"));
+    asked("/over");
+    told(&gateway, &["events", "sampling", "100%"]);
+    asked("/last");
+    gateway.logged("/last");
+    assert_eq!((lines("/configured-again"), lines("/over")), (0, 0));
+    let trail = told(&gateway, &["audit-log", "list"]);
+    assert!(trail.contains("/api/v1/log/level") && trail.contains("/api/v1/sampling"), "{trail}");
+}
+
+/// Not every line of a message that comes again and again is written; how many were not is.
+#[test]
+fn a_message_that_comes_again_and_again_is_counted() {
+    let (backends, listen) = (Backends::start(), free());
+    let mut gateway = Mainstay::start(&backends.config(listen));
+    let mut socket = UnixStream::connect(gateway.dir().join("admin.sock")).expect("the admin socket");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
+    let mut answers = BufReader::new(socket.try_clone().expect("a second handle"));
+    for weight in 1..=130 {
+        let endpoint = backends.0[0].address();
+        let body = format!(r#"{{"service": "app", "endpoint": "{endpoint}", "weight": {weight}}}"#);
+        let head = format!("POST /api/v1/weight HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+        socket.write_all((head + &body).as_bytes()).expect("the node reads");
+        let mut line = String::new();
+        while !line.contains(r#""weight""#) {
+            line.clear();
+            assert!(answers.read_line(&mut line).expect("an answer") > 0, "closed");
+            // The body has no end of line of its own.
+            if line == "\r\n" {
+                let mut body = answers.fill_buf().expect("a body").to_vec();
+                answers.consume(body.len());
+                line = String::from_utf8_lossy(&std::mem::take(&mut body)).into_owned();
+            }
+        }
+    }
+    gateway.terminate(Duration::from_secs(60));
+    let log = gateway.stderr();
+    assert_eq!(log.matches("endpoint weight changed\"").count() - 1, 100, "{log}");
+    assert!(log.contains("30 more like this"), "{log}");
 }

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use mainstay_e2e::gateway::simple;
 use mainstay_e2e::load::{Plan, Report};
 use mainstay_e2e::scripted::Scripted;
+use mainstay_e2e::tls::{Authority, Identity};
 use mainstay_e2e::wire::get;
 use mainstay_e2e::{Mainstay, Origin, eventually, free};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -21,6 +22,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::TlsAcceptor;
 
 const ALL: &str = "[tracing]\n[otlp]\nmetrics_interval = \"1s\"\nretry_for = \"30s\"\n";
 
@@ -88,8 +94,9 @@ fn over_http(got: &Got) -> Scripted {
 }
 
 /// A collector that speaks gRPC, on a thread of its own for as long as the test runs.
-fn over_grpc(got: &Got) -> SocketAddr {
+fn over_grpc(got: &Got, authority: Option<&Authority>) -> SocketAddr {
     let (address, got) = (free(), got.clone());
+    let tls = authority.map(|authority| acceptor(authority, &authority.issue(&[&address.ip().to_string()])));
     let listener = std::net::TcpListener::bind(address).expect("a free address");
     listener.set_nonblocking(true).expect("not blocking");
     let runtime =
@@ -97,10 +104,19 @@ fn over_grpc(got: &Got) -> SocketAddr {
     runtime.spawn(async move {
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
         while let Ok((stream, _peer)) = listener.accept().await {
-            let got = got.clone();
+            let (got, tls) = (got.clone(), tls.clone());
             let service = service_fn(move |request: hyper::Request<Incoming>| answer(request, got.clone()));
             let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(async move {
+                let _ended = match tls {
+                    None => http.serve_connection(TokioIo::new(stream), service).await,
+                    // Who shows no certificate of the authority gets no further.
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
+                        Err(_refused) => Ok(()),
+                    },
+                };
+            });
         }
     });
     std::mem::forget(runtime);
@@ -125,12 +141,16 @@ async fn answer(
 }
 
 fn everything_arrives(endpoint: SocketAddr, protocol: &str, got: &Got) {
+    everything_arrives_at(&format!("http://{endpoint}"), protocol, got, "", &[]);
+}
+
+fn everything_arrives_at(endpoint: &str, protocol: &str, got: &Got, more: &str, files: &[(&str, &str)]) {
     let (origin, listen) = (Origin::start(), free());
     let settings = format!(
-        "{ALL}endpoint = \"http://{endpoint}\"\nprotocol = \"{protocol}\"\nheaders = {{ x-token = {{ file = \"token\" }} }}\n"
+        "{ALL}endpoint = \"{endpoint}\"\nprotocol = \"{protocol}\"\n{more}headers = {{ x-token = {{ file = \"token\" }} }}\n"
     );
     let config = simple(listen, &[origin.address()], "") + &settings;
-    let mut gateway = Mainstay::launch("", &config, &[("token", "planted-token\n")]);
+    let mut gateway = Mainstay::launch("", &config, &[files, &[("token", "planted-token\n")]].concat());
     gateway.wait_until_ready();
     let id = get(listen, "/ok?secret=1").header("x-request-id").expect("an id").to_owned();
     eventually("the request arrives", Duration::from_secs(20), || !got.records().is_empty() && got.spans().len() >= 2);
@@ -179,7 +199,44 @@ fn over_http_and_after_a_refusal_that_passes() {
 #[test]
 fn over_grpc_too() {
     let got = Got::default();
-    everything_arrives(over_grpc(&got), "grpc", &got);
+    everything_arrives(over_grpc(&got, None), "grpc", &got);
+}
+
+/// What a collector shows, and whom it lets in: who has a certificate of `authority`.
+fn acceptor(authority: &Authority, identity: &Identity) -> TlsAcceptor {
+    let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
+    let mut roots = RootCertStore::empty();
+    roots.add(der(&authority.pem())).expect("an authority");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("a key");
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.expect("versions").with_client_cert_verifier(clients.expect("a verifier"));
+    let mut config = builder.with_single_cert(vec![der(&identity.cert)], key).expect("a configuration");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+#[test]
+fn over_grpc_and_tls_with_a_certificate_on_both_sides() {
+    let (got, authority) = (Got::default(), Authority::new("collectors"));
+    let ours = authority.issue(&["node"]);
+    let address = over_grpc(&got, Some(&authority));
+    let more = "ca = \"ca.pem\"\ncert = \"own.pem\"\nkey = \"own.key\"\n";
+    let (ca, stranger) = (authority.pem(), Authority::new("strangers"));
+    let files = [("ca.pem", ca.as_str()), ("own.pem", &ours.cert), ("own.key", &ours.key)];
+    everything_arrives_at(&format!("https://{address}"), "grpc", &got, more, &files);
+    // A collector that cannot show who it is gets nothing, until the file says that it is to be trusted.
+    let (got, origin, listen) = (Got::default(), Origin::start(), free());
+    let address = over_grpc(&got, Some(&authority));
+    let settings = format!("{ALL}endpoint = \"https://{address}\"\nprotocol = \"grpc\"\n{more}");
+    let wrong = stranger.pem();
+    let files = [("ca.pem", wrong.as_str()), ("own.pem", &ours.cert), ("own.key", &ours.key)];
+    let gateway = Mainstay::launch("", &(simple(listen, &[origin.address()], "") + &settings), &files);
+    eventually("it is refused", Duration::from_secs(60), || gateway.metric("mainstay_otlp_failures_total", &[]) >= 1.0);
+    assert!(got.0.lock().expect("no thread panics with the lock").is_empty());
+    std::fs::write(gateway.dir().join("ca.pem"), &ca).expect("the authority");
+    eventually("it is trusted", Duration::from_secs(60), || !got.metrics().is_empty());
 }
 
 #[test]

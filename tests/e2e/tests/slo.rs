@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use mainstay_e2e::gateway::{cli, simple};
+use mainstay_e2e::process::Process;
 use mainstay_e2e::{Mainstay, Origin, eventually, free, tools, wire};
 
 const OBJECTIVES: &str = "\
@@ -115,6 +116,40 @@ fn promtool_takes_the_rules_and_the_metrics() {
     std::fs::write(&path, slo).expect("an OpenSLO file");
     let imported = cli(&["slo", "import", &path.display().to_string()]);
     assert!(imported.status.success() && text(&imported).contains("target = \"99%\""), "{}", text(&imported));
+}
+
+/// A bucket names a trace that can be looked up, if that trace was told of; a real Prometheus stores it.
+#[test]
+fn prometheus_stores_the_traces_that_buckets_name() {
+    let (origin, listen, own) = (Origin::start(), free(), free());
+    let config = simple(listen, &[origin.address()], "") + "[tracing]\n[events]\nsample = \"0%\"\n";
+    let gateway = Mainstay::start(&config);
+    let folder = gateway.dir().join("prometheus");
+    std::fs::create_dir(&folder).expect("a folder");
+    let scraped = gateway.admin_address();
+    let settings = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: node, static_configs: [{{targets: ['{scraped}']}}]}}]\n"
+    );
+    std::fs::write(folder.join("prometheus.yml"), settings).expect("the settings");
+    let mut command = Command::new(tools::find("prometheus", "prometheus"));
+    command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--enable-feature=exemplar-storage"]);
+    command.arg(format!("--web.listen-address={own}")).current_dir(&folder);
+    let prometheus = Process::start("prometheus", &folder, &mut command, None);
+    // Nothing speaks for the first one; the second one failed, and is told of.
+    let trace = |path: &str| gateway.logged(path)["trace_id"].as_str().map(str::to_owned).expect("a trace");
+    assert_eq!((wire::get(listen, "/ok").status, wire::get(listen, "/status/500").status), (200, 500));
+    let failed = trace("/status/500");
+    let metrics = gateway.admin("/metrics").text();
+    let named: Vec<&str> = metrics.lines().filter(|line| line.contains(" # {trace_id=")).collect();
+    assert!(matches!(named[..], [only] if only.contains(&failed) && only.contains("le=")), "{named:?}");
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain\r\n\r\n";
+    let older = mainstay_e2e::Wire::connect(scraped).exchange(request).text();
+    assert!(older.contains("http_server_request_duration_seconds_bucket") && !older.contains(&failed), "{older}");
+    let query = "/api/v1/query_exemplars?query=http_server_request_duration_seconds_bucket&start=0&end=9999999999";
+    eventually("the trace is stored", Duration::from_secs(60), || {
+        TcpStream::connect(own).is_ok() && wire::get(own, query).text().contains(&failed)
+    });
+    drop(prometheus);
 }
 
 /// Sends requests that differ in host, path and method, many at a time, and waits for as many answers.

@@ -89,6 +89,12 @@ pub struct EndpointSeen {
     pub spare: bool,
     /// Why it is not well.
     pub reason: String,
+    /// Percent of its processors in use, as it says itself.
+    #[serde(default)]
+    pub cpu_percent: Option<f64>,
+    /// Percent of its memory in use, likewise.
+    #[serde(default)]
+    pub memory_percent: Option<f64>,
 }
 
 /// A route.
@@ -199,6 +205,16 @@ fn of_service(service: &ServiceSeen, found: &mut Vec<Condition>) {
             found.push(condition("EndpointDown", labels(), &summary));
         } else if endpoint.ejected {
             found.push(condition("EndpointEjected", labels(), &summary));
+        }
+        let high = [
+            ("EndpointCpuHigh", "processors", endpoint.cpu_percent, CPU_PERCENT_MAX),
+            ("EndpointMemoryHigh", "memory", endpoint.memory_percent, MEMORY_PERCENT_MAX),
+        ];
+        for (name, what, percent, max) in high {
+            if let Some(percent) = percent.filter(|percent| *percent > max) {
+                let summary = format!("{}/{}: {percent:.0} % of its {what} in use", service.name, endpoint.name);
+                found.push(condition(name, labels(), &summary));
+            }
         }
     }
     let mut zones: Vec<&str> = meant.iter().map(|it| it.zone.as_str()).filter(|zone| !zone.is_empty()).collect();

@@ -68,6 +68,16 @@ pub const CATALOGUE: &[Rule] = &[
         "#/services/{service}",
         "an endpoint gets no requests because too many of them failed",
     ),
+    rule_of("EndpointCpuHigh", P3, 5 * MINUTE, MINUTE).about(
+        "endpoint-cpu-high",
+        "#/services/{service}",
+        "an endpoint says that its processors are busier than 85 %",
+    ),
+    rule_of("EndpointMemoryHigh", P3, 2 * MINUTE, MINUTE).about(
+        "endpoint-memory-high",
+        "#/services/{service}",
+        "an endpoint says that more than 90 % of its memory is in use",
+    ),
     rule_of("ZoneLost", P2, 10 * SECOND, 30 * SECOND).about(
         "zone-lost",
         "#/services/{service}",

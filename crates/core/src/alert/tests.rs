@@ -231,6 +231,10 @@ fn thresholds_of_the_built_in_alerts() {
     assert_eq!(names(&service(&[&well, &other])), Vec::<String>::new());
     assert_eq!(names(&service(&[&bad, &other])), ["ServiceDegraded P2", "EndpointDown P4", "ZoneLost P2"]);
     assert_eq!(names(&service(&[&bad])), ["ServiceDown P1", "EndpointDown P4"]);
+    let busy = EndpointSeen { cpu_percent: Some(85.1), memory_percent: Some(90.0), ..well.clone() };
+    let full = EndpointSeen { cpu_percent: Some(85.0), memory_percent: Some(90.1), ..well.clone() };
+    let found = names(&service(&[&busy, &full]));
+    assert_eq!(found, ["EndpointCpuHigh P3", "EndpointMemoryHigh P3"]);
     let drained = EndpointSeen { draining: true, ..bad };
     assert_eq!(names(&service(&[&drained, &other])), Vec::<String>::new());
 

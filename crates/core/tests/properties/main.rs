@@ -24,6 +24,7 @@ mod hedge;
 mod incident;
 mod lease;
 mod limiter;
+mod load_report;
 mod maglev;
 mod opinion;
 mod outlier;

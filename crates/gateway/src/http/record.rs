@@ -10,6 +10,7 @@ use super::{isolation, sticky};
 use crate::explain::ring::End;
 use crate::fallback::Fallback;
 use crate::http1::write::decimal;
+use crate::state::Exemplar;
 use crate::telemetry::{context, redact};
 use crate::worker::table::{Listener, Route};
 use crate::worker::{Worker, hexadecimal};
@@ -93,6 +94,10 @@ pub(crate) fn finish(
     if worker.log.is_on()
         && let Some(rate) = worker.choice.keep(listener, route, exchange, (ending, duration), worker.now())
     {
+        if let (Some(route), trace @ 1..) = (route, exchange.context.trace) {
+            let exemplar = Exemplar { trace, duration, at: worker.since_1970() };
+            route.state.shards.of(worker.index).exemplars.note(exemplar);
+        }
         let told = Told { worker, listener, route, exchange, end: End { ending, bytes, duration }, rate };
         worker.log.line(|line| told.write(line));
     }

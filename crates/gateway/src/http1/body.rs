@@ -194,6 +194,7 @@ pub(crate) fn may_trail(name: &[u8]) -> bool {
             let digest = name.eq_ignore_ascii_case(b"content-md5") || name.eq_ignore_ascii_case(b"content-digest");
             (!content || digest) && !REFUSED.iter().any(|refused| name.eq_ignore_ascii_case(refused))
         }
+        Name::LoadReport => true,
         _known => false,
     }
 }

@@ -88,6 +88,8 @@ pub(crate) enum Name {
     TraceState,
     /// `b3` and `x-b3-*`, which name a trace as well.
     B3,
+    /// What an endpoint says of its own load.
+    LoadReport,
     Other,
 }
 
@@ -127,6 +129,7 @@ impl Name {
             17 if is("x-mainstay-mirror") => Self::Mirror,
             17 if is("x-b3-parentspanid") => Self::B3,
             18 if is("x-mainstay-attempt") => Self::Attempt,
+            21 if is("endpoint-load-metrics") => Self::LoadReport,
             _ if starts_with(name, b"proxy-") => Self::HopByHop,
             _ if starts_with(name, b"x-forwarded-") => Self::ForwardedOther,
             _ => Self::Other,

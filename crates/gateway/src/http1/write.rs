@@ -187,7 +187,7 @@ fn passes(known: Name, name: &[u8], head: &request::Head, forward: &Forward<'_>)
         Name::Expect | Name::IdempotencyKey | Name::Cookie | Name::Authorization | Name::Date | Name::ContentType => {
             true
         }
-        Name::Other => !forward.passed.replaces(name),
+        Name::Other | Name::LoadReport => !forward.passed.replaces(name),
     }
 }
 

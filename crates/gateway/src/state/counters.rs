@@ -1,6 +1,7 @@
 //! Counters with one writer each, summed when they are read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Upper bounds of the duration histograms' buckets in seconds (OpenTelemetry, `http.server.request.duration`); one more
 /// bucket holds the rest.
@@ -33,14 +34,18 @@ pub struct Histogram {
 
 impl Histogram {
     /// Records a duration.
-    pub fn record(&self, duration: std::time::Duration) {
-        let seconds = duration.as_secs_f64();
-        let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
-        if let Some(counter) = self.buckets.get(bucket) {
+    pub fn record(&self, duration: Duration) {
+        if let Some(counter) = self.buckets.get(bucket_of(duration)) {
             counter.add(1);
         }
         self.sum_nanos.add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
+}
+
+/// The number of the bucket that a duration falls into.
+pub(super) fn bucket_of(duration: Duration) -> usize {
+    let seconds = duration.as_secs_f64();
+    BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len())
 }
 
 /// One value for each worker, on cache lines of their own.
@@ -68,5 +73,10 @@ impl<T: Default> Shards<T> {
     /// Sums what `read` finds in every worker's value.
     pub fn sum(&self, read: impl Fn(&T) -> u64) -> u64 {
         self.0.iter().map(|shard| read(&shard.0)).sum()
+    }
+
+    /// All workers' values.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|shard| &shard.0)
     }
 }

@@ -10,7 +10,7 @@ use mainstay_core::health;
 use mainstay_core::opinion::Effect;
 
 use super::factors::{Factor, Factors};
-use super::{Counter, Histogram, Shards};
+use super::{Counter, Histogram, Load, Shards};
 use crate::spec;
 
 /// How the effects of others' opinions are stored.
@@ -63,6 +63,8 @@ pub struct Endpoint {
     pub in_flight: AtomicU32,
     /// Failures in a row; a success writes only if it is not zero.
     pub failures_in_a_row: AtomicU32,
+    /// What it says of its own load.
+    pub load: Load,
     /// Times it was ejected.
     pub ejections: AtomicU64,
     /// Probes that passed, those that found it degraded included.
@@ -106,6 +108,7 @@ impl Endpoint {
             moves: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
             failures_in_a_row: AtomicU32::new(0),
+            load: Load::default(),
             ejections: AtomicU64::new(0),
             probes_passed: AtomicU64::new(0),
             probes_degraded: AtomicU64::new(0),

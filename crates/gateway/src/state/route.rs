@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use mainstay_core::budget::Budget;
 use mainstay_core::time::Moment;
 
-use super::{Breaker, Counter, Guard, Hedging, Histogram, Shards, Subject};
+use super::{Breaker, Counter, Exemplars, Guard, Hedging, Histogram, Shards, Subject};
 use crate::admission::{self, Admission};
 use crate::spec;
+use crate::telemetry::choice::Wish;
 
 /// A route and its counters.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Route {
     pub admission: Option<Arc<Admission>>,
     /// Its quarantine, if it has one; kept over reloads by name while its settings are the same.
     pub guard: Option<Arc<Guard>>,
+    /// How many of its requests leave a line by somebody's wish; kept over reloads by name.
+    pub(crate) sampling: Arc<Wish>,
 }
 
 impl Route {
@@ -53,6 +56,7 @@ impl Route {
             breaker,
             retry_budget,
             shards: known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards)),
+            sampling: known.map_or_else(Arc::default, |known| Arc::clone(&known.sampling)),
             mirrors: known.map_or_else(Arc::default, |known| Arc::clone(&known.mirrors)),
             guard: spec.quarantine.as_ref().map(|quarantine| {
                 let same = known.filter(|known| known.spec.quarantine.as_ref() == Some(quarantine));
@@ -91,6 +95,8 @@ pub struct RouteCounters {
     pub admission: admission::Counters,
     /// Durations from the first byte of the request to the last of the response.
     pub duration: Histogram,
+    /// For each bucket of durations a trace that can be looked up.
+    pub exemplars: Exemplars,
 }
 
 /// Counters of a route's cache.

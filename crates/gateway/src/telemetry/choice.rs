@@ -19,18 +19,16 @@ use crate::worker::table::{Listener, Route};
 /// Says that no rate but the configured one holds.
 const CONFIGURED: u32 = u32::MAX;
 
-/// A rate that somebody has asked for, for a time; shared by all workers.
+/// A rate that somebody has asked for, for a time: of the node, or of one route. Shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Wish {
     one_in: AtomicU32,
     until_nanos: AtomicU64,
-    /// Lines that were left out because there were too many in a second.
-    limited: AtomicU64,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { one_in: AtomicU32::new(CONFIGURED), until_nanos: AtomicU64::new(0), limited: AtomicU64::new(0) }
+        Self { one_in: AtomicU32::new(CONFIGURED), until_nanos: AtomicU64::new(0) }
     }
 }
 
@@ -55,7 +53,19 @@ impl Wish {
         let left = self.until_nanos.load(Ordering::Relaxed).saturating_sub(now.as_nanos());
         (left > 0).then(|| (Rate(one_in), Duration::from_nanos(left)))
     }
+}
 
+/// What all workers' choices have in common.
+#[derive(Debug, Default)]
+pub(crate) struct Common {
+    /// What was asked for of all routes.
+    pub(crate) wish: Wish,
+    /// Lines that were left out because there were too many in a second.
+    limited: AtomicU64,
+}
+
+impl Common {
+    /// Lines that were left out because there were too many in a second.
     pub(crate) fn limited(&self) -> u64 {
         self.limited.load(Ordering::Relaxed)
     }
@@ -64,21 +74,23 @@ impl Wish {
 /// One worker's choice of lines.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    wish: Arc<Wish>,
+    common: Arc<Common>,
     workers: u32,
     /// The present second, and the lines in it.
     second: Cell<(u64, u32)>,
 }
 
 impl Choice {
-    pub(crate) fn new(wish: Arc<Wish>, workers: usize) -> Self {
-        Self { wish, workers: u32::try_from(workers.max(1)).unwrap_or(u32::MAX), second: Cell::default() }
+    pub(crate) fn new(common: Arc<Common>, workers: usize) -> Self {
+        Self { common, workers: u32::try_from(workers.max(1)).unwrap_or(u32::MAX), second: Cell::default() }
     }
 
     /// The policy for requests of a route, or for those that no route took.
     pub(crate) fn policy(&self, listener: &Listener, route: Option<&Route>, now: Moment) -> Policy {
         let configured = route.and_then(|route| route.state.spec.events).unwrap_or(listener.telemetry.events.policy);
-        match self.wish.get(now) {
+        // What was asked for of one route says more than what was asked for of all.
+        let of_route = route.and_then(|route| route.state.sampling.get(now));
+        match of_route.or_else(|| self.common.wish.get(now)) {
             Some((rate, _left)) => Policy { rate, ..configured },
             None => configured,
         }
@@ -111,7 +123,7 @@ impl Choice {
         self.second.set((second, count.saturating_add(1)));
         let has_room = count < max.div_ceil(self.workers);
         if !has_room {
-            self.wish.limited.fetch_add(1, Ordering::Relaxed);
+            self.common.limited.fetch_add(1, Ordering::Relaxed);
         }
         has_room
     }
@@ -162,7 +174,7 @@ mod tests {
         let at = |milli| Moment::from_millis(milli);
         let kept = |milli| (0..10).filter(|_line| choice.has_room(&events, at(milli))).count();
         assert_eq!([kept(1000), kept(1999), kept(2000), kept(9000)], [3, 0, 3, 3]);
-        assert_eq!(choice.wish.limited(), 31);
+        assert_eq!(choice.common.limited(), 31);
         assert!((0..100).all(|_line| choice.has_room(&spec::Events::default(), at(9000))));
     }
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use mainstay_core::budget::Budget;
 use mainstay_core::grpc::Status;
+use mainstay_core::load_report;
 use mainstay_core::retry::Failure;
 
 use super::Worker;
 use super::table::{Service, raise};
 use crate::http::exchange::Exchange;
+use crate::http1::field::Name;
 
 /// Requests after which a worker tells the shared retry budget, at the latest.
 const DEPOSIT_BATCH: u32 = 64;
@@ -97,6 +99,11 @@ impl Worker {
         }
         if let Some(attempt) = exchange.attempts.last() {
             counters.duration.record(attempt.duration);
+        }
+        if let Some(said) = exchange.response.find(Name::LoadReport)
+            && let Some(report) = load_report::parse(said.value.get(exchange.output.all()))
+        {
+            endpoint.state.load.note(&report, self.since_1970());
         }
         // What a gRPC call has come to is in its trailers, which are still to come unless there is no body.
         let said = match &exchange.call {

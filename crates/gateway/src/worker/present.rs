@@ -89,6 +89,11 @@ impl Worker {
         self.present.time().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |passed| passed.as_secs())
     }
 
+    /// The present since 1970.
+    pub(crate) fn since_1970(&self) -> Duration {
+        self.present.time().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
+
     /// The present as the `Date` header has it.
     pub(crate) fn http_date(&self) -> [u8; 29] {
         self.present.wall.borrow_mut().http_date(self.present.time())

@@ -7,6 +7,7 @@ use super::addresses::AddressStatus;
 use super::cells::CellStatus;
 use super::cluster::ClusterStatus;
 use super::shared::{OpinionsStatus, SessionsStatus};
+use super::telemetry::TemporaryStatus;
 
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -38,6 +39,9 @@ pub struct Status {
     /// The addresses that one node of the cluster holds at a time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressStatus>,
+    /// What an operator has changed of how much the node tells, for a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub temporary: Vec<TemporaryStatus>,
 }
 
 /// The process.
@@ -331,6 +335,24 @@ pub struct EndpointStatus {
     /// Its circuit breaker, if the service has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerStatus>,
+    /// What it says of its own load, if it said so within the last minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadStatus>,
+}
+
+/// What an endpoint says of its own load (Open Request Cost Aggregation).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LoadStatus {
+    /// Percent of its processors in use; may be above 100.
+    pub cpu_percent: Option<f64>,
+    /// Percent of its memory in use.
+    pub memory_percent: Option<f64>,
+    /// Percent of what the application is limited by; may be above 100.
+    pub application_percent: Option<f64>,
+    /// Requests a second.
+    pub rate: Option<f64>,
+    /// Errors a second.
+    pub error_rate: Option<f64>,
 }
 
 /// What went on during the last ten seconds.

@@ -301,7 +301,9 @@ fn target(bytes: &[u8]) -> String {
     match (named("service"), named("endpoint")) {
         (Some(service), Some(endpoint)) => format!("{service}/{endpoint}"),
         (Some(only), None) | (None, Some(only)) => only.to_owned(),
-        (None, None) => ["name", "account", "ip", "route", "user"].into_iter().find_map(named).unwrap_or("").to_owned(),
+        (None, None) => {
+            ["name", "account", "ip", "route", "user", "component"].into_iter().find_map(named).unwrap_or("").to_owned()
+        }
     }
 }
 

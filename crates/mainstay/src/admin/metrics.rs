@@ -7,8 +7,10 @@ mod alerts;
 mod balance;
 mod checks;
 mod cluster;
+mod exemplars;
 mod format;
 mod history;
+mod loads;
 mod objectives;
 mod patterns;
 mod process;
@@ -58,6 +60,8 @@ pub struct Facts {
     pub access_log_dropped: u64,
     /// Access-log lines that were left out because there were too many in a second.
     pub access_log_limited: u64,
+    /// Lines of the operational log that were left out because there were too many of one message.
+    pub log_left_out: u64,
     /// What became of what is sent to other systems.
     pub telemetry: otlp::Counts,
     /// When the process started.
@@ -88,11 +92,11 @@ pub struct Facts {
 /// Never in practice: writing to a string does not fail.
 pub fn render(state: Arc<State>, facts: Facts, format: Format) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { state, facts }));
+    registry.register_collector(Box::new(Scrape { state: Arc::clone(&state), facts }));
     let mut answer = String::with_capacity(16 * 1024);
     text::encode(&mut answer, &registry)?;
     Ok(match format {
-        Format::OpenMetrics => answer,
+        Format::OpenMetrics => exemplars::complete(&answer, &state),
         Format::Prometheus => as_prometheus(&answer),
     })
 }
@@ -111,6 +115,7 @@ impl Collector for Scrape {
         families.endpoint_attempts(&self.state)?;
         families.endpoint_states(&self.state)?;
         families.checks(&self.state)?;
+        families.loads(&self.state)?;
         families.balance(&self.state)?;
         families.services(&self.state)?;
         families.listeners(&self.state)?;
@@ -327,6 +332,8 @@ impl Families<'_, '_> {
         self.counter(name, [([], facts.access_log_dropped)])?;
         let name = ("mainstay_access_log_limited", "Access-log lines left out because of events.max_per_second.");
         self.counter(name, [([], facts.access_log_limited)])?;
+        let name = ("mainstay_log_left_out", "Lines of the operational log that were too many of one message.");
+        self.counter(name, [([], facts.log_left_out)])?;
         let name = ("mainstay_otlp_sent", "Records, spans and metrics that the collector has accepted.");
         self.counter(name, [([], facts.telemetry.sent)])?;
         let name = ("mainstay_otlp_dropped", "Records, spans and metrics that found no room or were given up.");

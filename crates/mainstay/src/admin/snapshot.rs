@@ -10,8 +10,8 @@ use mainstay_gateway::spec::{self, Address};
 use mainstay_gateway::state::{Breaker, Endpoint, Listener, Route, Service, Source, State};
 
 use crate::admin::document::{
-    ActivityStatus, AdmissionStatus, BreakerStatus, EndpointStatus, ListenerStatus, RouteStatus, ServiceState,
-    ServiceStatus, SourceStatus, ZoneStatus,
+    ActivityStatus, AdmissionStatus, BreakerStatus, EndpointStatus, ListenerStatus, LoadStatus, RouteStatus,
+    ServiceState, ServiceStatus, SourceStatus, ZoneStatus,
 };
 use crate::admin::sampler::{Activity, Sampler, Totals};
 use crate::admin::shared;
@@ -242,7 +242,21 @@ fn endpoint_status(
         attempts: endpoint.shards.sum(|counters| counters.attempts.get()),
         ejections: endpoint.ejections.load(Ordering::Relaxed),
         breaker: breaker.map(breaker_status),
+        load: load_status(endpoint, clock),
     }
+}
+
+fn load_status(endpoint: &Endpoint, clock: SystemTime) -> Option<LoadStatus> {
+    let report = endpoint.load.heard(clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())?;
+    let rounded = |value: f32| (f64::from(value) * 100.0).round() / 100.0;
+    let percent = |share: f32| rounded(share * 100.0);
+    Some(LoadStatus {
+        cpu_percent: report.cpu.map(percent),
+        memory_percent: report.memory.map(percent),
+        application_percent: report.application.map(percent),
+        rate: report.requests.map(rounded),
+        error_rate: report.errors.map(rounded),
+    })
 }
 
 fn drained_by(endpoint: &Endpoint) -> Option<&'static str> {

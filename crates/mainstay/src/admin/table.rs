@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::admin::api::{self, error};
 use crate::admin::{
     Node, addresses, alertmanager, alerts, audit, cells, certificates, cluster, drains, events, gate, history,
-    identities, incidents, ledger, login, nodes, objectives, pages, purge, requests, shared_config, upgrade,
+    identities, incidents, ledger, login, nodes, objectives, pages, purge, requests, shared_config, telemetry, upgrade,
 };
 
 /// All endpoints.
@@ -44,6 +44,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         identities::endpoints(),
         audit::endpoints(),
         nodes::endpoints(),
+        telemetry::endpoints(),
     ]
     .into_iter()
     .flatten()

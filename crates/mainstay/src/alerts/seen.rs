@@ -117,6 +117,8 @@ fn services(status: &Status) -> Vec<ServiceSeen> {
         draining: it.draining,
         spare: it.spare,
         reason: it.reason.clone(),
+        cpu_percent: it.load.and_then(|load| load.cpu_percent),
+        memory_percent: it.load.and_then(|load| load.memory_percent),
     };
     let service = |it: &crate::admin::document::ServiceStatus| ServiceSeen {
         name: it.name.clone(),

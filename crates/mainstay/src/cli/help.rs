@@ -166,6 +166,26 @@ Examples:
   mainstay silence list
   mainstay silence remove 3c6a1b52-0000-4000-a000-000000000000";
 
+pub(super) const LOG_HELP: &str = "\
+What was asked for ends by itself, or by `reset`; `mainstay status` shows it meanwhile. A level of one component goes before
+the level of all. Components: addresses, admin, alerts, cluster, consensus, discovery, failover, gateway, health, history,
+ledger, otlp, probes, runtime.
+
+Examples:
+  mainstay log level
+  mainstay log level debug --for 2m
+  mainstay log level health=debug --for 10m
+  mainstay log level reset";
+
+pub(super) const EVENTS_HELP: &str = "\
+Requests that failed, were slow or were tried again leave a line in any case. What was asked for ends by itself, or by
+`reset`; `mainstay status` shows it meanwhile. A rate of one route goes before the rate of all.
+
+Examples:
+  mainstay events sampling
+  mainstay events sampling 100% --route checkout --for 10m
+  mainstay events sampling reset";
+
 pub(super) const INIT_HELP: &str = "\
 Makes the cluster's certificate authority, and this node's certificate and key, in the folder `cluster` of the node's
 `data_dir`. Only their owner can read them; they are not part of the configuration. Start the node afterwards.

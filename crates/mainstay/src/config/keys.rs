@@ -32,7 +32,8 @@ sections! {
     /// Whether requests carry a trace.
     TRACING = "tracing": "enabled";
     /// Where requests and metrics are sent.
-    OTLP = "otlp": "endpoint", "protocol", "headers", "signals", "timeout", "retry_for", "metrics_interval";
+    OTLP = "otlp": "endpoint", "protocol", "headers", "signals", "timeout", "retry_for", "metrics_interval",
+        "ca", "cert", "key";
     /// A value with every message.
     OTLP_HEADER = "otlp.headers": "file", "env";
     /// Which requests of a route leave a line.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_observe::otlp::{Protocol, Secret, Settings, Signals};
+use mainstay_observe::otlp::{Protocol, Secret, Settings, Signals, Tls};
 
 use super::problem::Fault;
 use super::reader::{Item, Section};
@@ -18,11 +18,13 @@ pub(super) fn read(root: &Section<'_>) -> Option<Settings> {
     let protocols = [("http", Protocol::Http), ("grpc", Protocol::Grpc)];
     let protocol = section.field("protocol", Protocol::Http, |item| item.one_of(&protocols)).value;
     let hint = "write endpoint = \"http://127.0.0.1:4318\"";
-    let endpoint = section.required("endpoint", hint)?.parsed(|text| parse_url(text, protocol))?;
+    let endpoint = section.required("endpoint", hint)?.parsed(parse_url)?;
+    let is_encrypted = endpoint.starts_with("https://");
     let all = Signals { logs: true, traces: true, metrics: true };
     Some(Settings {
         endpoint,
         protocol,
+        tls: tls(&section, is_encrypted, protocol),
         headers: section.item("headers").map(|item| headers(&item)).unwrap_or_default(),
         signals: section.field("signals", all, signals).value,
         timeout: section.duration("timeout", 10 * SECOND, SECOND / 10..=60 * SECOND).value,
@@ -31,16 +33,38 @@ pub(super) fn read(root: &Section<'_>) -> Option<Settings> {
     })
 }
 
-fn parse_url(text: &str, protocol: Protocol) -> Result<String, Fault> {
+/// Whom to trust, and who this node is.
+fn tls(section: &Section<'_>, is_encrypted: bool, protocol: Protocol) -> Tls {
+    let path = |key| section.field(key, None, |item: &Item<'_>| item.path().map(Some));
+    let (ca, certificate, key) = (path("ca"), path("cert"), path("key"));
+    for (field, name) in [(&ca, "ca"), (&certificate, "cert"), (&key, "key")] {
+        if field.is_given && !is_encrypted {
+            let fault = Fault::new(format!("`{name}` is of no use at an http address"));
+            section.reader.error(&field.place, fault.hint("write https:// in `endpoint`"));
+        }
+    }
+    if is_encrypted && protocol == Protocol::Grpc && !ca.is_given {
+        let fault = Fault::new("it is not said whom to trust at this https address");
+        let hint =
+            "write ca = \"ca.pem\", or the file of the system's authorities: \"/etc/ssl/certs/ca-certificates.crt\"";
+        section.reader.error(&ca.place, fault.hint(hint));
+    }
+    let missing = match (certificate.is_given, key.is_given) {
+        (true, false) => Some((&certificate, "a `key` belongs to this certificate")),
+        (false, true) => Some((&key, "a `cert` belongs to this key")),
+        (true, true) | (false, false) => None,
+    };
+    if let Some((field, what)) = missing {
+        section.reader.error(&field.place, Fault::new(what));
+    }
+    Tls { ca: ca.value, identity: certificate.value.zip(key.value) }
+}
+
+fn parse_url(text: &str) -> Result<String, Fault> {
     let hint = "write \"http://HOST:PORT\"; collectors listen on 4318 for HTTP and on 4317 for gRPC";
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    match (scheme, protocol) {
-        ("http", _) | ("https", Protocol::Http) => {}
-        ("https", Protocol::Grpc) => {
-            let fault = Fault::new("gRPC over TLS is not supported yet");
-            return Err(fault.hint("write protocol = \"http\", which is, or have a collector on this machine"));
-        }
-        _other => return Err(Fault::new("this is not the address of a collector").hint(hint)),
+    if !["http", "https"].contains(&scheme) {
+        return Err(Fault::new("this is not the address of a collector").hint(hint));
     }
     if rest.contains('@') {
         let fault = Fault::new("credentials do not belong into an address");

@@ -6,6 +6,7 @@ use crate::admin::document::{
 };
 use crate::status::cluster;
 use crate::status::table::{Cell, Paint, Tone, printable, render as table};
+use crate::telemetry;
 
 /// What a circuit breaker is while there is nothing to say of it.
 const CLOSED: &str = "closed";
@@ -43,6 +44,10 @@ pub fn render(status: &Status, paint: Paint) -> String {
         page.push_str(&cluster::line(cluster, paint));
     }
     page.push_str(&super::shared::addresses(&status.addresses, paint));
+    for temporary in &status.temporary {
+        page.push_str(&paint.apply(Tone::Warning, &printable(&telemetry::command::line(temporary))));
+        page.push('\n');
+    }
     page.push('\n');
     page.push_str(&services(&status.services, paint));
     page.push_str(&notices(&status.services, paint));
@@ -399,6 +404,7 @@ mod tests {
             opinions: None,
             cluster: None,
             addresses: Vec::new(),
+            temporary: Vec::new(),
         }
     }
 

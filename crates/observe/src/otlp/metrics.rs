@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
+    AggregationTemporality, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum, exemplar,
 };
 
 use super::attributes;
@@ -34,6 +34,7 @@ struct Buckets {
     bounds: Vec<(f64, u64)>,
     sum: f64,
     count: u64,
+    exemplars: Vec<Exemplar>,
 }
 
 /// Reads a text. Lines that cannot be read are left out.
@@ -81,7 +82,9 @@ impl Family {
                     "+Inf" => f64::INFINITY,
                     bound => bound.parse().ok()?,
                 };
-                self.buckets(labels).bounds.push((bound, value as u64));
+                let buckets = self.buckets(labels);
+                buckets.bounds.push((bound, value as u64));
+                buckets.exemplars.extend(exemplar_of(rest));
             }
             ("histogram", "_sum") => self.buckets(labels).sum = value,
             ("histogram", "_count") => self.buckets(labels).count = value as u64,
@@ -151,9 +154,26 @@ impl Buckets {
                 .map(|(bound, _count)| *bound)
                 .filter(|bound| bound.is_finite())
                 .collect(),
+            exemplars: self.exemplars,
             ..HistogramDataPoint::default()
         }
     }
+}
+
+/// The exemplar behind a bucket's count, as Mainstay writes it: a trace, a value and a time.
+fn exemplar_of(rest: &str) -> Option<Exemplar> {
+    let (_count, exemplar) = rest.split_once(" # {trace_id=\"")?;
+    let (trace, rest) = exemplar.split_once("\"} ")?;
+    let (value, time) = rest.split_once(' ')?;
+    let (seconds, millis) = time.split_once('.')?;
+    let trace = u128::from_str_radix(trace, 16).ok()?;
+    let (seconds, millis): (u64, u64) = (seconds.parse().ok()?, millis.parse().ok()?);
+    Some(Exemplar {
+        trace_id: trace.to_be_bytes().to_vec(),
+        time_unix_nano: seconds.checked_mul(1_000)?.checked_add(millis)?.checked_mul(1_000_000)?,
+        value: Some(exemplar::Value::AsDouble(value.parse().ok()?)),
+        ..Exemplar::default()
+    })
 }
 
 /// Name, labels and what follows of a sample.
@@ -223,7 +243,7 @@ a_requests_total{route=\"q\\\"\\\\\"} 7
 a_time_seconds_sum{route=\"x\"} 2.5
 a_time_seconds_count{route=\"x\"} 4
 a_time_seconds_bucket{le=\"0.1\",route=\"x\"} 1
-a_time_seconds_bucket{le=\"1.0\",route=\"x\"} 3
+a_time_seconds_bucket{le=\"1.0\",route=\"x\"} 3 # {trace_id=\"000000000000000000000000000000ab\"} 0.5 1700000000.250
 a_time_seconds_bucket{le=\"+Inf\",route=\"x\"} 4
 # HELP a_ready Ready.
 # TYPE a_ready gauge
@@ -246,6 +266,10 @@ not a sample
         let point = &histogram.data_points[0];
         assert_eq!((point.count, point.sum, point.attributes.len()), (4, Some(2.5), 1));
         assert_eq!((&point.bucket_counts[..], &point.explicit_bounds[..]), (&[1, 2, 1][..], &[0.1, 1.0][..]));
+        let [exemplar] = &point.exemplars[..] else { panic!("{point:?}") };
+        assert_eq!(exemplar.trace_id[15], 0xab);
+        assert_eq!(exemplar.value, Some(exemplar::Value::AsDouble(0.5)));
+        assert_eq!(exemplar.time_unix_nano, 1_700_000_000_250_000_000);
         assert!(matches!(&metrics[2].data, Some(Data::Gauge(gauge)) if gauge.data_points.len() == 1));
     }
 

@@ -14,10 +14,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest
 use prost::Message as _;
 use tokio::time::{Instant, timeout};
 use tonic::metadata::{MetadataKey, MetadataMap};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::retry::{self, Refusal};
-use super::settings::{Protocol, Settings};
+use super::settings::{Settings, Tls};
+use super::way::Way;
 
 /// Bytes of an answer that are read.
 const ANSWER_MAX: usize = 64 * 1024;
@@ -94,27 +95,20 @@ pub(super) struct Sink {
     is_failing: bool,
 }
 
-#[derive(Debug)]
-enum Way {
-    Http(reqwest::Client),
-    Grpc(Channel),
-}
-
 impl Sink {
     /// Prepares to send by `settings`; connects later.
     pub(super) fn new(settings: &Arc<Settings>) -> Result<Self, String> {
-        let way = match settings.protocol {
-            Protocol::Http => {
-                // A redirect would take credentials along.
-                let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
-                Way::Http(client.map_err(|error| error.to_string())?)
+        Ok(Self { settings: Arc::clone(settings), way: Way::new(settings)?, is_failing: false })
+    }
+
+    /// Prepares anew if the collector has refused or not answered: its certificates, or this node's, may be others by now.
+    fn refresh(&mut self) {
+        if self.is_failing && self.settings.tls != Tls::default() {
+            match Way::new(&self.settings) {
+                Ok(way) => self.way = way,
+                Err(error) => tracing::debug!(error, "the way to the collector stays as it is"),
             }
-            Protocol::Grpc => {
-                let endpoint = Endpoint::from_shared(settings.endpoint.clone()).map_err(|error| error.to_string())?;
-                Way::Grpc(endpoint.connect_timeout(settings.timeout).connect_lazy())
-            }
-        };
-        Ok(Self { settings: Arc::clone(settings), way, is_failing: false })
+        }
     }
 
     /// Sends a message until it is accepted or given up. Answers how many of its items were not accepted.
@@ -122,6 +116,7 @@ impl Sink {
         let until = Instant::now() + self.settings.retry_for;
         let mut number = 0;
         loop {
+            self.refresh();
             let refusal = match timeout(self.settings.timeout, self.send(&message)).await {
                 Ok(Ok(rejected)) => {
                     if std::mem::take(&mut self.is_failing) {
@@ -234,7 +229,7 @@ fn with<T>(metadata: MetadataMap, message: T) -> tonic::Request<T> {
 }
 
 /// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -10,6 +10,8 @@ pub struct Settings {
     pub endpoint: String,
     /// How it is spoken to.
     pub protocol: Protocol,
+    /// Whom to trust at an `https` address, and who this node is there.
+    pub tls: Tls,
     /// Headers (of gRPC: metadata) with every message, in lower case.
     pub headers: Vec<(String, Secret)>,
     /// What is sent.
@@ -20,6 +22,16 @@ pub struct Settings {
     pub retry_for: Duration,
     /// How often metrics are sent.
     pub metrics_interval: Duration,
+}
+
+/// Files with certificates, as PEM. They are read when a connection is prepared, and again once a collector has refused or not
+/// answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The authorities that the collector's certificate must come from. Over HTTP the system's if it is absent; gRPC needs it.
+    pub ca: Option<PathBuf>,
+    /// The certificate that this node shows, and its private key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// How the collector is spoken to.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_observe::otlp::{Protocol, Secret, Signals};
+use mainstay_observe::otlp::{Protocol, Secret, Signals, Tls};
 
 use super::{SMALL, good, shown};
 
@@ -27,13 +27,26 @@ fn every_key_and_the_defaults() {
 }
 
 #[test]
+fn certificates_stand_in_files() {
+    let text = format!(
+        "{SMALL}[otlp]\nendpoint = \"https://collector:4317\"\nprotocol = \"grpc\"\nca = \"ca.pem\"\ncert = \"c.pem\"\nkey = \"k.pem\"\n"
+    );
+    let tls = good(&text).otlp.expect("settings").tls;
+    let path = |name: &str| PathBuf::from("/etc/mainstay").join(name);
+    assert_eq!(tls, Tls { ca: Some(path("ca.pem")), identity: Some((path("c.pem"), path("k.pem"))) });
+}
+
+#[test]
 fn what_is_refused_says_why() {
     let url = "endpoint = \"http://a:1\"\n";
     for (lines, expected) in [
         (String::new(), "`endpoint` is missing"),
         ("endpoint = \"a:1\"".to_owned(), "not the address of a collector"),
         ("endpoint = \"http://u:planted@a:1\"".to_owned(), "credentials do not belong"),
-        ("endpoint = \"https://a:1\"\nprotocol = \"grpc\"".to_owned(), "not supported yet"),
+        ("endpoint = \"https://a:1\"\nprotocol = \"grpc\"".to_owned(), "whom to trust"),
+        (format!("{url}ca = \"ca.pem\""), "no use at an http address"),
+        ("endpoint = \"https://a:1\"\ncert = \"c.pem\"".to_owned(), "a `key` belongs to this certificate"),
+        ("endpoint = \"https://a:1\"\nkey = \"k.pem\"".to_owned(), "a `cert` belongs to this key"),
         (format!("{url}signals = []"), "nothing would be sent"),
         (format!("{url}signals = [\"logs\"]"), "is not known here"),
         (format!("{url}headers = {{ a = \"planted\" }}"), "does not belong into a configuration"),
