@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Answers every request on every connection with one byte.
+/// Answers every request on every connection with one byte, and says how busy it is.
 fn origin() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -54,7 +54,9 @@ fn origin() -> SocketAddr {
             std::thread::spawn(move || {
                 let mut buffer = [0; 4096];
                 while let Ok(1..) = stream.read(&mut buffer) {
-                    if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nServer: o\r\n\r\nx").is_err() {
+                    let load = "Endpoint-Load-Metrics: TEXT cpu_utilization=0.5,mem_utilization=0.25\r\n";
+                    let answer = ["HTTP/1.1 200 OK\r\nContent-Length: 1\r\nServer: o\r\n", load, "\r\nx"].concat();
+                    if stream.write_all(answer.as_bytes()).is_err() {
                         return;
                     }
                 }

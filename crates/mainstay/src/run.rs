@@ -187,7 +187,7 @@ async fn live(
         tables.embedded().expect_others();
     }
     let journal = Journal::new(&config.spec.node.name);
-    let exporter = telemetry::start(&config)?;
+    let exporter = telemetry::start(&config, &journal)?;
     let gateway = prepare(&config, inheritance, &tables, &journal, &exporter)?;
     if let Some(predecessor) = &mut predecessor {
         predecessor.await_word(&gateway, ready).await?;

@@ -8,6 +8,7 @@ mod attributes;
 mod events;
 mod line;
 mod metrics;
+mod operations;
 mod retry;
 mod send;
 mod settings;
@@ -23,9 +24,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mainstay_core::random::Rng;
 use mainstay_gateway::telemetry::Events;
+use mainstay_runtime::journal::{Heard, Journal, Subscription};
 use mainstay_runtime::thread;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use self::operations::{Operation, Operations};
 use self::send::Sink;
 pub use self::settings::{Protocol, Secret, Settings, Signals, Tls};
 
@@ -45,6 +48,8 @@ enum Job {
     Lines(Vec<u8>),
     /// The node's metrics as OpenMetrics text.
     Metrics { text: String, started: SystemTime },
+    /// Something that the cluster did.
+    Operation(Box<Operation>),
     /// Says so when everything before it is done.
     Flush(SyncSender<()>),
 }
@@ -85,17 +90,19 @@ pub struct Counts {
 }
 
 impl Exporter {
-    /// Starts the thread. Nothing is sent before [`Exporter::configure`]. `node` is what the node calls itself.
+    /// Starts the thread. Nothing is sent before [`Exporter::configure`]. `journal` says what the node calls itself, and what its
+    /// cluster does.
     ///
     /// # Errors
     /// If the system refuses the thread.
-    pub fn start(node: &str, version: &'static str) -> io::Result<Self> {
+    pub fn start(journal: &Journal, version: &'static str) -> io::Result<Self> {
         let (jobs, waiting) = channel(QUEUE);
         let shared = Arc::new(Shared::default());
-        let (node, of_thread) = (node.to_owned(), Arc::clone(&shared));
+        let (node, of_thread) = (journal.node().to_owned(), Arc::clone(&shared));
+        let followed = journal.subscribe();
         let _runs_until_the_end = thread::spawn_local_runtime("telemetry", move || async move {
             let origin = attributes::Origin { node, version };
-            run(waiting, &of_thread, &origin).await;
+            run(waiting, followed, &of_thread, &origin).await;
         })?;
         Ok(Self { jobs, shared })
     }
@@ -169,12 +176,24 @@ impl Events for Exporter {
     }
 }
 
-async fn run(mut jobs: Receiver<Job>, shared: &Shared, origin: &attributes::Origin) {
+async fn run(mut jobs: Receiver<Job>, mut journal: Subscription, shared: &Shared, origin: &attributes::Origin) {
     let seed = u64::from(std::process::id())
         ^ SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
     let mut rng = Rng::seeded(seed);
     let mut sink: Option<Sink> = None;
-    while let Some(first) = jobs.recv().await {
+    let mut operations = Operations::default();
+    loop {
+        let first = tokio::select! {
+            biased;
+            job = jobs.recv() => match job {
+                Some(job) => job,
+                None => return,
+            },
+            heard = journal.next() => match hear(&mut operations, &heard) {
+                Some(operation) => operation,
+                None => continue,
+            },
+        };
         if !matches!(first, Job::Flush(_)) {
             tokio::time::sleep(GATHER).await;
         }
@@ -184,12 +203,28 @@ async fn run(mut jobs: Receiver<Job>, shared: &Shared, origin: &attributes::Orig
         {
             round.push(job);
         }
+        while round.len() < ROUND
+            && let Some(heard) = journal.try_next()
+        {
+            round.extend(hear(&mut operations, &heard));
+        }
         let settings = shared.settings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         send_round(&round, settings, &mut sink, (shared, origin), &mut rng).await;
         for job in round {
             if let Job::Flush(done) = job {
                 let _nobody_waits = done.try_send(());
             }
+        }
+    }
+}
+
+/// What is over with what the journal told.
+fn hear(operations: &mut Operations, heard: &Heard) -> Option<Job> {
+    match heard {
+        Heard::Record(record) => operations.hear(record).map(|operation| Job::Operation(Box::new(operation))),
+        Heard::Missed(_count) => {
+            operations.forget();
+            None
         }
     }
 }
@@ -210,7 +245,7 @@ async fn send_round(
         *sink = Sink::new(&settings).inspect_err(|error| tracing::error!(%error, "telemetry cannot be sent")).ok();
     }
     let Some(sink) = sink else { return };
-    for message in messages(round, &settings.signals, origin) {
+    for message in messages(round, &settings.signals, origin, rng) {
         let items = message.items();
         let outcome = sink.deliver(message, &shared.counters.failures, rng).await;
         let refused = outcome.min(items);
@@ -220,7 +255,7 @@ async fn send_round(
 }
 
 /// Makes messages of what was gathered.
-fn messages(round: &[Job], signals: &Signals, origin: &attributes::Origin) -> Vec<send::Message> {
+fn messages(round: &[Job], signals: &Signals, origin: &attributes::Origin, rng: &mut Rng) -> Vec<send::Message> {
     let (mut logs, mut spans, mut metrics) = (Vec::new(), Vec::new(), Vec::new());
     for job in round {
         match job {
@@ -237,7 +272,8 @@ fn messages(round: &[Job], signals: &Signals, origin: &attributes::Origin) -> Ve
             Job::Metrics { text, started } if signals.metrics => {
                 metrics.extend(metrics::read(text, *started, SystemTime::now()));
             }
-            Job::Metrics { .. } | Job::Flush(_) => {}
+            Job::Operation(operation) if signals.traces => events::operation(operation, rng, &mut spans),
+            Job::Metrics { .. } | Job::Operation(_) | Job::Flush(_) => {}
         }
     }
     let mut messages = Vec::new();

@@ -343,3 +343,39 @@ fn a_message_that_comes_again_and_again_is_counted() {
     assert_eq!(log.matches("endpoint weight changed\"").count() - 1, 100, "{log}");
     assert!(log.contains("30 more like this"), "{log}");
 }
+
+/// What endpoints say of their own load is shown, counted as a metric and passed on, and nonsense is not believed.
+#[test]
+fn endpoints_say_how_busy_they_are() {
+    let says = |value: &'static str| {
+        Scripted::start(move |mut exchange| {
+            while exchange.request().is_some() {
+                exchange
+                    .send(format!("HTTP/1.1 200 OK\r\nEndpoint-Load-Metrics: {value}\r\nContent-Length: 0\r\n\r\n"));
+            }
+        })
+    };
+    let busy = says("TEXT cpu_utilization=0.91, mem_utilization=0.5, rps_fractional=12.5");
+    let nonsense = says(r#"JSON {"cpu_utilization": -1, "mem_utilization": {"a": 1}, "named_metrics": [[[[]]]]"#);
+    let listen = free();
+    let endpoints = [busy.address(), nonsense.address()];
+    let config = simple(listen, &endpoints, "health = \"off\"\nbalance = \"round-robin\"\n");
+    let gateway = Mainstay::start(&config);
+    for _request in 0..8 {
+        assert!(get(listen, "/").header("endpoint-load-metrics").is_some());
+    }
+    let status = gateway.status();
+    let loads: Vec<&Value> = (0..2).map(|index| &status["services"][0]["endpoints"][index]["load"]).collect();
+    let [own, other] = loads[..] else { panic!("{status}") };
+    assert_eq!((&own["cpu_percent"], &own["memory_percent"], &own["rate"]), (&91.0.into(), &50.0.into(), &12.5.into()));
+    assert_eq!(other, &Value::Null, "{status}");
+    let label = format!("endpoint=\"{}\"", busy.address());
+    let cpu = gateway.metric("mainstay_endpoint_cpu_utilization", &[&label]);
+    assert!((cpu - 0.91).abs() < 0.001, "{cpu}");
+    assert!(
+        !gateway
+            .admin("/metrics")
+            .text()
+            .contains(&format!("utilization{{service=\"app\",endpoint=\"{}", nonsense.address()))
+    );
+}

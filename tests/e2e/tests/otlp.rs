@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use mainstay_e2e::cluster::{Nodes, plain};
 use mainstay_e2e::gateway::simple;
 use mainstay_e2e::load::{Plan, Report};
 use mainstay_e2e::scripted::Scripted;
@@ -237,6 +238,20 @@ fn over_grpc_and_tls_with_a_certificate_on_both_sides() {
     assert!(got.0.lock().expect("no thread panics with the lock").is_empty());
     std::fs::write(gateway.dir().join("ca.pem"), &ca).expect("the authority");
     eventually("it is trusted", Duration::from_secs(60), || !got.metrics().is_empty());
+}
+
+/// A node that is alone in its cluster takes the cluster's roles over, and tells of it.
+#[test]
+fn what_the_cluster_does_is_told_in_spans() {
+    let got = Got::default();
+    let collector = over_http(&got);
+    let settings = format!("[otlp]\nsignals = [\"traces\"]\nendpoint = \"http://{}\"\n", collector.address());
+    let nodes = Nodes::start(1, move |place| plain(place) + &settings);
+    eventually("a role is taken over", Duration::from_secs(60), || {
+        got.spans().iter().any(|span| span.name == "role takeover" && span.trace_id.len() == 16)
+    });
+    assert!(got.records().is_empty() && got.metrics().is_empty());
+    drop(nodes);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! From the line of a request to a log record and to spans: one for the request, one for its wait for a place, one for each
 //! attempt. They are made of what the line says, once the request is over, so that no span is kept while it runs.
 
-use mainstay_core::random;
+use mainstay_core::random::{self, Rng};
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::attributes::{any, attribute, text};
 use super::line::{Line, bytes_of, nanos};
+use super::operations::{self, Operation};
 
 /// The names that OpenTelemetry has for what stands in a line (semantic conventions for HTTP); all else is `mainstay.KEY`.
 const NAMES: &[(&str, &str)] = &[
@@ -137,6 +138,31 @@ pub(super) fn spans(line: &Line, spans: &mut Vec<Span>) {
             status: status(Some(get("outcome")).filter(|outcome| *outcome != "ok").map(str::to_owned)),
             ..child(bytes_of(get("span_id")), line.text("method"), SpanKind::Client)
         });
+    }
+}
+
+/// Adds the spans of what the cluster did: a trace of its own, with a span for each stage.
+pub(super) fn operation(operation: &Operation, rng: &mut Rng, spans: &mut Vec<Span>) {
+    let mut id = || rng.next_u64().max(1).to_be_bytes().to_vec();
+    let (trace_id, own) = ([id(), id()].concat(), id());
+    let attributes = vec![
+        text("mainstay.subject", &operation.subject),
+        text("mainstay.cause", &operation.cause),
+        attribute("mainstay.planned", Any::BoolValue(operation.planned)),
+    ];
+    let plain = |name: &str, span: operations::Span| Span {
+        trace_id: trace_id.clone(),
+        flags: SpanFlags::ContextHasIsRemoteMask as u32,
+        name: name.to_owned(),
+        kind: SpanKind::Internal.into(),
+        start_time_unix_nano: span.start,
+        end_time_unix_nano: span.end,
+        ..Span::default()
+    };
+    let status = status(operation.failure.clone());
+    spans.push(Span { span_id: own.clone(), attributes, status, ..plain(operation.name, operation.span) });
+    for (name, span) in &operation.stages {
+        spans.push(Span { span_id: id(), parent_span_id: own.clone(), ..plain(name, *span) });
     }
 }
 

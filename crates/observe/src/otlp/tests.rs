@@ -1,9 +1,10 @@
 //! What a line of the access log comes to.
 
+use mainstay_core::random::Rng;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use super::attributes::Origin;
-use super::{Job, Signals, events, line, messages};
+use super::{Job, Signals, events, line, messages, operations};
 
 const LINE: &str = r#"{"time":"2026-11-21T12:00:00.100Z","id":"x","client":"10.0.0.9","listener":"web","route":"shop","service":"cart","method":"GET","host":"shop.test","path":"/cart","status":502,"bytes_in":0,"bytes_out":5,"duration_ms":40.000,"waited_ms":5.000,"error":"upstream-reset","sample_rate":1,"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","span_id":"53995c3f42cd8ad8","parent_id":"00f067aa0ba902b7","attempts":[{"endpoint":"10.0.1.10:80","outcome":"reset","duration_ms":3.100,"reused":true,"start_ms":10.000,"span_id":"9a3c1d0e6f2b4875"},{"endpoint":"10.0.1.11:80","outcome":"ok","status":200,"duration_ms":8.400,"reused":true,"start_ms":15.300,"span_id":"1be07d45c2a98f36"}]}"#;
 
@@ -39,13 +40,38 @@ fn a_request_becomes_a_tree_of_spans() {
 }
 
 #[test]
+fn what_the_cluster_did_is_a_trace_of_its_own_with_its_stages() {
+    let span = |start, end| operations::Span { start, end };
+    let release = operations::Operation {
+        name: "configuration release",
+        subject: "8".to_owned(),
+        span: span(10, 50),
+        failure: Some("vetoed".to_owned()),
+        cause: "lb2 cannot serve it".to_owned(),
+        planned: true,
+        stages: vec![("validating", span(10, 20)), ("canary", span(20, 50))],
+    };
+    let mut spans = Vec::new();
+    events::operation(&release, &mut Rng::seeded(7), &mut spans);
+    let told: Vec<_> =
+        spans.iter().map(|it| (it.name.as_str(), it.start_time_unix_nano, it.end_time_unix_nano)).collect();
+    assert_eq!(told, [("configuration release", 10, 50), ("validating", 10, 20), ("canary", 20, 50)]);
+    assert!(
+        spans.iter().all(|it| it.trace_id == spans[0].trace_id && it.trace_id.len() == 16 && it.span_id.len() == 8)
+    );
+    assert!(spans[1..].iter().all(|it| it.parent_span_id == spans[0].span_id));
+    assert_eq!(spans[0].status.as_ref().map(|status| status.message.as_str()), Some("vetoed"));
+}
+
+#[test]
 fn signals_are_sent_as_asked_for_and_in_pieces() {
     let origin = Origin { node: "lb1".to_owned(), version: "0" };
     let without_trace = LINE.replace("trace_id", "another");
     let round = [lines(&format!("{LINE}\n{without_trace}\n{{\"cut")), lines(&format!("{LINE}\n").repeat(2_500))];
     let items = |logs, traces| -> Vec<u64> {
         let signals = Signals { logs, traces, metrics: true };
-        messages(&round, &signals, &origin).iter().map(super::send::Message::items).collect()
+        let rng = &mut Rng::seeded(1);
+        messages(&round, &signals, &origin, rng).iter().map(super::send::Message::items).collect()
     };
     assert_eq!(items(true, false), [2_000, 502]);
     assert_eq!(items(false, true).iter().sum::<u64>(), 2_501 * 4);
