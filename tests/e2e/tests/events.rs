@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstay_e2e::gateway::simple;
 use mainstay_e2e::http2::{Http2, request};
@@ -321,6 +321,7 @@ fn a_message_that_comes_again_and_again_is_counted() {
     let mut socket = UnixStream::connect(gateway.dir().join("admin.sock")).expect("the admin socket");
     socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
     let mut answers = BufReader::new(socket.try_clone().expect("a second handle"));
+    let began = Instant::now();
     for weight in 1..=130 {
         let endpoint = backends.0[0].address();
         let body = format!(r#"{{"service": "app", "endpoint": "{endpoint}", "weight": {weight}}}"#);
@@ -338,10 +339,17 @@ fn a_message_that_comes_again_and_again_is_counted() {
             }
         }
     }
+    let took = began.elapsed();
     gateway.terminate(Duration::from_secs(60));
     let log = gateway.stderr();
-    assert_eq!(log.matches("endpoint weight changed\"").count() - 1, 100, "{log}");
-    assert!(log.contains("30 more like this"), "{log}");
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let written = lines.iter().filter(|line| line["message"] == "endpoint weight changed").count();
+    let told = lines.iter().filter(|line| line["like"] == "endpoint weight changed");
+    let left_out: usize =
+        told.filter_map(|line| line["message"].as_str()?.strip_suffix(" more like this")?.parse::<usize>().ok()).sum();
+    assert_eq!(written + left_out, 130, "{log}");
+    // On a machine so busy that this took longer than the while that is counted in, more were written.
+    assert!(written == 100 || took >= Duration::from_secs(10), "{written} of 130 in {took:?}");
 }
 
 /// What endpoints say of their own load is shown, counted as a metric and passed on, and nonsense is not believed.
