@@ -233,7 +233,8 @@ fn over_grpc_and_tls_with_a_certificate_on_both_sides() {
     let settings = format!("{ALL}endpoint = \"https://{address}\"\nprotocol = \"grpc\"\n{more}");
     let wrong = stranger.pem();
     let files = [("ca.pem", wrong.as_str()), ("own.pem", &ours.cert), ("own.key", &ours.key)];
-    let gateway = Mainstay::launch("", &(simple(listen, &[origin.address()], "") + &settings), &files);
+    let mut gateway = Mainstay::launch("", &(simple(listen, &[origin.address()], "") + &settings), &files);
+    gateway.wait_until_ready();
     eventually("it is refused", Duration::from_secs(60), || gateway.metric("mainstay_otlp_failures_total", &[]) >= 1.0);
     assert!(got.0.lock().expect("no thread panics with the lock").is_empty());
     std::fs::write(gateway.dir().join("ca.pem"), &ca).expect("the authority");
