@@ -44,6 +44,9 @@ use crate::state::State;
 use crate::stream::Stream;
 use crate::telemetry::choice::{Choice, Common};
 
+/// Idle connections to an address that goes to another node close within this time, so that their clients do not all come back
+/// at once.
+const RELIEF_SPREAD: Duration = Duration::from_secs(1);
 /// How often idle connections are looked through, batched deposits made and the log flushed.
 const SWEEP: Duration = Duration::from_millis(250);
 
@@ -168,7 +171,7 @@ impl Worker {
                     let _told = answer.send(explain::search(&worker.explain.borrow(), &wanted, worker.index, now));
                 }
                 Command::Drain { spread } => worker.drain(spread),
-                Command::Relieve { ips } => *worker.relieved.borrow_mut() = ips,
+                Command::Relieve { ips } => worker.relieve(ips),
                 Command::CloseTunnels => worker.close_tunnels(),
                 Command::Listen { sockets, done } => {
                     listen::start(&worker, sockets, &mut listening);
@@ -235,6 +238,20 @@ impl Worker {
         }
     }
 
+    /// Clients that came to one of these addresses are to go elsewhere. Who waits for nothing but its next request looks
+    /// whether it is one of them.
+    fn relieve(&self, ips: Arc<[IpAddr]>) {
+        let is_any = !ips.is_empty();
+        *self.relieved.borrow_mut() = ips;
+        if is_any {
+            self.wheel.for_each(|slot| {
+                if slot.idle.get() || slot.multiplexed.get() {
+                    slot.wake();
+                }
+            });
+        }
+    }
+
     fn close_tunnels(&self) {
         self.closes_tunnels.set(true);
         let now = self.clock.now();
@@ -264,6 +281,11 @@ impl Worker {
         }
         let own = stream.socket().and_then(|socket| socket2::SockRef::from(&socket).local_addr().ok());
         own.and_then(|own| own.as_socket()).is_some_and(|own| relieved.contains(&own.ip().to_canonical()))
+    }
+
+    /// When an idle connection to an address that another node is about to have closes: as [`Worker::idle_close_at`].
+    pub(crate) fn relief_close_at(&self, now: Moment) -> Moment {
+        now.after(RELIEF_SPREAD.mul_f64(0.25 + 0.75 * self.with_rng(Rng::unit)))
     }
 
     /// When an idle connection closes during a drain: at a random moment, so that clients do not all come back at once,

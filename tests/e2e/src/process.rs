@@ -109,6 +109,21 @@ impl Process {
         }
     }
 
+    /// The time that its threads which are there have spent on a processor so far. What other processes do at the same time
+    /// does not count.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    pub fn cpu_time(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process's threads");
+        let spent = |thread: fs::DirEntry| {
+            // A thread that has ended meanwhile has none any more.
+            let stat = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+            stat.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+        };
+        Duration::from_nanos(threads.flatten().map(spent).sum())
+    }
+
     /// Resident memory in bytes, from `/proc`.
     ///
     /// # Panics

@@ -116,6 +116,10 @@ impl Client {
                         Poll::Ready(Err(_gone)) => Purpose::Close,
                         Poll::Pending if self.slot.has_expired() => Purpose::Close,
                         Poll::Pending => {
+                            let worker = &self.open.worker;
+                            if worker.is_relieved(stream) {
+                                self.slot.hasten(worker.relief_close_at(worker.now()));
+                            }
                             self.slot.register(cx);
                             return Poll::Pending;
                         }

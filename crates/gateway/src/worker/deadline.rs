@@ -69,6 +69,13 @@ impl Slot {
         }
     }
 
+    /// Has the connection look around, although nothing has come and its deadline has not.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
     pub(crate) fn has_expired(&self) -> bool {
         self.expired.get()
     }
