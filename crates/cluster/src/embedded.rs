@@ -190,10 +190,11 @@ impl Embedded {
         self.change(membership::Change::Remove { node: node.0, even }).await
     }
 
-    /// Says where a member is reached from now on, and what it is called.
+    /// Says where a member is reached from now on, what it is called, and whether it is to vote: if not, one that waits takes
+    /// its place.
     ///
     /// # Errors
-    /// If it is not a member.
+    /// If it is not a member, or two voters would be left without its vote, or none.
     pub async fn relocate(&self, node: NodeId, peer: Peer) -> Result<Changed, ChangeError> {
         self.change(membership::Change::Move { node: node.0, peer }).await
     }

@@ -53,6 +53,8 @@ pub struct Membership {
     pub directory: Directory,
     /// What this node is.
     pub identity: Arc<Identity>,
+    /// Whether its configuration has it vote, if it may ([`Identity::voter`]).
+    pub wants_vote: bool,
     /// Where that is kept.
     pub folder: Folder,
     /// What it shows.
@@ -216,7 +218,7 @@ impl Membership {
     /// What this node says of itself.
     fn own_peer(&self) -> Peer {
         let Identity { name, voter, .. } = &*self.identity;
-        Peer { name: name.clone(), address: self.own_address(), voter: *voter }
+        Peer { name: name.clone(), address: self.own_address(), voter: *voter && self.wants_vote }
     }
 
     fn own_address(&self) -> String {

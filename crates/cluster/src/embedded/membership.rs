@@ -26,7 +26,7 @@ pub(super) enum Change {
     Promote { even: bool },
     /// Sends a node away.
     Remove { node: u64, even: bool },
-    /// Says where a member is reached from now on.
+    /// Says where a member is reached from now on, and whether it is to vote.
     Move { node: u64, peer: Peer },
 }
 
@@ -46,11 +46,24 @@ pub(super) async fn perform(state: &State, change: Change) -> Result<Changed, St
         Change::Add { node, peer, even } => add(raft, node, peer, even).await,
         Change::Promote { even } => promote(raft, even).await,
         Change::Remove { node, even } => remove(raft, node, even).await,
-        Change::Move { node, peer } => {
-            let changes = ChangeMembers::SetNodes([(node, peer)].into());
-            member(raft, node)?;
-            perform_one(raft, changes, true).await
-        }
+        Change::Move { node, peer } => settle(raft, node, peer).await,
+    }
+}
+
+/// Notes what a member is from now on. One that is not to vote any more follows only, and another that waits takes its place;
+/// one that is to vote waits for that as a new one does.
+async fn settle(raft: &Raft, node: u64, peer: Peer) -> Result<Changed, String> {
+    member(raft, node)?;
+    let mut voters = voters(raft);
+    // Before anything is changed: it may be refused. A leader without a vote would go on to lead, as openraft has it.
+    if !peer.voter && voters.len() > 1 && voters.contains(&node) && raft.metrics().borrow().id == node {
+        return Err(format!("node {node} leads, and keeps its vote until another node does"));
+    }
+    let target = if !peer.voter && voters.remove(&node) { Some(remaining(raft, node, &voters, false)?) } else { None };
+    let noted = perform_one(raft, ChangeMembers::SetNodes([(node, peer)].into()), true).await?;
+    match target {
+        Some(target) => perform_one(raft, ChangeMembers::ReplaceAllVoters(target), true).await,
+        None => Ok(noted),
     }
 }
 
@@ -102,14 +115,19 @@ async fn remove(raft: &Raft, node: u64, even: bool) -> Result<Changed, String> {
     if !voters.remove(&node) {
         return perform_one(raft, ChangeMembers::RemoveNodes([node].into()), false).await;
     }
-    let target = target(&voters, &waiting(raft), even);
+    become_voters(raft, remaining(raft, node, &voters, even)?).await
+}
+
+/// Who votes without `node`, whose vote is gone from `voters`.
+fn remaining(raft: &Raft, node: u64, voters: &BTreeSet<u64>, even: bool) -> Result<BTreeSet<u64>, String> {
+    let target = target(voters, &waiting(raft), even);
     match target.len() {
         0 => Err(format!("node {node} is the only voter; the cluster would be gone with it")),
         2 if !even => Err(format!(
             "two voters would be left, of which neither may fail: worse than one. Let another node join first \
              (it takes the place of node {node}), or say that two are meant"
         )),
-        _any => become_voters(raft, target).await,
+        _any => Ok(target),
     }
 }
 

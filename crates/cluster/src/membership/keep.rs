@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::message::{Granted, Wish, decode, encode};
 use super::{Known, Membership, MembershipError, write_known};
 use crate::coordinator::{self, Compare, Consistency, Coordinator, Operation, Range, Transaction};
-use crate::embedded::Part;
+use crate::embedded::{Member, Part, Peer};
 use crate::identity::{Credentials, NodeKey, Stage, TokenRecord};
 use crate::keys;
 use crate::peer::{NodeId, Service};
@@ -112,7 +112,7 @@ async fn ask_admission(membership: &Membership) -> Result<(), String> {
     if reasons.is_empty() { Err("no other node is known".to_owned()) } else { Err(reasons.join("; ")) }
 }
 
-/// Tells the others where this node is reached, if its configuration says something else than they know.
+/// Tells the others where this node is reached and whether it votes, if its configuration says something else than they know.
 pub async fn presence(membership: Membership) {
     let own = membership.identity.node;
     let mut said = String::new();
@@ -121,14 +121,19 @@ pub async fn presence(membership: Membership) {
         let members = membership.engine.status().members;
         let known = members.iter().find(|member| member.node == own);
         // Who is not a member yet says where it is when it asks to be taken in.
-        if known.is_none_or(|member| member.address == membership.own_address()) {
+        let own = membership.own_peer();
+        let is_known = |member: &Member| member.address == own.address && (member.voter || member.waiting) == own.voter;
+        if known.is_none_or(is_known) {
             continue;
         }
         match tell_moved(&membership).await {
             Ok(()) => said.clear(),
             Err(reason) if reason == said => {}
             Err(reason) => {
-                tracing::warn!(reason, "cluster: the other nodes do not know this node's new address yet");
+                tracing::warn!(
+                    reason,
+                    "cluster: what this node's configuration says of its address and its vote is not agreed on yet"
+                );
                 said = reason;
             }
         }
@@ -136,7 +141,8 @@ pub async fn presence(membership: Membership) {
 }
 
 async fn tell_moved(membership: &Membership) -> Result<(), String> {
-    let message = encode(&Wish::Move { address: membership.own_address() })?;
+    let Peer { address, voter, .. } = membership.own_peer();
+    let message = encode(&Wish::Move { address, voter: Some(voter) })?;
     let mut reasons = Vec::new();
     // Not this node's own engine: as long as it is not reached where it was, it hears of no leader.
     for node in membership.directory.all().into_keys().filter(|node| *node != membership.identity.node) {

@@ -125,8 +125,13 @@ pub(super) enum Wish {
     Hello,
     /// The end of its own lease: it has died, and its guard speaks for it.
     End { lease: LeaseId },
-    /// To be reached somewhere else from now on: its configuration has changed.
-    Move { address: String },
+    /// To be reached somewhere else from now on, or to vote or not to: its configuration has changed.
+    Move {
+        address: String,
+        /// `None`: as before. An older node says nothing about it.
+        #[serde(default)]
+        voter: Option<bool>,
+    },
 }
 
 /// What it hears.

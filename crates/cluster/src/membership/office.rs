@@ -22,7 +22,7 @@ impl Handler for Office {
             Wish::Renew { name, public_key } => self.renew(from, &name, &public_key).await?,
             Wish::Hello => Granted::Hello,
             Wish::End { lease } => self.end(from, lease).await?,
-            Wish::Move { address } => self.relocate(from, address).await?,
+            Wish::Move { address, voter } => self.relocate(from, address, voter).await?,
         };
         encode(&granted)
     }
@@ -61,20 +61,21 @@ impl Office {
         Ok(Granted::Renewed { certificate })
     }
 
-    /// Has the cluster agree on where a member is reached from now on.
-    async fn relocate(&self, node: NodeId, address: String) -> Result<Granted, String> {
+    /// Has the cluster agree on where a member is reached from now on, and whether it is to vote.
+    async fn relocate(&self, node: NodeId, address: String, voter: Option<bool>) -> Result<Granted, String> {
         check_address(&address)?;
         let members = self.0.engine.status().members;
         let member = members.into_iter().find(|member| member.node == node);
         let member = member.ok_or_else(|| format!("node {node} is not a member"))?;
-        if member.address != address {
+        let votes = member.voter || member.waiting;
+        let voter = voter.unwrap_or(votes);
+        if member.address != address || votes != voter {
             // At once for this node: as long as nobody reaches the other one, it cannot follow what is agreed on.
             self.0.directory.place(node, address.clone());
-            let peer =
-                Peer { name: member.name.clone(), address: address.clone(), voter: member.voter || member.waiting };
+            let peer = Peer { name: member.name.clone(), address: address.clone(), voter };
             self.0.engine.relocate(node, peer).await.map_err(|error| error.to_string())?;
             let (name, before) = (member.name, member.address);
-            tracing::info!(%node, name, before, address, "cluster: a node is reached somewhere else from now on");
+            tracing::info!(%node, name, before, address, voter, "cluster: a node's place or part is another from now on");
         }
         Ok(Granted::Moved)
     }

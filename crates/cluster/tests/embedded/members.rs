@@ -1,6 +1,6 @@
 //! Nodes that come and go.
 
-use mainstay_cluster::embedded::{ChangeError, Part};
+use mainstay_cluster::embedded::{ChangeError, Part, Peer};
 use mainstay_cluster::peer::NodeId;
 
 use crate::cluster::{Cluster, eventually, peer, run, text};
@@ -56,6 +56,36 @@ fn a_dead_node_is_replaced_in_one_step_and_its_number_is_never_given_again() {
         assert_eq!((changed.voters, changed.learners), (ids(&voters), Vec::new()));
         assert!(cluster.node(leader).number().await.unwrap() > node);
         cluster.on(new).put("k", text("v"), None).await.unwrap();
+    });
+}
+
+#[test]
+fn a_member_that_is_to_vote_no_more_follows_and_one_that_waits_takes_its_place() {
+    run(async || {
+        let mut cluster = Cluster::of(3).await;
+        let leader = cluster.leader().await;
+        let one = cluster.ids().into_iter().find(|node| *node != leader).unwrap();
+        let follower = |node: u64| Peer { voter: false, ..peer(node) };
+        let refusal = async |cluster: &Cluster, node: u64| {
+            let refused = cluster.node(one).relocate(NodeId(node), follower(node)).await;
+            let Err(ChangeError::Refused(reason)) = refused else { panic!("{refused:?}") };
+            reason
+        };
+        assert!(refusal(&cluster, one).await.contains("two voters"));
+        assert!(refusal(&cluster, leader).await.contains("until another node does"));
+        let node = cluster.node(one).number().await.unwrap();
+        cluster.start(node.0).await;
+        assert_eq!(cluster.node(one).add(node, peer(node.0), false).await.unwrap().learners, [node], "it waits");
+        let changed = cluster.node(one).relocate(NodeId(one), follower(one)).await.unwrap();
+        let voters: Vec<u64> = [1, 2, 3, node.0].into_iter().filter(|node| *node != one).collect();
+        assert_eq!((changed.voters, changed.learners), (ids(&voters), ids(&[one])));
+        eventually("it follows", || cluster.status(one).part == Part::Learner).await;
+        cluster.on(one).put("k", text("v"), None).await.unwrap();
+        // It wants its vote back, and waits as any other does: four would be no better than three.
+        let changed = cluster.node(one).relocate(NodeId(one), peer(one)).await.unwrap();
+        assert_eq!((changed.voters, changed.learners), (ids(&voters), ids(&[one])));
+        let changed = cluster.node(one).remove(node, false).await.unwrap();
+        assert_eq!(changed.voters, ids(&[1, 2, 3]), "it takes the place of the one that goes");
     });
 }
 

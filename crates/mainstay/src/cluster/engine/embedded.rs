@@ -97,6 +97,7 @@ pub(super) async fn open(plan: &Plan, timings: Timings) -> Result<Opened, OpenEr
         transport: Arc::clone(&shared),
         directory: directory.clone(),
         identity: Arc::new(identity),
+        wants_vote: plan.cluster.voter,
         folder: plan.folder.clone(),
         tls: tls.clone(),
     };
