@@ -20,6 +20,7 @@ const BUILT: Groups = Groups {
     switchover: false,
     guarded: true,
     detaches: true,
+    publishes_first: true,
     quorum: true,
     prompt: true,
     reads_first: true,
@@ -143,6 +144,29 @@ fn without_a_guard_and_without_detaching_writes_are_lost_or_two_acknowledge() {
 #[test]
 fn without_the_quorum_rule_acknowledged_writes_are_lost() {
     walks_break(Groups { quorum: false, ..MORE }, KEPT);
+}
+
+#[test]
+fn a_regime_that_is_published_after_it_is_in_force_loses_writes() {
+    use Step::{Deadline, Expire, Kill, Mend, Plan, Read, Stream, Turn, Write};
+    let steps = [
+        // The third member goes, and the primary waits for the second one alone.
+        [Kill(2), Deadline(2), Expire(2), Plan, Read(0), Turn(0), Plan].as_slice(),
+        // It comes back, the primary waits for either of them, and it is the third one that acknowledges.
+        &[Mend(2), Turn(2), Turn(2), Plan, Read(0), Turn(0), Write(0), Stream(2, 0)],
+        // The primary goes, and the second one alone is heard.
+        &[Kill(0), Deadline(0), Expire(0), Plan, Read(1), Turn(1), Plan, Read(1), Turn(1)],
+    ];
+    let broken = |model: &Groups| {
+        let mut world = model.begin();
+        for step in steps.iter().copied().flatten() {
+            world = model.next_state(&world, *step).unwrap_or(world);
+        }
+        assert_eq!(world.acknowledged, [0], "what the script is about");
+        model.properties().iter().any(|property| property.name == KEPT && !(property.condition)(model, &world))
+    };
+    assert!(broken(&Groups { publishes_first: false, ..MORE }));
+    assert!(!broken(&MORE), "as it is built, the third member has to be heard");
 }
 
 #[test]

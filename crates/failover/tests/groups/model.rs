@@ -29,6 +29,8 @@ pub(crate) struct Groups {
     pub(crate) guarded: bool,
     /// Replicas detach themselves before a promotion.
     pub(crate) detaches: bool,
+    /// What a primary is to wait for is published before it is set.
+    pub(crate) publishes_first: bool,
     /// Elections hear from as many as the regimes say.
     pub(crate) quorum: bool,
     /// Members read the plan just before they act on it, rather than some time before: fewer states.
@@ -115,6 +117,9 @@ impl Groups {
         if next != before && next.term <= self.terms {
             world.risked |= next.risk.is_some();
             world.plan = next;
+            if !self.publishes_first && matches!(world.plan.phase, Phase::Serving { .. }) {
+                world.plan.regimes.truncate(1);
+            }
         }
     }
 
