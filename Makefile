@@ -33,9 +33,10 @@ dashboard: need-npm ## the dashboard, dashboard/dist, which the next build puts 
 screenshots: dashboard ## docs/images anew: the dashboard of nodes that run, in a browser
 	@tests/install-packages.sh tests/packages.txt
 	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e --bins
-	LINGER_SECONDS=240 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test dashboard real -- --nocapture
+	LINGER_SECONDS=240 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test dashboard -- --nocapture a_real_node a_cluster
 	mkdir -p docs/images
-	for name in killed service request; do cp target/dashboard/real-$$name.png docs/images/dashboard-$$name.png; done
+	for name in killed service request incident; do cp target/dashboard/real-$$name.png docs/images/dashboard-$$name.png; done
+	cp target/dashboard/three-cluster.png docs/images/dashboard-cluster.png
 
 test: need-build dashboard ## every test; first installs the Debian packages that they need
 	@tests/install-packages.sh tests/packages.txt

@@ -66,7 +66,7 @@ async function another() {
   run(`mainstay weight app/127.0.0.1:1 --undo --node ${other}`, socket);
   run(command, socket);
   await until('the command does the same', async () => (await weight(`/nodes/${other}/status`)) === 5, LONG_MS);
-  await shoot(page, 'real-other-node');
+  await shoot(page, 'three-other-node');
   await page.getByLabel('Which node answers').selectOption(node);
   await until('this node answers', async () => (await page.title()).endsWith(node), LONG_MS);
   await page.goto(`${admin}/dashboard/#/cluster`);
@@ -111,7 +111,7 @@ async function staged() {
   const second = await stage(other, 'another path');
   // What changes is shown before it is asked for.
   await second.dialog.locator('.diff .added').first().waitFor();
-  await shoot(page, 'real-stage');
+  await shoot(page, 'three-stage');
   await confirm(page, second.dialog);
   await until('all serve version 2', () => allServe(2), LONG_MS);
   await row('Versions of the configuration', 'another path').getByText('ada').waitFor({ timeout: LONG_MS });
@@ -133,7 +133,7 @@ async function compared() {
   const [before, after] = [text.split('\n'), other.split('\n')];
   assert.deepEqual(await lines('added'), after.filter((it) => !before.includes(it)));
   assert.deepEqual(await lines('removed'), before.filter((it) => !after.includes(it)));
-  await shoot(page, 'real-cluster-diff');
+  await shoot(page, 'three-cluster-diff');
   await versions.getByText('another path').click();
 }
 
@@ -148,13 +148,13 @@ async function rolledBack() {
   await until('all serve version 5', () => allServe(5), LONG_MS);
   await page.getByText('version 5: done').first().waitFor({ timeout: LONG_MS });
   await page.evaluate(() => window.scrollTo(0, 0));
-  await shoot(page, 'real-cluster');
+  await shoot(page, 'three-cluster');
 }
 
 async function removed() {
   console.log('kill');
   await stands(victim, 'down');
-  await shoot(page, 'real-cluster-down');
+  await shoot(page, 'three-cluster-down');
   const { dialog, command } = await propose(page, page.getByRole('button', { name: `remove ${victim}` }));
   assert.equal(command, `mainstay cluster remove ${victim} --two`);
   await confirm(page, dialog);
