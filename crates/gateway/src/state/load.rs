@@ -6,7 +6,7 @@ use std::time::Duration;
 use mainstay_core::load_report::Report;
 
 /// For how long a figure says something after it was heard.
-pub const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_secs(60);
 /// No figure: the bits of a number that is none.
 const NOTHING: u32 = u32::MAX;
 
