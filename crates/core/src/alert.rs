@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 
 pub use book::{ALERTS_MAX, Acknowledgement, Instance, Phase};
 pub use builtin::{
-    AgentSeen, CertificateSeen, EndpointSeen, ListenerSeen, NodeSeen, Observation, RouteSeen, ServiceSeen, conditions,
+    AgentSeen, CertificateSeen, EndpointSeen, ListenerSeen, NodeSeen, Observation, ProbeSeen, RouteSeen, ServiceSeen,
+    conditions,
 };
 pub use catalogue::{CATALOGUE, Rule, rule};
 pub use group::{ALERTS_A_MESSAGE, Delivery, Group, Item, Reason, Told};

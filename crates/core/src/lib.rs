@@ -52,4 +52,5 @@ pub mod time;
 pub mod timestamp;
 pub mod trace_context;
 pub mod transition;
+pub mod vantage;
 pub mod zone;

@@ -31,6 +31,7 @@ pub mod nodes;
 pub mod objectives;
 pub mod pages;
 pub mod passed;
+pub mod probes;
 pub mod process;
 pub mod purge;
 pub mod requests;
@@ -101,6 +102,7 @@ pub struct Node {
     journal: Journal,
     history: History,
     objectives: Mutex<Arc<[Objective]>>,
+    probes: Arc<mainstay_observe::probes::board::Board>,
     access: Access,
     alerts: Arc<Desk>,
     certificates: certificates::Watched,
@@ -146,6 +148,7 @@ impl Node {
             journal,
             history: history::start(config),
             objectives: Mutex::new(config.objectives.clone().into()),
+            probes: probes::board(config),
             access,
             alerts: Arc::new(Desk::new(config.alerting.clone())),
             certificates: certificates::Watched::default(),
@@ -334,6 +337,7 @@ impl Node {
             cells: cells::status(self),
             sessions: shared::sessions(self),
             opinions: shared::opinions(self),
+            probes: probes::all(self),
             cluster: self.cluster().map(|handle| cluster::report(&self.name, handle)),
             addresses: addresses::status(self),
             temporary: telemetry::temporary(self),
@@ -352,6 +356,7 @@ impl Node {
             usage: process::Usage::read(),
             history: self.history.facts(),
             objectives: objectives::all(self),
+            probes: probes::all(self),
             sessions: shared::sessions(self),
             shared_config: self.cluster().map(|_cluster| self.shared.facts()),
             opinions: shared::opinions(self),

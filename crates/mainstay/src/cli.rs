@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::run::Predecessor;
 use crate::{
     access, address, alerts, audit_log, cache, cell, client, cluster, demo, drain, explain, guard, ledger, logging,
-    run, shared_config, slo, status, steer, telemetry, upgrade,
+    probes, run, shared_config, slo, status, steer, telemetry, upgrade,
 };
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
@@ -92,6 +92,9 @@ enum Command {
     /// Show objectives, what is left of their error budgets and how fast these burn
     #[command(after_help = help::SLO_HELP)]
     Slo(slo::SloArgs),
+    /// Show synthetic probes and what comes of them, or run one now
+    #[command(after_help = help::PROBE_HELP)]
+    Probe(probes::command::ProbeArgs),
     /// Show which node holds which floating address, or move one to another node
     #[command(after_help = help::ADDRESS_HELP)]
     Address(address::AddressArgs),
@@ -185,6 +188,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Cache(args) => cache::cache(&args),
         Command::Cell(args) => cell::cell(&args),
         Command::Slo(args) => slo::slo(&args),
+        Command::Probe(args) => probes::command::probe(&args),
         Command::Config(args) => shared_config::command::config(&args),
         Command::Address(args) => address::address(&args),
         Command::Access(args) => access::access(&args),

@@ -26,6 +26,7 @@ mod node;
 mod objective;
 mod otlp;
 mod outlier;
+mod probe;
 mod problem;
 mod proxy;
 mod quarantine;
@@ -94,6 +95,8 @@ pub struct Config {
     pub spare: bool,
     /// What is to hold of routes, services and probes.
     pub objectives: Vec<Objective>,
+    /// Journeys of users that are tried from the outside.
+    pub probes: Vec<mainstay_observe::probes::Probe>,
     /// Where requests and metrics are sent, if anywhere.
     pub otlp: Option<mainstay_observe::otlp::Settings>,
     /// What is allowed, but probably not meant.
@@ -249,7 +252,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
     let sessions = sessions::read(&root);
     sticky::check_tables(reader, &services, &sessions, cluster.as_ref());
     relations::check_objects(reader, parts.routes, settings.node.cache_memory);
-    let objectives = objective::read_all(&root, parts.routes, &services);
+    let probes = probe::read_all(&root);
+    let objectives = objective::read_all(&root, parts.routes, &services, &probes);
     if files == Files::Tried {
         files::check(reader, &settings, &listeners, parts.routes, &services);
     }
@@ -272,6 +276,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         addresses: addresses.into_iter().map(|read| read.address).collect(),
         spare: settings.spare,
         objectives,
+        probes,
         otlp: otlp::read(&root),
         warnings: Vec::new(),
     }

@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod limits;
 pub mod logging;
 pub mod output;
+pub mod probes;
 pub mod run;
 pub mod sessions;
 pub mod shared_config;

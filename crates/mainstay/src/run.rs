@@ -43,7 +43,7 @@ use crate::run::upgrading::{Ended, Upgrader};
 use crate::sessions::Tables;
 use crate::shared_config::{Board, Change};
 use crate::upgrade::event::{Done, Event};
-use crate::{alerts, cluster, limits, logging, output, shared_config, telemetry};
+use crate::{alerts, cluster, limits, logging, output, probes, shared_config, telemetry};
 
 pub use self::predecessor::{InheritedAdmin, Predecessor};
 
@@ -209,6 +209,8 @@ async fn live(
         let started = alerts::start(&node, config.spec.node.data_dir.clone());
         started.map_err(|error| Failure::new(format!("cannot start the thread of alerts: {error}")))?;
     }
+    let probing = probes::start(&node);
+    probing.map_err(|error| Failure::new(format!("cannot start the thread of probes: {error}")))?;
     let cluster = plan.map(|plan| cluster::start(plan, &node)).transpose();
     let cluster = cluster.map_err(|error| Failure::new(format!("cannot start the cluster's thread: {error}")))?;
     match predecessor {

@@ -56,7 +56,8 @@ pub fn read(file: &Path) -> Result<Vec<Certificate>, String> {
     if found.is_empty() { Err(told(&"there is no certificate in it")) } else { Ok(found) }
 }
 
-fn parse(der: &[u8]) -> Option<Certificate> {
+/// What a certificate in DER says; `None` if it cannot be understood.
+pub fn parse(der: &[u8]) -> Option<Certificate> {
     let (_rest, certificate) = X509Certificate::from_der(der).ok()?;
     let names: Vec<String> = match certificate.subject_alternative_name() {
         Ok(Some(names)) => {

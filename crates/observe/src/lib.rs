@@ -6,4 +6,5 @@ pub mod history;
 pub mod ledger;
 pub mod openslo;
 pub mod otlp;
+pub mod probes;
 pub mod slo;

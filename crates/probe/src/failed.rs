@@ -89,7 +89,8 @@ pub enum Failed {
 }
 
 impl Failed {
-    pub(crate) fn handshake(error: &io::Error) -> Self {
+    /// What a handshake's error means.
+    pub fn handshake(error: &io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         Self::Tls(match inner {
             Some(rustls::Error::InvalidCertificate(certificate)) => certificate_reason(certificate),

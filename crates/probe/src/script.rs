@@ -6,11 +6,10 @@ use tokio::io::AsyncWriteExt;
 
 use crate::http::{Incoming, Request};
 use crate::json::{Finding, Pointer, Rules};
-use crate::template::Form;
 use crate::{Failed, Passed, Place, Progress, Stage, Tls, open};
 
 pub use crate::Expected;
-pub use crate::template::{Template, is_name};
+pub use crate::template::{Form, Template, is_name};
 
 /// A captured value that is longer is no value to send on.
 const VALUE_MAX: usize = 4 * 1024;
@@ -82,7 +81,8 @@ impl Pattern {
         regex_lite::Regex::new(text).map(Self).map_err(|error| error.to_string())
     }
 
-    fn find(&self, text: &str) -> Option<String> {
+    /// What is found in `text`, if anything is.
+    pub fn find(&self, text: &str) -> Option<String> {
         let found = self.0.captures(text)?;
         found.get(1).or_else(|| found.get(0)).map(|part| part.as_str().to_owned())
     }
@@ -149,7 +149,7 @@ impl Step {
         }
         for capture in &self.captures {
             // The value may be a secret: a reason names it and does not show it.
-            let value = capture.take(&answer).filter(|value| value.len() <= VALUE_MAX);
+            let value = capture.take(&answer.headers, &answer.body);
             let value =
                 value.ok_or_else(|| Failed::Body(format!("there is nothing to capture as `{}`", capture.name)))?;
             values.push((capture.name.clone(), value));
@@ -184,11 +184,15 @@ impl Step {
 }
 
 impl Capture {
-    fn take(&self, answer: &Incoming) -> Option<String> {
-        let body = || String::from_utf8_lossy(&answer.body);
+    /// Takes the value from an answer, whose headers' names are in lower case; none is taken that is longer than 4 KiB.
+    pub fn take(&self, headers: &[(String, String)], body: &[u8]) -> Option<String> {
+        self.found(headers, body).filter(|value| value.len() <= VALUE_MAX)
+    }
+
+    fn found(&self, headers: &[(String, String)], body: &[u8]) -> Option<String> {
         match &self.from {
             Source::Json(at) => {
-                let document: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+                let document: serde_json::Value = serde_json::from_slice(body).ok()?;
                 match at.find(&document)? {
                     serde_json::Value::String(text) => Some(text.clone()),
                     scalar @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => Some(scalar.to_string()),
@@ -196,14 +200,13 @@ impl Capture {
                 }
             }
             Source::Header(name, pattern) => {
-                let mut values =
-                    answer.headers.iter().filter(|(given, _value)| given == name).map(|(_name, value)| value);
+                let mut values = headers.iter().filter(|(given, _value)| given == name).map(|(_name, value)| value);
                 match pattern {
                     None => values.next().cloned(),
                     Some(pattern) => values.find_map(|value| pattern.find(value)),
                 }
             }
-            Source::Body(pattern) => pattern.find(&body()),
+            Source::Body(pattern) => pattern.find(&String::from_utf8_lossy(body)),
         }
     }
 }

@@ -12,7 +12,7 @@ enum Part {
 
 /// How a value is written where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
     /// As it is.
     Plain,
     /// Into the path of a request: what has a meaning there is percent-encoded, unless the value is the whole beginning of it.
@@ -56,8 +56,13 @@ impl Template {
         })
     }
 
+    /// Whether a value stands at its beginning.
+    pub fn starts_with_name(&self) -> bool {
+        matches!(self.0.first(), Some(Part::Name(_)))
+    }
+
     /// The text with its values. A name without one stands for itself.
-    pub(crate) fn fill(&self, values: &[(String, String)], form: Form) -> String {
+    pub fn fill(&self, values: &[(String, String)], form: Form) -> String {
         let mut out = String::new();
         for part in &self.0 {
             match part {

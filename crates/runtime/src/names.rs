@@ -122,6 +122,21 @@ impl Resolver {
         answer(records.collect(), lookup.answers(), "SRV record")
     }
 
+    /// The records of a name of one kind (`A`, `AAAA`, `CNAME`, `MX`, `NS`, `SRV`, `TXT`...), as zone files write their data;
+    /// names end with a dot. `/etc/hosts` is not looked at.
+    ///
+    /// # Errors
+    /// If there is no such kind, there are no records, or nobody says so in time.
+    pub async fn records(&self, name: &str, kind: &str) -> Result<Answer<String>, LookupError> {
+        let kind: RecordType =
+            kind.parse().map_err(|_unknown| LookupError::Failed(format!("there are no {kind} records")))?;
+        let built = self.built()?;
+        let lookup = self.within(built.resolver.lookup(parse(name)?, kind), "such record").await?;
+        // Others are the aliases on the way.
+        let records = lookup.answers().iter().filter(|record| record.record_type() == kind);
+        answer(records.map(|record| record.data.to_string()).collect(), lookup.answers(), "such record")
+    }
+
     async fn within<T>(
         &self,
         looking: impl Future<Output = Result<T, NetError>>,

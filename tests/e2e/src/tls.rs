@@ -3,9 +3,11 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -61,8 +63,23 @@ impl Authority {
     /// # Panics
     /// If a name is none.
     pub fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_with(names, |_params| {})
+    }
+
+    /// The same, which ends in so many days.
+    ///
+    /// # Panics
+    /// If a name is none.
+    pub fn issue_for(&self, names: &[&str], days: u64) -> Identity {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let end = date_time_ymd(1970, 1, 1) + now + Duration::from_secs(days * 86_400);
+        self.issue_with(names, |params| params.not_after = end)
+    }
+
+    fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("names");
+        change(&mut params);
         params.distinguished_name.push(DnType::CommonName, names[0].clone());
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.issuer).expect("a certificate");

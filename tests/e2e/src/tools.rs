@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::eventually;
 use crate::process::Process;
+use crate::{eventually, free};
 
 /// The path of a program. An environment variable (`REDIS_SERVER` for `redis-server`) overrides it.
 ///
@@ -82,6 +82,21 @@ pub fn haproxy(listen: SocketAddr, sections: &str, files: &[(&str, &str)]) -> Se
     // One process, in the foreground.
     command.arg("-db").arg("-f").arg(dir.path().join("haproxy.cfg"));
     let process = Process::start("haproxy", dir.path(), &mut command, None);
+    let mut server = Server { dir, process };
+    server.wait_for(listen);
+    server
+}
+
+/// Starts etcd for clients at `listen`, of one member, which keeps nothing safe.
+pub fn etcd(listen: SocketAddr) -> Server {
+    let (dir, peer) = (tempfile::tempdir().expect("a temporary directory"), free());
+    let mut command = Command::new(find("etcd", "etcd-server"));
+    let (client_url, peer_url) = (format!("http://{listen}"), format!("http://{peer}"));
+    command.args(["--name", "m1", "--initial-cluster", &format!("m1={peer_url}")]);
+    command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
+    command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
+    command.args(["--log-level", "warn", "--unsafe-no-fsync", "--data-dir"]).arg(dir.path().join("data"));
+    let process = Process::start("etcd", dir.path(), &mut command, None);
     let mut server = Server { dir, process };
     server.wait_for(listen);
     server

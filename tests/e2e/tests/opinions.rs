@@ -2,27 +2,12 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use mainstay_e2e::gateway::simple;
-use mainstay_e2e::process::Process;
 use mainstay_e2e::{Mainstay, Origin, Wire, eventually, free, tools};
 
 const SOON: Duration = Duration::from_secs(60);
-
-fn etcd() -> (Process, SocketAddr, tempfile::TempDir) {
-    let (dir, client, peer) = (tempfile::tempdir().expect("a directory"), free(), free());
-    let mut command = Command::new(tools::find("etcd", "etcd-server"));
-    let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
-    command.args(["--name", "m1", "--initial-cluster", &format!("m1={peer_url}")]);
-    command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
-    command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
-    command.args(["--log-level", "warn", "--unsafe-no-fsync", "--data-dir"]).arg(dir.path().join("data"));
-    let process = Process::start("etcd", dir.path(), &mut command, None);
-    eventually("etcd listens", SOON, || std::net::TcpStream::connect(client).is_ok());
-    (process, client, dir)
-}
 
 /// A node that checks endpoints over a path of its own, which files stand in for.
 struct Node {
@@ -74,7 +59,8 @@ impl Node {
 
 #[test]
 fn a_bad_path_of_one_node_is_no_outage_and_a_drain_reaches_all() {
-    let (_etcd, address, _dir) = etcd();
+    let address = free();
+    let _etcd = tools::etcd(address);
     let origins = Origin::several(2);
     let (a, b) = (origins[0].address(), origins[1].address());
     let mut nodes: Vec<Node> = ["n1", "n2", "n3"].map(|name| Node::start(name, address, &[a, b])).into();

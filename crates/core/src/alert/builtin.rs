@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::catalogue;
 use super::labels::Labels;
 use super::{Condition, Severity};
+use crate::vantage::Verdict;
 
 /// Percent of failed requests above which a route is in trouble.
 const ERROR_PERCENT_MAX: f64 = 5.0;
@@ -38,6 +39,8 @@ pub struct Observation {
     pub certificates: Vec<CertificateSeen>,
     /// Receivers of alerts.
     pub agents: Vec<AgentSeen>,
+    /// Synthetic probes.
+    pub probes: Vec<ProbeSeen>,
 }
 
 /// A node.
@@ -145,6 +148,17 @@ pub struct AgentSeen {
     pub error: String,
 }
 
+/// A synthetic probe.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProbeSeen {
+    /// Its name.
+    pub name: String,
+    /// What its nodes say together.
+    pub verdict: Verdict,
+    /// The nodes where it fails, with the step and the reason.
+    pub failing: Vec<(String, String)>,
+}
+
 /// What is wrong.
 pub fn conditions(seen: &Observation) -> Vec<Condition> {
     let mut found = Vec::new();
@@ -165,6 +179,9 @@ pub fn conditions(seen: &Observation) -> Vec<Condition> {
     }
     for certificate in &seen.certificates {
         of_certificate(certificate, &seen.node.name, &mut found);
+    }
+    for probe in &seen.probes {
+        of_probe(probe, &mut found);
     }
     for agent in &seen.agents {
         let summary = format!("receiver {} took no message {} times: {}", agent.name, agent.failures, agent.error);
@@ -226,6 +243,23 @@ fn of_service(service: &ServiceSeen, found: &mut Vec<Condition>) {
             let summary = format!("{}: none of {} endpoints in zone {zone} is well", service.name, inside.len());
             found.push(condition("ZoneLost", labels().with("zone", zone), &summary));
         }
+    }
+}
+
+fn of_probe(probe: &ProbeSeen, found: &mut Vec<Condition>) {
+    let labels = || Labels::new().with("probe", &probe.name);
+    match probe.verdict {
+        // All nodes say the same, so that it is one alert.
+        Verdict::Down => {
+            let (node, why) = probe.failing.first().cloned().unwrap_or_default();
+            let summary = format!("probe {}: {why} (from {node})", probe.name);
+            found.push(condition("ProbeFailed", labels(), &summary));
+        }
+        Verdict::Degraded => found.extend(probe.failing.iter().map(|(node, why)| {
+            let summary = format!("probe {}: {why}; only from {node}", probe.name);
+            graded("ProbeFailed", Severity::P4, labels().with("node", node), &summary)
+        })),
+        Verdict::Up | Verdict::Unknown => {}
     }
 }
 

@@ -21,14 +21,22 @@ pub struct Rule {
     pub view: &'static str,
 }
 
-const fn rule_of(name: &'static str, severity: Severity, hold: Millis, keep: Millis) -> Rule {
-    Rule { name, severity, hold, keep, meaning: "", page: "", view: "" }
-}
+/// Where an alert's trouble is seen.
+const SERVICE: &str = "#/services/{service}";
+const CLUSTER: &str = "#/cluster";
+const OVERVIEW: &str = "#/overview";
+const OBJECTIVES: &str = "#/objectives";
+const ALERTS: &str = "#/alerts";
 
-impl Rule {
-    const fn about(self, page: &'static str, view: &'static str, meaning: &'static str) -> Self {
-        Self { page, view, meaning, ..self }
-    }
+/// A line of the table: what it is called and how much it matters; what must be so and for how long it must be or have been;
+/// where it is seen and explained.
+const fn alert(
+    (name, severity): (&'static str, Severity),
+    meaning: &'static str,
+    (hold, keep): (Millis, Millis),
+    (view, page): (&'static str, &'static str),
+) -> Rule {
+    Rule { name, severity, hold, keep, meaning, page, view }
 }
 
 const SECOND: Millis = 1000;
@@ -38,107 +46,123 @@ use Severity::{P1, P2, P3, P4};
 
 /// All of them.
 pub const CATALOGUE: &[Rule] = &[
-    rule_of("ServiceDown", P1, 10 * SECOND, 10 * SECOND).about(
-        "service-down",
-        "#/services/{service}",
+    alert(
+        ("ServiceDown", P1),
         "no endpoint of a service gets traffic",
+        (10 * SECOND, 10 * SECOND),
+        (SERVICE, "service-down"),
     ),
-    rule_of("ServiceDegraded", P2, 2 * MINUTE, 30 * SECOND).about(
-        "service-degraded",
-        "#/services/{service}",
+    alert(
+        ("ServiceDegraded", P2),
         "half of a service's endpoints or more get no traffic",
+        (2 * MINUTE, 30 * SECOND),
+        (SERVICE, "service-degraded"),
     ),
-    rule_of("ErrorRateHigh", P2, 30 * SECOND, MINUTE).about(
-        "error-rate-high",
-        "#/services/{service}",
+    alert(
+        ("ErrorRateHigh", P2),
         "more than 5 % of a route's requests fail",
+        (30 * SECOND, MINUTE),
+        (SERVICE, "error-rate-high"),
     ),
-    rule_of("ResponseTimeHigh", P2, 2 * MINUTE, MINUTE).about(
-        "response-time-high",
-        "#/services/{service}",
+    alert(
+        ("ResponseTimeHigh", P2),
         "half of a route's requests take longer than 500 ms",
+        (2 * MINUTE, MINUTE),
+        (SERVICE, "response-time-high"),
     ),
-    rule_of("EndpointDown", P4, 30 * SECOND, 10 * SECOND).about(
-        "endpoint-down",
-        "#/services/{service}",
+    alert(
+        ("EndpointDown", P4),
         "an endpoint's health checks fail",
+        (30 * SECOND, 10 * SECOND),
+        (SERVICE, "endpoint-down"),
     ),
-    rule_of("EndpointEjected", P4, 30 * SECOND, 30 * SECOND).about(
-        "endpoint-ejected",
-        "#/services/{service}",
+    alert(
+        ("EndpointEjected", P4),
         "an endpoint gets no requests because too many of them failed",
+        (30 * SECOND, 30 * SECOND),
+        (SERVICE, "endpoint-ejected"),
     ),
-    rule_of("EndpointCpuHigh", P3, 5 * MINUTE, MINUTE).about(
-        "endpoint-cpu-high",
-        "#/services/{service}",
+    alert(
+        ("EndpointCpuHigh", P3),
         "an endpoint says that its processors are busier than 85 %",
+        (5 * MINUTE, MINUTE),
+        (SERVICE, "endpoint-cpu-high"),
     ),
-    rule_of("EndpointMemoryHigh", P3, 2 * MINUTE, MINUTE).about(
-        "endpoint-memory-high",
-        "#/services/{service}",
+    alert(
+        ("EndpointMemoryHigh", P3),
         "an endpoint says that more than 90 % of its memory is in use",
+        (2 * MINUTE, MINUTE),
+        (SERVICE, "endpoint-memory-high"),
     ),
-    rule_of("ZoneLost", P2, 10 * SECOND, 30 * SECOND).about(
-        "zone-lost",
-        "#/services/{service}",
+    alert(
+        ("ZoneLost", P2),
         "no endpoint of a service in a zone gets traffic, those in others do",
+        (10 * SECOND, 30 * SECOND),
+        (SERVICE, "zone-lost"),
     ),
-    rule_of("CpuHigh", P3, 5 * MINUTE, MINUTE).about(
-        "cpu-high",
-        "#/cluster",
-        "a node's processors are busier than 85 %",
-    ),
-    rule_of("MemoryHigh", P3, 2 * MINUTE, MINUTE).about(
-        "memory-high",
-        "#/cluster",
+    alert(("CpuHigh", P3), "a node's processors are busier than 85 %", (5 * MINUTE, MINUTE), (CLUSTER, "cpu-high")),
+    alert(
+        ("MemoryHigh", P3),
         "more than 90 % of a node's memory is in use",
+        (2 * MINUTE, MINUTE),
+        (CLUSTER, "memory-high"),
     ),
-    rule_of("ConnectionsHigh", P3, 2 * MINUTE, MINUTE).about(
-        "connections-high",
-        "#/overview",
+    alert(
+        ("ConnectionsHigh", P3),
         "a listener has more than 150 % of the connections that it usually has",
+        (2 * MINUTE, MINUTE),
+        (OVERVIEW, "connections-high"),
     ),
-    rule_of("QuorumLost", P1, 10 * SECOND, 5 * SECOND).about(
-        "quorum-lost",
-        "#/cluster",
+    alert(
+        ("QuorumLost", P1),
         "the cluster cannot decide anything: no failover, no change",
+        (10 * SECOND, 5 * SECOND),
+        (CLUSTER, "quorum-lost"),
     ),
-    rule_of("NodeAway", P2, 15 * SECOND, 10 * SECOND).about(
-        "node-away",
-        "#/cluster",
-        "a node of the cluster is not there",
-    ),
-    rule_of("ConfigRefused", P3, 0, 0).about(
-        "config-refused",
-        "#/cluster",
+    alert(("NodeAway", P2), "a node of the cluster is not there", (15 * SECOND, 10 * SECOND), (CLUSTER, "node-away")),
+    alert(
+        ("ConfigRefused", P3),
         "a new configuration was refused; the one before is served",
+        (0, 0),
+        (CLUSTER, "config-refused"),
     ),
-    rule_of("ConfigRolledBack", P3, 0, 0).about(
-        "config-rolled-back",
-        "#/cluster",
+    alert(
+        ("ConfigRolledBack", P3),
         "a released configuration was taken back because requests fared worse with it",
+        (0, 0),
+        (CLUSTER, "config-rolled-back"),
     ),
-    rule_of("CertificateExpiring", P3, 0, 0).about(
-        "certificate-expiring",
-        "#/overview",
+    alert(
+        ("CertificateExpiring", P3),
         "a certificate in use ends within 30 days (P3), 14 days (P2) or 3 days (P1)",
+        (0, 0),
+        (OVERVIEW, "certificate-expiring"),
     ),
-    rule_of("AlertDeliveryFailing", P2, 0, 0).about(
-        "alert-delivery-failing",
-        "#/alerts",
+    alert(
+        ("AlertDeliveryFailing", P2),
         "a receiver of alerts has not taken messages three times in a row",
+        (0, 0),
+        (ALERTS, "alert-delivery-failing"),
     ),
-    rule_of("AccessLogDropped", P3, 0, 5 * MINUTE).about(
-        "access-log-dropped",
-        "#/overview",
+    alert(
+        ("AccessLogDropped", P3),
         "lines of the access log were dropped because they could not be written",
+        (0, 5 * MINUTE),
+        (OVERVIEW, "access-log-dropped"),
     ),
-    rule_of("BudgetBurning", P2, 0, 0).about(
-        "budget-burning",
-        "#/objectives",
+    alert(
+        ("BudgetBurning", P2),
         "an objective's error budget is used up too fast",
+        (0, 0),
+        (OBJECTIVES, "budget-burning"),
     ),
-    rule_of("Watchdog", P4, 0, 0).about("watchdog", "#/alerts", "always there, so that its absence is noticed"),
+    alert(
+        ("ProbeFailed", P2),
+        "a synthetic probe fails on more than half of its nodes; on fewer, it is P4",
+        (45 * SECOND, 0),
+        (OVERVIEW, "probe-failed"),
+    ),
+    alert(("Watchdog", P4), "always there, so that its absence is noticed", (0, 0), (ALERTS, "watchdog")),
 ];
 
 /// The built-in alert of this name.

@@ -35,6 +35,7 @@ mod session;
 mod shard;
 mod slo;
 mod takeover;
+mod vantage;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 

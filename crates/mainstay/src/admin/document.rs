@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::addresses::AddressStatus;
 use super::cells::CellStatus;
 use super::cluster::ClusterStatus;
+use super::probes::ProbeStatus;
 use super::shared::{OpinionsStatus, SessionsStatus};
 use super::telemetry::TemporaryStatus;
 
@@ -33,6 +34,9 @@ pub struct Status {
     /// What nodes make of each other's verdicts, in a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opinions: Option<OpinionsStatus>,
+    /// Synthetic probes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeStatus>,
     /// The node's part in a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterStatus>,

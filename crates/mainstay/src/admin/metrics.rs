@@ -13,6 +13,7 @@ mod history;
 mod loads;
 mod objectives;
 mod patterns;
+mod probes;
 mod process;
 mod shared;
 mod shared_config;
@@ -37,6 +38,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::admin::certificates::CertificateStatus;
 use crate::admin::document::{Reload, ReloadOutcome};
 use crate::admin::objectives::ObjectiveStatus;
+use crate::admin::probes::ProbeStatus;
 use crate::admin::process::Usage;
 use crate::admin::shared::{OpinionsStatus, SessionsStatus};
 use crate::admin::snapshot::health_word;
@@ -72,6 +74,8 @@ pub struct Facts {
     pub history: mainstay_observe::history::Facts,
     /// How its objectives stand.
     pub objectives: Vec<ObjectiveStatus>,
+    /// How its synthetic probes stand.
+    pub probes: Vec<ProbeStatus>,
     /// The tables of sessions.
     pub sessions: Vec<SessionsStatus>,
     /// Of the configuration that it shares with others, if it is in a cluster.
@@ -124,6 +128,7 @@ impl Collector for Scrape {
         families.cluster(self.facts.cluster.as_ref())?;
         families.history(&self.facts)?;
         families.objectives(&self.facts)?;
+        families.probes(&self.facts)?;
         families.alerts(self.facts.alerts.as_deref())?;
         families.certificates(&self.facts.certificates)?;
         families.process(&self.facts)

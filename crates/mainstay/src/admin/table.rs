@@ -16,7 +16,8 @@ use serde_json::Value;
 use crate::admin::api::{self, error};
 use crate::admin::{
     Node, addresses, alertmanager, alerts, audit, cells, certificates, cluster, drains, events, gate, history,
-    identities, incidents, ledger, login, nodes, objectives, pages, purge, requests, shared_config, telemetry, upgrade,
+    identities, incidents, ledger, login, nodes, objectives, pages, probes, purge, requests, shared_config, telemetry,
+    upgrade,
 };
 
 /// All endpoints.
@@ -29,6 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         events::endpoints(),
         history::endpoints(),
         objectives::endpoints(),
+        probes::endpoints(),
         addresses::endpoints(),
         alerts::endpoints(),
         alertmanager::endpoints(),

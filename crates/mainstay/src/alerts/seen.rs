@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use mainstay_core::alert::{
-    self, AgentSeen, CertificateSeen, EndpointSeen, ListenerSeen, NodeSeen, Observation, RouteSeen, ServiceSeen,
+    self, AgentSeen, CertificateSeen, EndpointSeen, ListenerSeen, NodeSeen, Observation, ProbeSeen, RouteSeen,
+    ServiceSeen,
 };
 use mainstay_observe::alerts::driver::Look;
 use mainstay_observe::alerts::machine::{Processors, memory_percent};
@@ -67,6 +68,7 @@ pub(super) fn look(node: &Node, memory: &mut Memory, agents: Vec<AgentSeen>) -> 
         listeners: listeners(&status, memory),
         certificates: certificates(node),
         agents,
+        probes: probes(node),
     };
     let mut found = alert::conditions(&seen);
     found.extend(objectives::conditions(node));
@@ -138,6 +140,13 @@ fn routes(status: &Status) -> Vec<RouteSeen> {
     status.routes.iter().map(route).collect()
 }
 
+fn probes(node: &Node) -> Vec<ProbeSeen> {
+    let standings = node.probes().standings();
+    let seen =
+        standings.into_iter().map(|of| ProbeSeen { name: of.probe.name, verdict: of.verdict, failing: of.failing });
+    seen.collect()
+}
+
 fn listeners(status: &Status, memory: &mut Memory) -> Vec<ListenerSeen> {
     memory.listeners.retain(|name, _usual| status.listeners.iter().any(|it| it.name == *name));
     let listener = |it: &crate::admin::document::ListenerStatus| {
@@ -157,5 +166,14 @@ fn certificates(node: &Node) -> Vec<CertificateSeen> {
     let renewed = |it: &crate::admin::certificates::CertificateStatus| {
         it.usage == "cluster node" && it.days_left.is_some_and(|days| days > RENEWED_DAYS)
     };
-    node.certificates().iter().filter(|it| !renewed(it)).filter_map(seen).collect()
+    let mut all: Vec<CertificateSeen> = node.certificates().iter().filter(|it| !renewed(it)).filter_map(seen).collect();
+    // Those that probes meet elsewhere; where a probe asks for more days, it fails by itself.
+    for of in node.probes().standings() {
+        let steps = of.last.iter().flat_map(|(last, _at)| &last.steps);
+        all.extend(steps.filter_map(|step| {
+            let (usage, subject) = (format!("probe {}", of.probe.name), step.name.clone());
+            Some(CertificateSeen { usage, subject, days_left: step.certificate_days? })
+        }));
+    }
+    all
 }

@@ -106,6 +106,14 @@ Examples:
   mainstay config rollback 3
   mainstay config status --json | jq .release";
 
+pub(super) const PROBE_HELP: &str = "\
+Probes are written as [[probe]] in the configuration. `run` shows each step; its exit code is 1 if a step fails.
+
+Examples:
+  mainstay probe
+  mainstay probe run login
+  mainstay probe --json | jq '.items[] | select(.state != \"up\") | .name'";
+
 pub(super) const SLO_HELP: &str = "\
 Objectives are written as [[objective]] in the configuration. A burn rate of 1 uses the error budget up in exactly the
 objective's window; rules fire while both their windows exceed 14.4 (P1), 6 (P2), 3 (P3) or 1 (P4).

@@ -202,7 +202,7 @@ fn url(item: &Item<'_>) -> Option<Url> {
     })
 }
 
-fn secret(item: &Item<'_>) -> Option<Secret> {
+pub(super) fn secret(item: &Item<'_>) -> Option<Secret> {
     if !item.is_table() {
         let fault = Fault::new("a secret does not belong into the configuration");
         item.error(fault.hint("write { file = \"PATH\" } or { env = \"NAME\" }"));

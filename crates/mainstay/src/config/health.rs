@@ -1,8 +1,8 @@
 //! `service.health`: active checks.
 
 mod command;
-mod json;
-mod steps;
+pub(super) mod json;
+pub(super) mod steps;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const PRESETS: &[(&str, Policy)] = &[("conservative", Policy::CONSERVATIVE), ("a
 const DEGRADED: RangeInclusive<f64> = 0.01..=1.0;
 
 /// Codes that pass unless others are named.
-const EXPECT: (u16, u16) = (200, 299);
+pub(super) const EXPECT: (u16, u16) = (200, 299);
 
 /// Reads `health`; `None` turns checks off.
 pub(super) fn read(item: &Item<'_>, service_has_tls: bool) -> Option<HealthCheck> {
@@ -197,7 +197,7 @@ fn host_header(text: &str) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
-fn read_expect(item: &Item<'_>) -> Option<Vec<(u16, u16)>> {
+pub(super) fn read_expect(item: &Item<'_>) -> Option<Vec<(u16, u16)>> {
     let one = |item: &Item<'_>| match item.number() {
         Some(number) => words::statuses(number).map_err(|fault| item.error(fault)).ok(),
         None => item.parsed(words::statuses),

@@ -22,7 +22,7 @@ macro_rules! sections {
 sections! {
     /// The document.
     ROOT = "the top of the file": "node", "cluster", "address", "listener", "route", "service", "cell", "sessions",
-        "events", "tracing", "otlp", "objective", "access", "alerting", "receiver";
+        "events", "tracing", "otlp", "objective", "probe", "access", "alerting", "receiver";
     /// Which requests leave a line, and what stands in it.
     EVENTS = "events": "sample", "slow", "max_per_second", "headers", "query", "redact", "rotate";
     /// What is never written.
@@ -130,7 +130,13 @@ sections! {
         "repeat_interval", "resolved", "timeout", "url", "routing_key", "authorization", "host", "port", "tls", "from", "to",
         "user", "smtp_password";
     /// A secret that is somewhere else.
-    SECRET = "receiver.url, receiver.routing_key, receiver.authorization and receiver.smtp_password": "file", "env";
+    SECRET = "receiver.url, receiver.routing_key, receiver.authorization, receiver.smtp_password and probe.secrets": "file", "env";
+    /// A journey that is tried from the outside.
+    PROBE = "probe": "name", "interval", "timeout", "from", "secrets", "ca", "step";
+    /// A part of it.
+    PROBE_STEP = "probe.step": "name", "timeout", "url", "method", "headers", "body", "follow", "max_body", "expect",
+        "expect_headers", "expect_text", "json", "capture", "tcp", "send", "tls", "server_name", "min_days", "dns", "type",
+        "server", "records";
     /// Changes to headers.
     HEADERS = "route.request_headers and route.response_headers": "set", "remove";
     /// A group of endpoints.

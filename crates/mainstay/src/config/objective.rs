@@ -6,6 +6,7 @@ use std::time::Duration;
 use mainstay_core::slo::{self, Severity};
 use mainstay_gateway::state::BUCKETS;
 use mainstay_observe::history::{Kind, Series};
+use mainstay_observe::probes::Probe;
 use mainstay_observe::slo::{Good, Objective};
 
 use super::problem::{Fault, listed, near};
@@ -23,25 +24,22 @@ const EVENTS_MAX: u64 = 1_000_000_000;
 const SEVERITIES: &[(&str, Severity)] =
     &[("P1", Severity::P1), ("P2", Severity::P2), ("P3", Severity::P3), ("P4", Severity::P4)];
 
-/// The objectives of a document whose routes and services are these.
-pub(super) fn read_all(root: &Section<'_>, routes: &[route::Read], services: &[service::Read]) -> Vec<Objective> {
+/// The objectives of a document whose routes, services and probes are these.
+pub(super) fn read_all(
+    root: &Section<'_>,
+    routes: &[route::Read],
+    services: &[service::Read],
+    probes: &[Probe],
+) -> Vec<Objective> {
     let sections = root.sections("objective", &keys::OBJECTIVE);
     if let Some(section) = sections.get(OBJECTIVES_MAX) {
         let fault = Fault::new(format!("there are {} objectives, and at most {OBJECTIVES_MAX}", sections.len()));
         section.reader.error(&section.place, fault);
     }
-    let probes: Vec<&str> = root
-        .item("probe")
-        .filter(Item::is_list)
-        .map(|item| item.list())
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|item| item.value.get_ref().as_table()?.get("name")?.get_ref().as_str())
-        .collect();
     let names = Names {
         routes: routes.iter().map(|read| read.route.name.as_str()).collect(),
         services: services.iter().map(|read| read.service.name.as_str()).collect(),
-        probes,
+        probes: probes.iter().map(|probe| probe.name.as_str()).collect(),
     };
     let mut seen: BTreeMap<String, Place> = BTreeMap::new();
     let mut objectives = Vec::new();

@@ -87,15 +87,15 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
     let routes = vec![route::default_route(&service.name, vec![listener.name.clone()])];
     let (cells, telemetry) = (Vec::new(), Telemetry::default());
     let spec = Spec { node, listeners: vec![listener], routes, services: vec![service], cells, telemetry };
-    let (sessions, addresses) = (Sessions::default(), Vec::new());
     Ok(Config {
         spec,
         admin,
         admin_socket,
         cluster: None,
-        sessions,
+        sessions: Sessions::default(),
         alerting: Settings::default(),
-        addresses,
+        probes: Vec::new(),
+        addresses: Vec::new(),
         access: None,
         admin_tls: None,
         spare: false,

@@ -12,6 +12,7 @@ mod events;
 mod isolation;
 mod objectives;
 mod otlp;
+mod probes;
 mod refused;
 mod repository;
 mod retries;

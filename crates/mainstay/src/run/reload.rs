@@ -118,6 +118,7 @@ impl Reloader {
                     tracing::warn!(problem = %warning, "configuration");
                 }
                 self.node.set_objectives(&config.objectives);
+                self.node.probes().adopt(&config.probes);
                 self.node.reloaded(cause, Vec::new());
                 self.node.alerts().adopt(config.alerting.clone());
                 tracing::info!(cause, generation = self.node.gateway().state().generation, "configuration applied");

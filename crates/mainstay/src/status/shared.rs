@@ -1,6 +1,7 @@
 //! What the page says of what nodes share.
 
 use crate::admin::addresses::AddressStatus;
+use crate::admin::probes::ProbeStatus;
 use crate::admin::shared::{OpinionsStatus, SessionsStatus};
 use crate::status::table::{Paint, Tone, printable};
 
@@ -34,6 +35,27 @@ pub(super) fn opinions(opinions: Option<&OpinionsStatus>, paint: Paint) -> Strin
         (false, false) => (Tone::Faint, line),
     };
     format!("{}\n", paint.apply(tone, &line))
+}
+
+/// A line on synthetic probes, and one for each that does not pass.
+pub(super) fn probes(probes: &[ProbeStatus], paint: Paint) -> String {
+    if probes.is_empty() {
+        return String::new();
+    }
+    let passing = probes.iter().filter(|probe| probe.state == "up").count();
+    let mut lines = paint.apply(Tone::Faint, &format!("probes: {passing} of {} pass", probes.len()));
+    lines.push('\n');
+    for probe in probes.iter().filter(|probe| probe.state != "up") {
+        let (tone, state) = match probe.state.as_str() {
+            "down" => (Tone::Bad, "FAILS"),
+            "degraded" => (Tone::Warning, "fails on some nodes"),
+            _unknown => (Tone::Warning, "not known"),
+        };
+        let why = probe.failing.first().map(|it| format!(": {} (from {})", it.reason, it.node)).unwrap_or_default();
+        lines.push_str(&paint.apply(tone, &printable(&format!("  {} {state}{why}", probe.name))));
+        lines.push('\n');
+    }
+    lines
 }
 
 /// A line for each table of sessions that is in use.

@@ -63,6 +63,7 @@ pub fn render(status: &Status, paint: Paint) -> String {
     page.push_str(&listeners(&status.listeners, paint));
     page.push_str(&super::shared::sessions(&status.sessions, paint));
     page.push_str(&super::shared::opinions(status.opinions.as_ref(), paint));
+    page.push_str(&super::shared::probes(&status.probes, paint));
     page
 }
 
@@ -402,6 +403,7 @@ mod tests {
             cells: Vec::new(),
             sessions: Vec::new(),
             opinions: None,
+            probes: Vec::new(),
             cluster: None,
             addresses: Vec::new(),
             temporary: Vec::new(),

@@ -17,7 +17,7 @@ const ASSERTIONS_MAX: usize = 64;
 const WORDS_MAX: usize = 32;
 
 /// Reads `json`: `true` for the usual word at `status`, or a table.
-pub(super) fn read(item: &Item<'_>) -> Option<Rules> {
+pub(in crate::config) fn read(item: &Item<'_>) -> Option<Rules> {
     match item.as_flag() {
         Some(true) => return Some(Rules { status: pointer(STATUS).ok().map(StatusWord::usual), ..nothing(BODY_MAX) }),
         Some(false) => {

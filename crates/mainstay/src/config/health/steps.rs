@@ -50,7 +50,7 @@ fn read_step(section: &Section<'_>, known: &[String]) -> Step {
     }
 }
 
-fn body_of(text: &str) -> Result<String, Fault> {
+pub(in crate::config) fn body_of(text: &str) -> Result<String, Fault> {
     if text.len() > BODY_MAX {
         return Err(Fault::new(format!("a body of {} bytes is too long", text.len())).hint("at most 65536 are allowed"));
     }
@@ -58,7 +58,7 @@ fn body_of(text: &str) -> Result<String, Fault> {
 }
 
 /// A text whose names have values by then.
-fn template(text: &str, known: &[String]) -> Result<Template, Fault> {
+pub(in crate::config) fn template(text: &str, known: &[String]) -> Result<Template, Fault> {
     let template = Template::parse(text);
     if let Some(name) = template.names().find(|name| !known.iter().any(|known| known == name)) {
         let fault = Fault::new(format!("no step before this one captures `{}`", clip(name)));
@@ -78,7 +78,7 @@ fn path_of(text: &str, known: &[String]) -> Result<Template, Fault> {
     Ok(template)
 }
 
-fn read_headers(item: &Item<'_>, known: &[String]) -> Vec<(String, Template)> {
+pub(in crate::config) fn read_headers(item: &Item<'_>, known: &[String]) -> Vec<(String, Template)> {
     let mut headers = Vec::new();
     for (name, _span, value) in Section::free_entries(item, HEADERS_MAX) {
         let name = match words::header_name(name) {
@@ -100,7 +100,7 @@ fn read_headers(item: &Item<'_>, known: &[String]) -> Vec<(String, Template)> {
     headers
 }
 
-fn read_captures(item: &Item<'_>) -> Vec<Capture> {
+pub(in crate::config) fn read_captures(item: &Item<'_>) -> Vec<Capture> {
     let mut captures = Vec::new();
     for (name, _span, item) in Section::free_entries(item, CAPTURES_MAX) {
         if !is_name(name) {
