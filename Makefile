@@ -40,6 +40,7 @@ screenshots: dashboard ## docs/images anew: the dashboard of nodes that run, in 
 
 test: need-build dashboard ## every test; first installs the Debian packages that they need
 	@tests/install-packages.sh tests/packages.txt
+	cd tests/oidc && npm ci
 	$(CARGO) build $(CARGO_FLAGS) --workspace --all-targets
 	$(CARGO) test $(CARGO_FLAGS) --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
 
@@ -92,7 +93,7 @@ fuzz: need-build ## every fuzz target for FUZZ_SECONDS (20) each
 
 clean: ## remove what was built
 	$(CARGO) clean
-	rm -rf fuzz/target fuzz/corpus fuzz/artifacts bench/work dashboard/node_modules dashboard/unit-built
+	rm -rf fuzz/target fuzz/corpus fuzz/artifacts bench/work dashboard/node_modules dashboard/unit-built tests/oidc/node_modules
 	find dashboard/dist -mindepth 1 ! -name .gitkeep -delete
 
 # A missing tool is named together with the command that installs it.

@@ -35,12 +35,16 @@ export function App(): JSX.Element {
   const [node, setNode] = useState(askedNode);
   const learn = useCallback(async () => setVisitor(await whoAsks()), []);
   useEffect(() => {
-    whenUnauthorized((problem) =>
+    whenUnauthorized((problem) => {
       setVisitor((old) => {
         const isOver = old.session?.via === 'session';
         return { session: null, ways: problem.login ?? old.ways ?? {}, notice: isOver ? ENDED : old.notice, isKnown: true };
-      }),
-    );
+      });
+      // Only the answer about the session says which ways there are to log in.
+      if (problem.login === null) {
+        void whoAsks().then((visitor) => setVisitor((old) => ({ ...visitor, notice: old.notice })));
+      }
+    });
     void learn();
   }, [learn]);
   if (visitor.ways !== null) {
@@ -56,11 +60,6 @@ export function App(): JSX.Element {
 
 const ENDED = 'Your session has ended. Log in again.';
 
-// A login elsewhere that failed leads back here with the reason.
-function noticeOf(): string | null {
-  return new URLSearchParams(location.search).get('login');
-}
-
 async function whoAsks(): Promise<Visitor> {
   try {
     const session = await ask<Session>('/session');
@@ -69,7 +68,7 @@ async function whoAsks(): Promise<Visitor> {
   } catch (error) {
     const problem = error instanceof Problem ? error : null;
     rememberCsrf(null);
-    return { session: null, ways: problem?.status === 401 ? (problem.login ?? {}) : null, notice: noticeOf(), isKnown: true };
+    return { session: null, ways: problem?.status === 401 ? (problem.login ?? {}) : null, notice: null, isKnown: true };
   }
 }
 

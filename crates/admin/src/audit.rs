@@ -56,6 +56,14 @@ pub struct Entry {
     pub body_sha256: String,
     /// The answer's status.
     pub status: u16,
+    /// Refusals that were not written down between the line before of this kind and this one, since there were too many.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(left_out: &u64) -> bool {
+    *left_out == 0
 }
 
 /// A line of the trail.
@@ -360,6 +368,7 @@ mod tests {
             body: r#"{"service":"shop"}"#.to_owned(),
             body_sha256: secret::digest(b"x"),
             status: 200,
+            left_out: 3,
         }
     }
 

@@ -49,6 +49,15 @@ pub enum Refused {
 }
 
 impl Caller {
+    /// Who is on record for what they write: themselves. Only over the socket, where one user of the system stands for
+    /// several people, does the name that is `said` count, beside that user's.
+    pub fn author(&self, said: &str) -> String {
+        match &self.means {
+            Means::Socket if !said.trim().is_empty() && said != self.name => format!("{} ({})", said.trim(), self.name),
+            Means::Socket | Means::Nothing | Means::Token | Means::Session { .. } | Means::Node => self.name.clone(),
+        }
+    }
+
     /// Whether they may use an endpoint with this path and body.
     ///
     /// # Errors
@@ -92,6 +101,14 @@ mod tests {
     fn caller(role: Option<Role>, services: Option<&[&str]>) -> Caller {
         let services = services.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
         Caller { name: "x".to_owned(), role, services, means: Means::Token, from: String::new() }
+    }
+
+    #[test]
+    fn nobody_writes_in_the_name_of_somebody_else() {
+        let token = caller(Some(Role::Operator), None);
+        assert_eq!((token.author("jane"), token.author("")), ("x".to_owned(), "x".to_owned()));
+        let socket = Caller { means: Means::Socket, name: "uid 0".to_owned(), ..token };
+        assert_eq!((socket.author("jane "), socket.author(" ")), ("jane (uid 0)".to_owned(), "uid 0".to_owned()));
     }
 
     #[test]

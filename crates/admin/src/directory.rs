@@ -112,11 +112,11 @@ impl Directory {
         &self.tokens
     }
 
-    /// Adds a user.
+    /// Adds a user with the hash of their password ([`password::hash`], which takes a while).
     ///
     /// # Errors
-    /// If the name is taken or none, there are too many, or the password is not one.
-    pub fn add_user(&mut self, grant: Grant, password: &str, now_unix_s: u64) -> Result<(), DirectoryError> {
+    /// If the name is taken or none, or there are too many.
+    pub fn add_user(&mut self, grant: Grant, password: String, now_unix_s: u64) -> Result<(), DirectoryError> {
         check(&grant)?;
         if self.users.contains_key(&grant.name) {
             return Err(DirectoryError::Taken(grant.name));
@@ -124,19 +124,18 @@ impl Directory {
         if self.users.len() >= USERS_MAX {
             return Err(DirectoryError::Full("users", USERS_MAX));
         }
-        let password = password::hash(password)?;
         let user = User { role: grant.role, services: grant.services, created_unix_s: now_unix_s, password };
         self.users.insert(grant.name, user);
         Ok(())
     }
 
-    /// Gives a user another password, which ends all their sessions.
+    /// Gives a user the hash of another password, which ends all their sessions.
     ///
     /// # Errors
-    /// If there is no such user, or the password is not one.
-    pub fn set_password(&mut self, name: &str, password: &str) -> Result<(), DirectoryError> {
+    /// If there is no such user.
+    pub fn set_password(&mut self, name: &str, password: String) -> Result<(), DirectoryError> {
         let unknown = || DirectoryError::Unknown("user", name.to_owned());
-        self.users.get_mut(name).ok_or_else(unknown)?.password = password::hash(password)?;
+        self.users.get_mut(name).ok_or_else(unknown)?.password = password;
         Ok(())
     }
 
@@ -227,6 +226,10 @@ mod tests {
         Grant { name: name.to_owned(), role: Role::Operator, services: None }
     }
 
+    fn hash(password: &str) -> String {
+        password::hash(password).expect("long enough")
+    }
+
     #[test]
     fn a_token_is_shown_once_and_found_until_it_expires_or_is_revoked() {
         let mut directory = Directory::default();
@@ -246,17 +249,16 @@ mod tests {
     #[test]
     fn users_have_passwords_and_names() {
         let mut directory = Directory::default();
-        directory.add_user(grant("jane"), "a long password", 1).expect("added");
+        directory.add_user(grant("jane"), hash("a long password"), 1).expect("added");
         assert_eq!(
-            directory.add_user(grant("jane"), "a long password", 1),
+            directory.add_user(grant("jane"), hash("a long password"), 1),
             Err(DirectoryError::Taken("jane".to_owned()))
         );
-        assert!(directory.add_user(grant("jane doe"), "a long password", 1).is_err());
-        assert!(directory.add_user(grant("joe"), "short", 1).is_err());
+        assert!(directory.add_user(grant("jane doe"), hash("a long password"), 1).is_err());
         assert!(directory.user("jane", "a long password").is_some());
         assert!(directory.user("jane", "another password").is_none());
         assert!(directory.user("joe", "a long password").is_none());
-        directory.set_password("jane", "another password").expect("set");
+        directory.set_password("jane", hash("another password")).expect("set");
         assert!(directory.user("jane", "a long password").is_none());
         directory.remove_user("jane").expect("there");
         assert!(directory.user("jane", "another password").is_none());

@@ -26,6 +26,10 @@ pub struct Problem {
     /// The node that it is about, if another one was asked about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// How somebody can log in, where that is asked for: `password`, `token`, and `oidc` with `name` and `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub login: Option<serde_json::Value>,
 }
 
 impl Problem {
@@ -38,6 +42,7 @@ impl Problem {
             detail: detail.into(),
             hint: None,
             node: None,
+            login: None,
         }
     }
 
@@ -50,6 +55,12 @@ impl Problem {
     /// At this node.
     pub fn at(mut self, node: &str) -> Self {
         self.node = Some(node.to_owned());
+        self
+    }
+
+    /// With how somebody can log in.
+    pub fn login(mut self, ways: Option<serde_json::Value>) -> Self {
+        self.login = ways;
         self
     }
 }

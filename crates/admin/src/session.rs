@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::role::Role;
 use crate::secret::{self, NoRandomness};
 
 /// The cookie's name.
@@ -19,13 +20,32 @@ pub struct Sessions {
     open: HashMap<String, Session>,
 }
 
+/// Whose a session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Of a user with a password here. What they may do is looked up at each request.
+    User {
+        /// Their name.
+        name: String,
+        /// What the user's entry was when it was opened: if that changes, the session is over.
+        stamp: String,
+    },
+    /// Of somebody whom a provider knows. What they may do was said when they logged in.
+    Provider {
+        /// Their name there.
+        name: String,
+        /// What they may do.
+        role: Role,
+        /// The services that they may change; none: all.
+        services: Option<Vec<String>>,
+    },
+}
+
 /// An open session.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// Whose.
-    pub user: String,
-    /// What the user's entry was when it was opened: if that changes, the session is over.
-    pub stamp: String,
+    pub whose: Whose,
     /// What a change has to bring along.
     pub csrf: String,
     opened: Instant,
@@ -51,7 +71,7 @@ impl Sessions {
     ///
     /// # Errors
     /// If there is no randomness.
-    pub fn open(&mut self, now: Instant, user: &str, stamp: &str) -> Result<Opened, NoRandomness> {
+    pub fn open(&mut self, now: Instant, whose: Whose) -> Result<Opened, NoRandomness> {
         let opened = Opened { cookie: secret::make("")?, csrf: secret::make("")? };
         if self.open.len() >= SESSIONS_MAX {
             self.sweep(now);
@@ -61,13 +81,7 @@ impl Sessions {
         {
             self.open.remove(&oldest);
         }
-        let session = Session {
-            user: user.to_owned(),
-            stamp: stamp.to_owned(),
-            csrf: opened.csrf.clone(),
-            opened: now,
-            used: now,
-        };
+        let session = Session { whose, csrf: opened.csrf.clone(), opened: now, used: now };
         self.open.insert(secret::digest(opened.cookie.as_bytes()), session);
         Ok(opened)
     }
@@ -128,20 +142,24 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    fn jane() -> Whose {
+        Whose::User { name: "jane".to_owned(), stamp: "1".to_owned() }
+    }
+
     #[test]
     fn a_session_ends_when_it_is_idle_and_when_it_is_old() {
         let start = Instant::now();
         let mut sessions = Sessions::new(30 * MINUTE, 720 * MINUTE);
-        let idle = sessions.open(start, "jane", "1").expect("random");
-        assert_eq!(sessions.find(start + 29 * MINUTE, &idle.cookie).map(|it| it.user).as_deref(), Some("jane"));
+        let idle = sessions.open(start, jane()).expect("random");
+        assert_eq!(sessions.find(start + 29 * MINUTE, &idle.cookie).map(|it| it.whose), Some(jane()));
         assert!(sessions.find(start + 59 * MINUTE, &idle.cookie).is_none());
         assert!(sessions.is_empty());
-        let busy = sessions.open(start, "jane", "1").expect("random");
+        let busy = sessions.open(start, jane()).expect("random");
         for minutes in (0..720).step_by(20) {
             assert!(sessions.find(start + minutes * MINUTE, &busy.cookie).is_some(), "{minutes}");
         }
         assert!(sessions.find(start + 720 * MINUTE, &busy.cookie).is_none());
-        let left = sessions.open(start, "jane", "1").expect("random");
+        let left = sessions.open(start, jane()).expect("random");
         assert_ne!(left.cookie, left.csrf);
         sessions.close(&left.cookie);
         assert!(sessions.find(start, &left.cookie).is_none());
@@ -152,7 +170,7 @@ mod tests {
         let start = Instant::now();
         let mut sessions = Sessions::new(30 * MINUTE, 720 * MINUTE);
         for at in 0..2_000_u32 {
-            sessions.open(start + Duration::from_millis(at.into()), "jane", "1").expect("random");
+            sessions.open(start + Duration::from_millis(at.into()), jane()).expect("random");
         }
         assert_eq!(sessions.len(), SESSIONS_MAX);
     }

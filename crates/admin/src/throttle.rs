@@ -48,6 +48,13 @@ impl<K: Clone + Eq + Hash> Throttle<K> {
         entry.1 = entry.1.saturating_add(1);
     }
 
+    /// Takes one failure back: an attempt counts as one until it is known not to be.
+    pub fn forgive(&mut self, key: &K) {
+        if let Some((_since, failures)) = self.failed.get_mut(key) {
+            *failures = failures.saturating_sub(1);
+        }
+    }
+
     /// Notes that the key has succeeded: what it failed before was a slip.
     pub fn succeeded(&mut self, key: &K) {
         self.failed.remove(key);
@@ -82,6 +89,10 @@ mod tests {
         assert_eq!(throttle.wait(start + 10 * second, &"a"), None);
         throttle.failed(start + 11 * second, "a");
         assert_eq!(throttle.wait(start + 11 * second, &"a"), None, "a new window");
+        throttle.failed(start, "b");
+        throttle.forgive(&"b");
+        assert_eq!(throttle.failed[&"b"].1, 0);
+        throttle.succeeded(&"b");
         throttle.succeeded(&"a");
         assert!(throttle.failed.is_empty());
     }

@@ -21,6 +21,7 @@ pub mod explanation;
 mod feed;
 pub mod gate;
 pub mod guard;
+mod hashing;
 pub mod history;
 pub mod identities;
 pub mod incidents;

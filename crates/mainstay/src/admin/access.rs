@@ -12,13 +12,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mainstay_admin::audit::{Entry, Trail};
 use mainstay_admin::directory::{Directory, DirectoryError};
+use mainstay_admin::oidc::Provider;
+use mainstay_admin::ration::Ration;
+use mainstay_admin::role::Role;
 use mainstay_admin::secret;
-use mainstay_admin::session::{Opened, Session, Sessions};
+use mainstay_admin::session::{Opened, Sessions, Whose};
 use mainstay_admin::throttle::{self, Throttle};
 use mainstay_cluster::coordinator::{Compare, Consistency, Coordinator, Operation, Range, Transaction};
 
+use mainstay_observe::alerts::settings::Secret;
+
+use crate::admin::hashing::{self, NotHashed};
 use crate::admin::{Node, lock};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::failure::Failure;
 
 /// Where users and tokens are in the cluster's store.
@@ -28,6 +34,9 @@ const FAILURES_MAX: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses and names that are remembered.
 const FAILED_MAX: usize = 4_096;
+/// How often one more refusal is written down, after some at once: the trail is bounded, and must not consist of them.
+const KNOWN_EVERY: Duration = Duration::from_secs(10);
+const ANYBODY_EVERY: Duration = Duration::from_secs(120);
 /// How often a change begins anew because another one came between.
 const TRIES: usize = 5;
 
@@ -45,10 +54,41 @@ pub enum ChangeError {
     Kept(String),
 }
 
+/// Why somebody cannot log in now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// They have failed too often, and have to wait.
+    Wait(Duration),
+    /// Too many log in.
+    Busy(String),
+}
+
+/// Who brought a refusal about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Somebody who has shown who they are.
+    Known,
+    /// Whoever reaches the interface.
+    Anybody,
+}
+
+/// Who has a session.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// As the audit trail calls them.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// The services that they may change; none: all.
+    pub services: Option<Vec<String>>,
+    /// What their changes have to bring along.
+    pub csrf: String,
+}
+
 /// What a node knows of who may use it.
 #[derive(Debug)]
 pub struct Access {
-    settings: Option<config::access::Access>,
+    is_on: bool,
     /// Without a cluster.
     file: Option<PathBuf>,
     audit_folder: Option<PathBuf>,
@@ -59,6 +99,10 @@ pub struct Access {
     /// When tokens were last used here, in seconds since 1970.
     used: Mutex<HashMap<String, u64>>,
     changing: tokio::sync::Mutex<()>,
+    /// Who logs people in beside the node itself.
+    oidc: Option<(Provider, Secret)>,
+    /// How many refusals are written down: of those who are known, and of anybody.
+    refusals: Mutex<(Ration, Ration)>,
     /// Opened at the first use: until then a process that hands over may write to it.
     trail: Mutex<Option<Trail>>,
 }
@@ -77,9 +121,12 @@ impl Access {
             })?,
             None => Directory::default(),
         };
-        let (idle, longest) = config.access.map_or((WINDOW, WINDOW), |it| (it.session_idle, it.session_max));
+        let (idle, longest) = config.access.as_ref().map_or((WINDOW, WINDOW), |it| (it.session_idle, it.session_max));
+        let oidc = config.access.as_ref().and_then(|access| access.oidc.as_ref());
         Ok(Self {
-            settings: config.access,
+            is_on: config.access.is_some(),
+            oidc: oidc.map(|it| (Provider::new(it.settings.clone()), it.client_secret.clone())),
+            refusals: Mutex::new((Ration::new(50, KNOWN_EVERY), Ration::new(20, ANYBODY_EVERY))),
             file,
             audit_folder: data_dir.map(|folder| folder.join("audit")),
             directory: Mutex::new(Arc::new(directory)),
@@ -94,7 +141,7 @@ impl Access {
 
     /// Whether who comes in over TCP has to show who they are.
     pub fn is_on(&self) -> bool {
-        self.settings.is_some()
+        self.is_on
     }
 
     /// Users and tokens as known here.
@@ -126,36 +173,75 @@ impl Access {
         used.insert(id.to_owned(), unix_seconds());
     }
 
-    /// Opens a session for who has this name and password; none if they are wrong, or how long to wait.
+    /// Opens a session for who has this name and password; none if they are wrong.
     ///
     /// # Errors
-    /// How long to wait.
-    pub fn log_in(&self, address: Option<IpAddr>, name: &str, password: &str) -> Result<Option<Opened>, Duration> {
+    /// Why that cannot be said now.
+    pub async fn log_in(
+        &self,
+        address: Option<IpAddr>,
+        name: String,
+        password: String,
+    ) -> Result<Option<Opened>, NotNow> {
         let now = Instant::now();
         let key: String = name.chars().take(64).collect();
         let waits = [address.and_then(|address| self.wait(address)), lock(&self.names).wait(now, &key)];
         if let Some(wait) = waits.into_iter().flatten().max() {
-            return Err(wait);
+            return Err(NotNow::Wait(wait));
+        }
+        // Each counts as failed while it is looked at, so that many at once do not get more tries than one after another.
+        lock(&self.names).failed(now, key.clone());
+        if let Some(address) = address {
+            self.failed(address);
         }
         let directory = self.directory();
-        let Some(user) = directory.user(name, password) else {
-            lock(&self.names).failed(now, key);
-            if let Some(address) = address {
-                self.failed(address);
+        let asked = name.clone();
+        let looked = move || directory.user(&asked, &password).map(|user| secret::digest(user.password.as_bytes()));
+        let found = hashing::elsewhere(looked).await;
+        if !matches!(found, Ok(None))
+            && let Some(address) = address
+        {
+            lock(&self.addresses).forgive(&throttle::client(address));
+        }
+        match found {
+            Ok(Some(stamp)) => {
+                lock(&self.names).succeeded(&key);
+                Ok(lock(&self.sessions).open(Instant::now(), Whose::User { name, stamp }).ok())
             }
-            return Ok(None);
-        };
-        lock(&self.names).succeeded(&key);
-        let opened = lock(&self.sessions).open(now, name, &secret::digest(user.password.as_bytes()));
-        Ok(opened.ok())
+            Ok(None) => Ok(None),
+            Err(why @ (NotHashed::Busy | NotHashed::Thread(_))) => {
+                lock(&self.names).forgive(&key);
+                Err(NotNow::Busy(why.to_string()))
+            }
+        }
     }
 
-    /// The session of a cookie, if its user is still the same.
-    pub fn session(&self, cookie: &str) -> Option<Session> {
+    /// Who logs people in beside the node itself, and where the secret for that is.
+    pub fn oidc(&self) -> Option<&(Provider, Secret)> {
+        self.oidc.as_ref()
+    }
+
+    /// Opens a session for somebody whom the provider knows.
+    pub fn admit(&self, name: String, role: Role, services: Option<Vec<String>>) -> Option<Opened> {
+        lock(&self.sessions).open(Instant::now(), Whose::Provider { name, role, services }).ok()
+    }
+
+    /// Who has the session of a cookie, if they are still who they were.
+    pub fn session(&self, cookie: &str) -> Option<Visitor> {
         let session = lock(&self.sessions).find(Instant::now(), cookie)?;
-        let directory = self.directory();
-        let user = directory.users().get(&session.user)?;
-        secret::same(&secret::digest(user.password.as_bytes()), &session.stamp).then_some(session)
+        let csrf = session.csrf;
+        match session.whose {
+            Whose::User { name, stamp } => {
+                let directory = self.directory();
+                let user = directory.users().get(&name)?;
+                let is_same = secret::same(&secret::digest(user.password.as_bytes()), &stamp);
+                let (role, services) = (user.role, user.services.clone());
+                is_same.then(|| Visitor { name: format!("user {name}"), role, services, csrf })
+            }
+            Whose::Provider { name, role, services } => {
+                Some(Visitor { name: format!("oidc {name}"), role, services, csrf })
+            }
+        }
     }
 
     /// Ends a session.
@@ -248,6 +334,23 @@ impl Access {
     /// As [`Access::trail`].
     pub fn note(&self, entry: Entry) -> std::io::Result<()> {
         self.trail(|trail| trail.add(entry))
+    }
+
+    /// Writes down that something was refused, unless that has happened too often of late; then the next line says how often.
+    pub fn note_refusal(&self, by: By, mut entry: Entry) {
+        let Some(left_out) = ration(&mut lock(&self.refusals), by).take(Instant::now()) else { return };
+        entry.left_out = left_out;
+        if let Err(error) = self.note(entry) {
+            tracing::error!(%error, "the audit trail cannot be written");
+        }
+    }
+}
+
+/// See [`Access::note_refusal`].
+fn ration(rations: &mut (Ration, Ration), by: By) -> &mut Ration {
+    match by {
+        By::Known => &mut rations.0,
+        By::Anybody => &mut rations.1,
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State as Shared};
 use axum::response::{IntoResponse, Json, Response};
+use mainstay_admin::caller::Caller;
 use mainstay_admin::endpoint::{self, Endpoint};
 use mainstay_admin::role::{OPERATOR, VIEWER};
 use mainstay_core::alert::{Fingerprint, Instance, Matcher, Phase, Silence};
@@ -240,7 +242,7 @@ async fn silences(Shared(node): Shared<Arc<Node>>, RawQuery(query): RawQuery) ->
     Json(all.values().filter(|silence| is_about(silence)).map(shown).collect::<Vec<_>>()).into_response()
 }
 
-async fn post_silence(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+async fn post_silence(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<Caller>, sent: Body) -> Response {
     let sent: PostableSilence = match read(sent, "see Alertmanager's interface, version 2").await {
         Ok(sent) => sent,
         Err(refusal) => return *refusal,
@@ -256,7 +258,7 @@ async fn post_silence(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
             starts: time(&sent.starts_at)?.max(now),
             ends: time(&sent.ends_at)?,
             updated: now,
-            author: sent.created_by.clone(),
+            author: caller.author(&sent.created_by),
             comment: sent.comment.clone(),
         })
     };

@@ -4,10 +4,12 @@ mod document;
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
+use mainstay_admin::caller::Caller;
 use mainstay_admin::endpoint::{self, Endpoint};
 use mainstay_admin::role::{OPERATOR, VIEWER};
 use mainstay_core::alert::{
@@ -149,7 +151,12 @@ fn notifications(node: &Node, view: &View, id: Fingerprint, alert: &Instance) ->
     concerned.map(told).collect()
 }
 
-async fn acknowledge(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>, sent: Body) -> Response {
+async fn acknowledge(
+    Shared(node): Shared<Arc<Node>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    sent: Body,
+) -> Response {
     let request: AcknowledgeRequest = match read(sent, r#"send {"note": "TEXT"}"#).await {
         Ok(request) => request,
         Err(refusal) => return *refusal,
@@ -161,7 +168,7 @@ async fn acknowledge(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>, se
         let text = if text.trim().is_empty() { or } else { text };
         text[..text.floor_char_boundary(Silence::TEXT_BYTES_MAX)].to_owned()
     };
-    let by = text(&request.by, "operator");
+    let by = text(&caller.author(&request.by), "operator");
     let by = Acknowledgement { by, at: clock::now(), note: text(&request.note, "") };
     if let Err(why) = node.alerts().acknowledge(id, by.clone()).await {
         return refused(&why);
@@ -250,7 +257,7 @@ fn uuid_part() -> u64 {
     std::hash::RandomState::new().build_hasher().finish() ^ mainstay_core::random::mix(clock::now())
 }
 
-async fn silence(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+async fn silence(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<Caller>, sent: Body) -> Response {
     let example = r#"send {"matchers": [{"name": "service", "value": "shop"}], "seconds": 7200, "comment": "WHY"}"#;
     let request: SilenceRequest = match read(sent, example).await {
         Ok(request) => request,
@@ -266,7 +273,7 @@ async fn silence(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
             starts: now,
             ends: now.saturating_add(request.seconds.saturating_mul(1000)),
             updated: now,
-            author: if request.created_by.is_empty() { "operator".to_owned() } else { request.created_by },
+            author: caller.author(&request.created_by),
             comment: request.comment,
         },
         Err(why) => return refused(&why),

@@ -16,8 +16,8 @@ use mainstay_admin::role::Role;
 use mainstay_admin::{secret, session};
 
 use crate::admin::Node;
-use crate::admin::access::Access;
-use crate::admin::api::error;
+use crate::admin::access::{Access, By, Visitor};
+use crate::admin::api::{Problem, error};
 use crate::admin::guard::{self, Origin};
 use crate::admin::pages;
 use crate::timestamp::rfc3339;
@@ -78,7 +78,12 @@ pub(super) async fn admit(Shared(node): Shared<Arc<Node>>, mut request: Request,
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(refusal) => *refusal,
+        Err(refusal) => {
+            let from = peer.address().map_or_else(String::new, |address| address.to_string());
+            let nobody = caller("anybody".to_owned(), None, Means::Nothing, from);
+            note_refusal(&node, &nobody, &format!("{} {}", request.method(), request.uri().path()), refusal.status());
+            *refusal
+        }
     };
     let is_page =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/html"));
@@ -141,12 +146,8 @@ fn identify(access: &Access, peer: Peer, request: &Request) -> Result<Caller, Bo
     let Some(session) = found else {
         return Ok(caller("anybody".to_owned(), None, Means::Nothing, from));
     };
-    let directory = access.directory();
-    let user = directory.users().get(&session.user);
-    let means = Means::Session { csrf: session.csrf };
-    let name = format!("user {}", session.user);
-    let role = user.map(|user| user.role);
-    Ok(Caller { services: user.and_then(|user| user.services.clone()), ..caller(name, role, means, from) })
+    let Visitor { name, role, services, csrf } = session;
+    Ok(Caller { services, ..caller(name, Some(role), Means::Session { csrf }, from) })
 }
 
 fn caller(name: String, role: Option<Role>, means: Means, from: String) -> Caller {
@@ -181,8 +182,13 @@ pub(super) fn too_often(wait: std::time::Duration) -> Response {
 
 /// The answer to who has to show who they are.
 pub(super) fn unknown(why: &str) -> Response {
+    unknown_with(why, None)
+}
+
+/// As [`unknown`], with the ways in which they can.
+pub(super) fn unknown_with(why: &str, ways: Option<serde_json::Value>) -> Response {
     let hint = "send `Authorization: Bearer TOKEN` (`mainstay access token create`), or log in".to_owned();
-    let mut response = error(StatusCode::UNAUTHORIZED, why.to_owned(), Some(hint));
+    let mut response = Problem::new(StatusCode::UNAUTHORIZED, why).hint(Some(hint)).login(ways).into_response();
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"mainstay\""));
     response
 }
@@ -199,7 +205,15 @@ pub(super) async fn pass(node: Arc<Node>, about: Arc<About>, request: Request, n
     if !about.changes {
         return match caller.may(&about, request.uri().path(), b"") {
             Ok(()) => next.run(request).await,
-            Err(why) => refused(&about, &caller, why),
+            Err(why) => {
+                let response = refused(&about, &caller, why);
+                // Who has shown nothing is only told to.
+                if response.status() == StatusCode::FORBIDDEN {
+                    let action = format!("{} {}", about.method, request.uri().path());
+                    note_refusal(&node, &caller, &action, response.status());
+                }
+                response
+            }
         };
     }
     change(node, &about, &caller, request, next).await
@@ -214,14 +228,17 @@ async fn change(node: Arc<Node>, about: &About, caller: &Caller, request: Reques
     if let Means::Session { csrf } = &caller.means
         && !has_word(&head.headers, csrf)
     {
+        let action = format!("{} {}", about.method, head.uri.path());
+        note_refusal(&node, caller, &action, StatusCode::FORBIDDEN);
         let why = format!("changes of a session need the header {CSRF}");
         return error(StatusCode::FORBIDDEN, why, Some("GET /api/v1/session says what it has to be".to_owned()));
     }
     let path = head.uri.path().to_owned();
     if let Err(why) = caller.may(about, &path, &bytes) {
         let response = refused(about, caller, why);
-        if matches!(caller.means, Means::Token | Means::Session { .. } | Means::Node) {
-            let _logged = note(&node, about, caller, (&path, &bytes), response.status());
+        let entry = entry(&node, about, caller, (&path, &bytes), response.status());
+        if response.status() == StatusCode::FORBIDDEN {
+            node.access().note_refusal(by(caller), entry);
         }
         return response;
     }
@@ -231,8 +248,11 @@ async fn change(node: Arc<Node>, about: &About, caller: &Caller, request: Reques
         return error(StatusCode::SERVICE_UNAVAILABLE, format!("the audit trail cannot be opened: {why}"), hint);
     }
     let response = next.run(Request::from_parts(head, Body::from(bytes.clone()))).await;
-    // Anybody may fail to log in; that is logged, but must not push what was changed out of the trail.
+    // Anybody may fail to log in; that must not push what was changed out of the trail.
     if response.status() == StatusCode::UNAUTHORIZED || response.status() == StatusCode::TOO_MANY_REQUESTS {
+        let target = claimed(node.access(), &bytes);
+        let refused = blank(&node, caller, &format!("{} {path}", about.method), response.status());
+        node.access().note_refusal(By::Anybody, Entry { target, ..refused });
         return response;
     }
     match note(&node, about, caller, (&path, &bytes), response.status()) {
@@ -266,6 +286,46 @@ fn refused(about: &About, caller: &Caller, why: Refused) -> Response {
     error(StatusCode::FORBIDDEN, detail, Some(hint))
 }
 
+/// The user for whom somebody has tried to log in, if there is one: what people type there may be their password.
+fn claimed(access: &Access, bytes: &[u8]) -> String {
+    let value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let name = value.get("user").and_then(serde_json::Value::as_str);
+    let known = name.filter(|name| access.directory().users().contains_key(*name));
+    known.unwrap_or("an unknown user").to_owned()
+}
+
+fn by(caller: &Caller) -> By {
+    match caller.means {
+        Means::Nothing => By::Anybody,
+        Means::Socket | Means::Token | Means::Session { .. } | Means::Node => By::Known,
+    }
+}
+
+/// Writes down that somebody who may not has asked for something.
+fn note_refusal(node: &Node, caller: &Caller, action: &str, status: StatusCode) {
+    node.access().note_refusal(by(caller), blank(node, caller, action, status));
+}
+
+fn blank(node: &Node, caller: &Caller, action: &str, status: StatusCode) -> Entry {
+    Entry {
+        time: rfc3339(SystemTime::now()),
+        node: node.name().to_owned(),
+        user: caller.name.clone(),
+        role: caller.role.map(|role| role.to_string()).unwrap_or_default(),
+        from: caller.from.clone(),
+        action: action.chars().take(SHOWN_MAX).collect(),
+        outcome: outcome(status).to_owned(),
+        status: status.as_u16(),
+        ..Entry::default()
+    }
+}
+
+fn entry(node: &Node, about: &About, caller: &Caller, (path, bytes): (&str, &Bytes), status: StatusCode) -> Entry {
+    let (body, body_sha256) = summary(about, bytes);
+    let blank = blank(node, caller, &format!("{} {path}", about.method), status);
+    Entry { target: target(bytes), body, body_sha256, ..blank }
+}
+
 fn note(
     node: &Node,
     about: &About,
@@ -273,21 +333,7 @@ fn note(
     (path, bytes): (&str, &Bytes),
     status: StatusCode,
 ) -> std::io::Result<()> {
-    let (body, body_sha256) = summary(about, bytes);
-    let entry = Entry {
-        time: rfc3339(SystemTime::now()),
-        node: node.name().to_owned(),
-        user: caller.name.clone(),
-        role: caller.role.map(|role| role.to_string()).unwrap_or_default(),
-        from: caller.from.clone(),
-        action: format!("{} {path}", about.method),
-        target: target(bytes),
-        outcome: outcome(status).to_owned(),
-        body,
-        body_sha256,
-        status: status.as_u16(),
-    };
-    let noted = node.access().note(entry);
+    let noted = node.access().note(entry(node, about, caller, (path, bytes), status));
     if let Err(error) = &noted {
         tracing::error!(%error, who = caller.name, what = path, "the audit trail cannot be written");
     }

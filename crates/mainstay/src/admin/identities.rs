@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Json, Response};
 use mainstay_admin::caller::Caller;
 use mainstay_admin::directory::{DirectoryError, Grant};
 use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::password;
 use mainstay_admin::role::{ADMIN, Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,6 +19,7 @@ use utoipa::ToSchema;
 use crate::admin::Node;
 use crate::admin::access::{ChangeError, unix_seconds};
 use crate::admin::api::{error, read};
+use crate::admin::hashing;
 use crate::timestamp::rfc3339;
 
 /// The longest life of a token, in seconds.
@@ -217,7 +219,11 @@ async fn add_user(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
     let NewUser { name, role, services, password } = request;
     let grant = Grant { name: name.clone(), role, services };
     let now = unix_seconds();
-    let added = node.access().change(&node, |directory| directory.add_user(grant.clone(), &password, now)).await;
+    let hashed = match hash(password).await {
+        Ok(hashed) => hashed,
+        Err(why) => return answer::<Done>(Err(why)),
+    };
+    let added = node.access().change(&node, |it| it.add_user(grant.clone(), hashed.clone(), now)).await;
     answer(added.map(|()| Done { name }))
 }
 
@@ -231,8 +237,17 @@ async fn set_password(Shared(node): Shared<Arc<Node>>, Path(name): Path<String>,
         Ok(request) => request,
         Err(refusal) => return *refusal,
     };
-    let set = node.access().change(&node, |directory| directory.set_password(&name, &request.password)).await;
+    let hashed = match hash(request.password).await {
+        Ok(hashed) => hashed,
+        Err(why) => return answer::<Done>(Err(why)),
+    };
+    let set = node.access().change(&node, |directory| directory.set_password(&name, hashed.clone())).await;
     answer(set.map(|()| Done { name }))
+}
+
+async fn hash(password: String) -> Result<String, ChangeError> {
+    let hashed = hashing::elsewhere(move || password::hash(&password)).await;
+    Ok(hashed.map_err(|why| ChangeError::Kept(why.to_string()))?.map_err(DirectoryError::from)?)
 }
 
 fn answer<T: Serialize>(done: Result<T, ChangeError>) -> Response {

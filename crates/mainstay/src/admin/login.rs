@@ -1,5 +1,7 @@
 //! `/api/v1/session`: who asks, and the sessions of the dashboard.
 
+mod oidc;
+
 use std::sync::Arc;
 
 use axum::Extension;
@@ -12,9 +14,11 @@ use mainstay_admin::endpoint::{self, Endpoint};
 use mainstay_admin::role::{ANYONE, Role};
 use mainstay_admin::session;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::admin::Node;
+use crate::admin::access::NotNow;
 use crate::admin::api::{error, read};
 use crate::admin::gate::{self, Peer};
 
@@ -45,7 +49,7 @@ pub struct LoginRequest {
 
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     let path = "/api/v1/session";
-    vec![
+    let own = vec![
         endpoint::get(path, ANYONE, "Who asks, and what they may do").answers::<Whoami>().by(who),
         endpoint::post(path, ANYONE, "Opens a session for a user with a password")
             .takes::<LoginRequest>()
@@ -53,12 +57,18 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
             .answers::<Whoami>()
             .by(log_in),
         endpoint::delete(path, ANYONE, "Ends the session that asks").answers::<Whoami>().by(log_out),
-    ]
+    ];
+    own.into_iter().chain(oidc::endpoints()).collect()
 }
 
-async fn who(Extension(caller): Extension<Caller>) -> Response {
+async fn who(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<Caller>) -> Response {
     if caller.role.is_none() {
-        return gate::unknown("nobody has logged in");
+        let provider = node.access().oidc().map(|(provider, _secret)| &provider.settings().name);
+        let oidc = provider.map(|name| json!({"name": name, "url": oidc::BEGIN}));
+        return gate::unknown_with(
+            "nobody has logged in",
+            Some(json!({"password": true, "token": false, "oidc": oidc})),
+        );
     }
     Json(describe(caller)).into_response()
 }
@@ -89,18 +99,20 @@ async fn log_in(
         let hint = Some("write [access] into the configuration, see docs/security.md".to_owned());
         return error(StatusCode::CONFLICT, "this node has no users".to_owned(), hint);
     }
-    let opened = match access.log_in(peer.address(), &request.user, &request.password) {
+    let LoginRequest { user: name, password } = request;
+    let opened = match access.log_in(peer.address(), name.clone(), password).await {
         Ok(Some(opened)) => opened,
         Ok(None) => {
             tracing::warn!(from = caller.from, "admin interface: a login failed");
             return gate::unknown("there is no such user, or the password is another one");
         }
-        Err(wait) => return gate::too_often(wait),
+        Err(NotNow::Wait(wait)) => return gate::too_often(wait),
+        Err(NotNow::Busy(why)) => return error(StatusCode::SERVICE_UNAVAILABLE, why, None),
     };
     let directory = access.directory();
-    let user = directory.users().get(&request.user);
+    let user = directory.users().get(&name);
     let who = Whoami {
-        user: format!("user {}", request.user),
+        user: format!("user {name}"),
         role: user.map(|user| user.role),
         via: "session".to_owned(),
         services: user.and_then(|user| user.services.clone()),
@@ -118,7 +130,7 @@ async fn log_out(Shared(node): Shared<Arc<Node>>, Extension(peer): Extension<Pee
 
 fn with_cookie(mut response: Response, cookie: Option<&str>, peer: Peer) -> Response {
     if let Ok(value) = HeaderValue::from_str(&session::set_cookie(cookie, peer.is_encrypted())) {
-        response.headers_mut().insert(header::SET_COOKIE, value);
+        response.headers_mut().append(header::SET_COOKIE, value);
     }
     response
 }

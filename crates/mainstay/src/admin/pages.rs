@@ -173,7 +173,7 @@ fn cells(activity: &ActivityStatus) -> String {
 }
 
 /// A text that says the same inside of HTML, in quotes or not: names and reasons come from configurations and endpoints.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use hyper::body::Bytes;
+use mainstay_admin::caller::Caller;
 use mainstay_admin::endpoint::{self, Endpoint};
 use mainstay_admin::role::{ADMIN, OPERATOR, VIEWER};
 use mainstay_cluster::config::desk::{self, DeskError, Proposal};
@@ -103,7 +105,7 @@ async fn show(Shared(node): Shared<Arc<Node>>, Path(version): Path<String>) -> R
     }
 }
 
-async fn apply(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+async fn apply(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<Caller>, sent: Body) -> Response {
     let request: ApplyRequest = match read_up_to(sent, EXAMPLE, REQUEST_BYTES_MAX).await {
         Ok(request) => request,
         Err(refusal) => return *refusal,
@@ -118,6 +120,7 @@ async fn apply(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
         Err(refusal) => return *refusal,
     };
     let ApplyRequest { text, author, note, terms } = request;
+    let author = caller.author(&author);
     let seen = node.shared().seen();
     match desk::propose(&store, &Proposal { text, author, note, terms }).await {
         Ok(version) => progress(seen, version, None),
@@ -125,7 +128,7 @@ async fn apply(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
     }
 }
 
-async fn roll_back(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+async fn roll_back(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<Caller>, sent: Body) -> Response {
     let request: RollbackRequest = match read(sent, r#"send {}, or {"version": 3}"#).await {
         Ok(request) => request,
         Err(refusal) => return *refusal,
@@ -135,7 +138,7 @@ async fn roll_back(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
         Err(refusal) => return *refusal,
     };
     let seen = node.shared().seen();
-    match desk::roll_back(&store, request.version, &request.author, request.terms).await {
+    match desk::roll_back(&store, request.version, &caller.author(&request.author), request.terms).await {
         Ok((version, same_as)) => progress(seen, version, Some(same_as)),
         Err(why) => declined(&why),
     }

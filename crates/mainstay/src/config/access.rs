@@ -1,6 +1,10 @@
 //! `[access]`: who may use the admin interface. Users and tokens themselves are not configuration; `mainstay access` keeps them.
 
+mod oidc;
+
 use std::time::Duration;
+
+pub use self::oidc::Oidc;
 
 use super::node::Settings;
 use super::problem::Fault;
@@ -11,12 +15,14 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What `[access]` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     /// A session of the dashboard ends after this time without a request.
     pub session_idle: Duration,
     /// It ends after this time in any case.
     pub session_max: Duration,
+    /// Who logs people in beside the node itself.
+    pub oidc: Option<Oidc>,
 }
 
 /// The settings; `None` if everybody on the machine may look.
@@ -34,7 +40,8 @@ pub(super) fn read(root: &Section<'_>, settings: &Settings, has_cluster: bool) -
             let fault = Fault::new("there is no place for users and tokens");
             root.reader.error(&section.place, fault.hint("set `data_dir` under [node], or write [cluster]"));
         }
-        Access { session_idle: idle.value, session_max: most.value }
+        let oidc = section.item("oidc").and_then(|item| oidc::read(&item));
+        Access { session_idle: idle.value, session_max: most.value, oidc }
     });
     let is_open = settings.admin.is_good && settings.admin.value.is_some_and(|address| !address.ip().is_loopback());
     if is_open && (access.is_none() || settings.admin_tls.is_none()) {

@@ -202,6 +202,7 @@ fn url(item: &Item<'_>) -> Option<Url> {
     })
 }
 
+/// Where a secret is that the configuration must not hold itself.
 pub(super) fn secret(item: &Item<'_>) -> Option<Secret> {
     if !item.is_table() {
         let fault = Fault::new("a secret does not belong into the configuration");

@@ -47,7 +47,12 @@ sections! {
     /// The certificate of the admin interface.
     ADMIN_TLS = "node.admin_tls": "cert", "key";
     /// Who may use the admin interface.
-    ACCESS = "access": "session_idle", "session_max";
+    ACCESS = "access": "session_idle", "session_max", "oidc";
+    /// Who logs people in beside the node itself.
+    ACCESS_OIDC = "access.oidc": "name", "issuer", "client_id", "client_secret", "external_url", "scopes", "user_claim",
+        "groups_claim", "group", "ca";
+    /// What a group of that provider may do.
+    ACCESS_OIDC_GROUP = "access.oidc.group": "name", "role", "services";
     /// What several nodes agree by.
     CLUSTER = "cluster": "peers", "etcd", "etcd_tls", "etcd_user", "listen", "timings", "voter";
     /// Certificates for etcd.
@@ -130,7 +135,8 @@ sections! {
         "repeat_interval", "resolved", "timeout", "url", "routing_key", "authorization", "host", "port", "tls", "from", "to",
         "user", "smtp_password";
     /// A secret that is somewhere else.
-    SECRET = "receiver.url, receiver.routing_key, receiver.authorization, receiver.smtp_password and probe.secrets": "file", "env";
+    SECRET = "receiver.url, receiver.routing_key, receiver.authorization, receiver.smtp_password, probe.secrets and \
+        access.oidc.client_secret": "file", "env";
     /// A journey that is tried from the outside.
     PROBE = "probe": "name", "interval", "timeout", "from", "secrets", "ca", "step";
     /// A part of it.
