@@ -38,6 +38,7 @@ pub mod quarantine;
 pub mod ramp;
 pub mod random;
 pub mod release;
+pub mod renewal;
 pub mod resolve;
 pub mod restart;
 pub mod retry;

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use mainstay_core::health;
 use mainstay_core::time::Moment;
 use mainstay_runtime::socket;
-use mainstay_runtime::tls::{ClientAuth, ClientSettings, ClientTls, ServerTls};
+use mainstay_runtime::tls::{ClientAuth, ClientSettings, ClientTls, Issued, Ordered, ServerTls};
 
 use crate::cache::Store;
 use crate::cells::Cells;
@@ -18,7 +18,7 @@ use crate::discovery;
 use crate::fallback;
 use crate::gateway::StartError;
 use crate::inherit::InheritedListener;
-use crate::spec::{self, CertificateFiles, Protocol, Spec};
+use crate::spec::{self, CertificateFiles, Challenge, Protocol, Spec};
 use crate::state::{Endpoint, Listener, Route, Service, Shards, Source, State};
 use crate::sticky::Keys;
 use crate::worker::table::Tls;
@@ -141,8 +141,10 @@ fn service(
 }
 
 /// Loads every certificate, key, authority and fixed answer that `spec` names.
-pub(crate) fn tls(spec: &Spec) -> Result<Tls, StartError> {
-    let mut loaded = Tls { answers: fallback::load(&spec.routes)?, ..Tls::default() };
+pub(crate) fn tls(spec: &Spec, issued: &Arc<Issued>) -> Result<Tls, StartError> {
+    let is_asked = |challenge| spec.acme.iter().any(|it| it.challenge == challenge);
+    let challenges = is_asked(Challenge::Http01).then(|| Arc::clone(issued));
+    let mut loaded = Tls { answers: fallback::load(&spec.routes)?, challenges, ..Tls::default() };
     for listener in &spec.listeners {
         let Some(tls) = &listener.tls else { continue };
         let pairs: Vec<(PathBuf, PathBuf)> = tls.certificates.iter().map(pair).collect();
@@ -157,7 +159,16 @@ pub(crate) fn tls(spec: &Spec) -> Result<Tls, StartError> {
             Protocol::Tcp { .. } => &[],
         };
         let place = || format!("listener `{}`", listener.name);
-        let server = ServerTls::load(&pairs, &auth, alpn)
+        let orders = spec.acme.iter().filter(|it| tls.acme.contains(&it.name));
+        let ordered = Ordered {
+            issued: Arc::clone(issued),
+            orders: orders.map(|it| (it.name.clone(), it.domains.iter().cloned().collect())).collect(),
+            // An authority shows no certificate, and bytes for a service may be of a protocol that ALPN has not heard of.
+            proves: is_asked(Challenge::TlsAlpn01)
+                && matches!(listener.protocol, Protocol::Http(_))
+                && !matches!(tls.client_auth, spec::ClientAuth::Required { .. }),
+        };
+        let server = ServerTls::load_with(&pairs, ordered, &auth, alpn)
             .map_err(|error| StartError::Tls { place: place(), message: error.to_string() })?;
         loaded.listeners.insert(listener.name.clone(), server.config);
     }

@@ -234,6 +234,7 @@ mod tests {
         };
         spec::Spec {
             telemetry: spec::Telemetry::default(),
+            acme: Vec::new(),
             node: spec::Node {
                 name: "test".to_owned(),
                 workers: 1,

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use mainstay_runtime::clock::Clock;
 use mainstay_runtime::journal::Journal;
 use mainstay_runtime::thread;
+use mainstay_runtime::tls::Issued;
 use tokio::sync::mpsc;
 
 use crate::access_log::Writer;
@@ -59,6 +60,7 @@ pub struct Gateway {
     current: Mutex<Current>,
     /// Bound and not accepted from yet.
     closed: Mutex<Sockets>,
+    issued: Arc<Issued>,
 }
 
 /// What a gateway uses that others provide.
@@ -70,6 +72,8 @@ pub struct Outside {
     pub journal: Journal,
     /// Who gets the lines of requests beside the access log.
     pub events: Option<Arc<dyn Events>>,
+    /// Certificates that authorities issue, and what these are answered.
+    pub issued: Arc<Issued>,
 }
 
 struct WorkerHandle {
@@ -143,7 +147,7 @@ impl Gateway {
         assemble::check(&spec, outside.sessions.is_some())?;
         let count = spec.node.workers.max(1);
         let (clock, records) = (Clock::new(), spec.node.explain);
-        let tls = assemble::tls(&spec)?;
+        let tls = assemble::tls(&spec, &outside.issued)?;
         let sockets = assemble::sockets(&spec, count, None, inheritance.listeners)?;
         let cells = Cells::new(&spec, None)?;
         let state = assemble::state(&spec, count, None, cells, clock.now());
@@ -172,6 +176,7 @@ impl Gateway {
             applying: Mutex::new(()),
             current: Mutex::new(Current { spec, state: Arc::clone(&state), tls: tls.clone() }),
             closed: Mutex::new(sockets),
+            issued: outside.issued,
         });
         gateway.tell_workers(&state, tls, Sockets::new(), records);
         gateway.follow_names(finder).map_err(StartError::Worker)?;
@@ -222,7 +227,7 @@ impl Gateway {
     /// As [`Gateway::start`].
     pub fn apply(&self, spec: Spec) -> Result<(), StartError> {
         assemble::check(&spec, self.state().sessions.is_some())?;
-        let tls = assemble::tls(&spec)?;
+        let tls = assemble::tls(&spec, &self.issued)?;
         let _one_at_a_time = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         let previous = self.state();
         let sockets = assemble::sockets(&spec, self.workers.len(), Some(&previous), Vec::new())?;

@@ -4,6 +4,7 @@ pub(crate) mod attempt;
 mod attempts;
 pub(crate) mod caching;
 pub(crate) mod cells;
+mod challenge;
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod exchange;

@@ -23,7 +23,9 @@ pub use endpoint::{Address, Endpoint, LOCAL_NAME, Source};
 pub use fallback::{Answer, CONTENT_BYTES_MAX, Content, Fallback};
 pub use health::{HealthCheck, Probe};
 pub use isolation::{Missing, Quarantine, RequestKind, Sharding, Tenant, TenantKey};
-pub use listener::{CertificateFiles, ClientAuth, Http, Http2, Listener, ListenerTls, Protocol, ProxyProtocol};
+pub use listener::{
+    Acme, CertificateFiles, Challenge, ClientAuth, Http, Http2, Listener, ListenerTls, Protocol, ProxyProtocol,
+};
 pub use mainstay_probe::{json, script};
 pub use node::{AccessLog, Node, Resolver, Shutdown};
 pub use route::{HeaderOps, Mirror, Route};
@@ -47,6 +49,8 @@ pub struct Spec {
     pub services: Vec<Service>,
     /// Copies of sets of services.
     pub cells: Vec<Cell>,
+    /// Certificates that authorities issue.
+    pub acme: Vec<Acme>,
     /// What is told of requests.
     pub telemetry: Telemetry,
 }

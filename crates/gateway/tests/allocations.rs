@@ -105,6 +105,7 @@ fn spec(
 ) -> Spec {
     let second = Duration::from_secs(1);
     Spec {
+        acme: Vec::new(),
         node: Node {
             name: "test".to_owned(),
             zone: None,

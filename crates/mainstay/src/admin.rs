@@ -5,6 +5,7 @@
 //! questions; with it, it asks for a token or a session (`gate.rs`).
 
 pub mod access;
+pub mod acme;
 pub mod addresses;
 pub mod alertmanager;
 pub mod alerts;
@@ -59,6 +60,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use mainstay_cluster::opinions;
 use mainstay_core::transition::Word;
 use mainstay_gateway::Gateway;
+use mainstay_observe::acme::shelf::Shelf;
 use mainstay_observe::alerts::desk::Desk;
 use mainstay_observe::history::History;
 use mainstay_observe::ledger::Ledger;
@@ -108,6 +110,10 @@ pub struct Node {
     alerts: Arc<Desk>,
     certificates: certificates::Watched,
     data_dir: Option<PathBuf>,
+    /// The certificate of the admin interface.
+    admin_tls: Option<PathBuf>,
+    /// Certificates that authorities issue.
+    acme: OnceLock<Arc<Shelf>>,
     /// What sends telemetry to other systems.
     exporter: OnceLock<Exporter>,
     ledger: Ledger,
@@ -154,6 +160,8 @@ impl Node {
             alerts: Arc::new(Desk::new(config.alerting.clone())),
             certificates: certificates::Watched::default(),
             data_dir: config.spec.node.data_dir.clone(),
+            admin_tls: config.admin_tls.as_ref().map(|pair| pair.cert.clone()),
+            acme: OnceLock::new(),
             exporter: OnceLock::new(),
             passed: passed::Queue::default(),
         }
@@ -333,6 +341,7 @@ impl Node {
                 cluster: self.cluster().map(|_cluster| self.shared.status()),
             },
             listeners: snapshot::listeners(&state),
+            acme: self.ordered().iter().map(Into::into).collect(),
             routes: snapshot::routes(&state, &sampler, now),
             services,
             cells: cells::status(self),
@@ -364,6 +373,7 @@ impl Node {
             cluster: self.cluster().map(|handle| addresses::facts(self, handle)),
             alerts: Some(Arc::clone(&self.alerts)),
             certificates: self.certificates(),
+            acme: self.ordered(),
         }
     }
 }

@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::failure::Failure;
 use crate::run::Predecessor;
 use crate::{
-    access, address, alerts, audit_log, cache, cell, client, cluster, demo, drain, explain, guard, ledger, logging,
-    probes, run, shared_config, slo, status, steer, telemetry, upgrade,
+    access, address, alerts, audit_log, cache, cell, certificate, client, cluster, demo, drain, explain, guard, ledger,
+    logging, probes, run, shared_config, slo, status, steer, telemetry, upgrade,
 };
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
@@ -86,6 +86,8 @@ enum Command {
     /// Show how full cells are, or move an account to another cell
     #[command(after_help = help::CELL_HELP)]
     Cell(cell::CellArgs),
+    /// Show every certificate in use, or have an authority issue one now
+    Certificate(certificate::CertificateArgs),
     /// Change, show and compare the configuration that the nodes of a cluster share
     #[command(after_help = help::CONFIG_HELP)]
     Config(shared_config::command::ConfigArgs),
@@ -187,6 +189,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Events(args) => telemetry::command::events(&args),
         Command::Cache(args) => cache::cache(&args),
         Command::Cell(args) => cell::cell(&args),
+        Command::Certificate(args) => certificate::certificate(&args),
         Command::Slo(args) => slo::slo(&args),
         Command::Probe(args) => probes::command::probe(&args),
         Command::Config(args) => shared_config::command::config(&args),

@@ -1,6 +1,7 @@
 //! Configuration: TOML text in, a checked [`Spec`] out, or everything that is wrong with the text at once.
 
 pub mod access;
+mod acme;
 pub mod address;
 mod admission;
 pub mod alerting;
@@ -97,6 +98,8 @@ pub struct Config {
     pub objectives: Vec<Objective>,
     /// Journeys of users that are tried from the outside.
     pub probes: Vec<mainstay_observe::probes::Probe>,
+    /// Certificates that authorities issue.
+    pub acme: Vec<mainstay_observe::acme::settings::Settings>,
     /// Where requests and metrics are sent, if anywhere.
     pub otlp: Option<mainstay_observe::otlp::Settings>,
     /// What is allowed, but probably not meant.
@@ -249,6 +252,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         admin: &settings.admin,
     };
     relations::check(reader, parts);
+    let acme = acme::read_all(&root, settings.node.data_dir.is_some(), &listeners);
     let sessions = sessions::read(&root);
     sticky::check_tables(reader, &services, &sessions, cluster.as_ref());
     relations::check_objects(reader, parts.routes, settings.node.cache_memory);
@@ -264,6 +268,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
             routes: routes.into_iter().map(|read| read.route).collect(),
             services: services.into_iter().map(|read| read.service).collect(),
             cells: cells.into_iter().map(|read| read.cell).collect(),
+            acme: acme.iter().map(acme::of_the_gateway).collect(),
             telemetry: events::read(&root),
         },
         admin: settings.admin.value,
@@ -277,6 +282,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         spare: settings.spare,
         objectives,
         probes,
+        acme,
         otlp: otlp::read(&root),
         warnings: Vec::new(),
     }

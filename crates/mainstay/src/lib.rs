@@ -1,12 +1,14 @@
 //! The `mainstay` binary as a library: command line, configuration, assembly of the node, admin interface.
 
 pub mod access;
+pub mod acme;
 pub mod address;
 pub mod admin;
 pub mod alerts;
 pub mod audit_log;
 pub mod cache;
 pub mod cell;
+pub mod certificate;
 pub mod cli;
 pub mod client;
 pub mod cluster;

@@ -26,6 +26,7 @@ use mainstay_observe::otlp::Exporter;
 use mainstay_runtime::journal::Journal;
 use mainstay_runtime::signal::{Signal, Signals};
 use mainstay_runtime::thread;
+use mainstay_runtime::tls::Issued;
 use mainstay_runtime::watch::Files;
 use rustix::process::{Pid, kill_process};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -43,7 +44,7 @@ use crate::run::upgrading::{Ended, Upgrader};
 use crate::sessions::Tables;
 use crate::shared_config::{Board, Change};
 use crate::upgrade::event::{Done, Event};
-use crate::{alerts, cluster, limits, logging, output, probes, shared_config, telemetry};
+use crate::{acme, alerts, cluster, limits, logging, output, probes, shared_config, telemetry};
 
 pub use self::predecessor::{InheritedAdmin, Predecessor};
 
@@ -188,7 +189,9 @@ async fn live(
     }
     let journal = Journal::new(&config.spec.node.name);
     let exporter = telemetry::start(&config, &journal)?;
-    let gateway = prepare(&config, inheritance, &tables, &journal, &exporter)?;
+    let issued = Arc::default();
+    let shelf = acme::shelf(&config, &issued);
+    let gateway = prepare(&config, inheritance, &tables, &journal, &exporter, issued)?;
     if let Some(predecessor) = &mut predecessor {
         predecessor.await_word(&gateway, ready).await?;
         if let Some(socket) = &mut bound.unix {
@@ -201,6 +204,7 @@ async fn live(
     let board = Board::new(change, shared.as_ref().map_or(0, |shared| shared.version));
     let node = Arc::new(Node::new(&config, file.clone(), gateway, tables, ask, board, journal, access));
     node.export_through(exporter);
+    node.order_through(shelf);
     serve::start(&node, &bound, admin_tls)
         .map_err(|error| Failure::new(format!("cannot start the admin thread: {error}")))?;
     announce::announce(&node, &config, &bound);
@@ -208,6 +212,8 @@ async fn live(
     if plan.is_none() {
         let started = alerts::start(&node, config.spec.node.data_dir.clone());
         started.map_err(|error| Failure::new(format!("cannot start the thread of alerts: {error}")))?;
+        let started = acme::start(&node);
+        started.map_err(|error| Failure::new(format!("cannot start the thread of certificates: {error}")))?;
     }
     let probing = probes::start(&node);
     probing.map_err(|error| Failure::new(format!("cannot start the thread of probes: {error}")))?;
@@ -302,9 +308,14 @@ fn prepare(
     tables: &Arc<Tables>,
     journal: &Journal,
     exporter: &Exporter,
+    issued: Arc<Issued>,
 ) -> Result<Arc<Gateway>, Failure> {
-    let outside =
-        Outside { sessions: Some(tables.clone()), events: Some(Arc::new(exporter.clone())), journal: journal.clone() };
+    let outside = Outside {
+        sessions: Some(tables.clone()),
+        events: Some(Arc::new(exporter.clone())),
+        journal: journal.clone(),
+        issued,
+    };
     Gateway::prepare(Doors::closed(config), inheritance, outside).map_err(|error| {
         let failure = Failure::from_error(&error);
         match &error {

@@ -13,7 +13,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Certificates of one file, at most.
 const CERTIFICATES_MAX: usize = 64;
 /// Names of one certificate that are kept, at most.
-const NAMES_MAX: usize = 32;
+const NAMES_MAX: usize = 100;
 
 /// A certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +48,20 @@ pub fn read(file: &Path) -> Result<Vec<Certificate>, String> {
         return Err(told(&"the file is too large"));
     }
     let text = std::fs::read(file).map_err(|error| told(&error))?;
+    parse_pem(&text).map_err(|error| told(&error))
+}
+
+/// The certificates in a text, in its order.
+///
+/// # Errors
+/// If it has none, or one that cannot be understood.
+pub fn parse_pem(text: &[u8]) -> Result<Vec<Certificate>, String> {
     let mut found = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(&text).take(CERTIFICATES_MAX) {
-        let der = certificate.map_err(|error| told(&error))?;
-        found.push(parse(&der).ok_or_else(|| told(&"a certificate in it cannot be understood"))?);
+    for certificate in CertificateDer::pem_slice_iter(text).take(CERTIFICATES_MAX) {
+        let der = certificate.map_err(|error| error.to_string())?;
+        found.push(parse(&der).ok_or("a certificate in it cannot be understood")?);
     }
-    if found.is_empty() { Err(told(&"there is no certificate in it")) } else { Ok(found) }
+    if found.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(found) }
 }
 
 /// What a certificate in DER says; `None` if it cannot be understood.

@@ -1,5 +1,6 @@
 //! What is seen of a node and its cluster, and what is told of it to people and other systems.
 
+pub mod acme;
 pub mod alerts;
 pub mod certificates;
 pub mod history;

@@ -6,6 +6,7 @@ mod authorities;
 mod certificate;
 mod client;
 mod error;
+mod issued;
 mod resolver;
 mod server;
 mod unverified;
@@ -17,7 +18,8 @@ use rustls::crypto::CryptoProvider;
 pub use certificate::Certificate;
 pub use client::{ClientSettings, ClientTls};
 pub use error::TlsError;
-pub use server::{ClientAuth, ServerTls};
+pub use issued::{ACME_PATH, ACME_TLS, Answer, Issued};
+pub use server::{ClientAuth, Ordered, ServerTls};
 
 /// The cryptography that everything uses.
 fn provider() -> Arc<CryptoProvider> {

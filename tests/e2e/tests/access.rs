@@ -290,4 +290,7 @@ fn with_a_certificate_the_port_speaks_tls_and_commands_do() {
     assert!(good.status.success() && said(&good).starts_with("serving"), "{}", said(&good));
     assert!(said(&status(&["--admin-ca", &ca])).contains("needs a token"), "without a token");
     assert!(!status(&["--token-file", &path.display().to_string()]).status.success(), "an unknown authority");
+    // The certificate is watched like all others.
+    let listed = gateway.command(&["certificate", "list"]);
+    assert!(said(&listed).contains("admin interface"), "{}", said(&listed));
 }

@@ -2,6 +2,8 @@
 
 #[path = "alerts/inbox.rs"]
 mod inbox;
+#[path = "alerts/ways.rs"]
+mod ways;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

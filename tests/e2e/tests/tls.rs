@@ -1,5 +1,10 @@
 //! TLS on both sides: certificates by SNI and anew from disk, client certificates, verified backends.
 
+#[path = "tls/acme.rs"]
+mod acme;
+#[path = "tls/pebble.rs"]
+mod pebble;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -135,6 +135,8 @@ pub struct CertificateSeen {
     pub subject: String,
     /// Days until it ends, negative afterwards.
     pub days_left: f64,
+    /// What else is to be said of it, such as why it was not renewed; may be empty.
+    pub note: String,
 }
 
 /// A receiver of alerts that cannot be reached.
@@ -316,6 +318,7 @@ fn of_certificate(certificate: &CertificateSeen, node: &str, found: &mut Vec<Con
         true => format!("{} ({}) ended {:.1} days ago", certificate.subject, certificate.usage, -left),
         false => format!("{} ({}) ends in {left:.1} days", certificate.subject, certificate.usage),
     };
+    let summary = if certificate.note.is_empty() { summary } else { format!("{summary}: {}", certificate.note) };
     for (_days, severity) in CERTIFICATE_DAYS.into_iter().filter(|(days, _severity)| left <= *days) {
         found.push(graded("CertificateExpiring", severity, labels(), &summary));
     }

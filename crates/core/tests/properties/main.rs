@@ -30,6 +30,7 @@ mod opinion;
 mod outlier;
 mod quarantine;
 mod release;
+mod renewal;
 mod route;
 mod session;
 mod shard;

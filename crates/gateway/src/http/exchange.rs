@@ -12,7 +12,7 @@ use super::connection::Next;
 use super::grpc::Call;
 use super::isolation::{self, Isolation};
 use super::record::Attempt;
-use super::{attempts, cells, identity, quarantine, respond, routing, sticky};
+use super::{attempts, cells, challenge, identity, quarantine, respond, routing, sticky};
 use crate::admission::{self, Refused};
 use crate::explain::trace::Trace;
 use crate::http1::field::Name;
@@ -231,12 +231,8 @@ pub(crate) async fn run(
     if listener.telemetry.traces {
         exchange.context = Context::of(worker, &exchange.head, exchange.head_bytes(), is_trusted);
     }
-    if let Some(port) = http.redirect_https {
-        return respond::redirect(worker, listener, client, slot, exchange, port).await;
-    }
-    if exchange.head.max_forwards == Some(0) {
-        let answer = respond::last_hop(exchange.head.method.get(exchange.head_bytes()));
-        return respond::own(worker, listener, None, client, slot, exchange, answer).await;
+    if let Some(next) = without_route(worker, listener, http, client, slot, exchange).await {
+        return next;
     }
     let Some(route) = routing::route(listener, exchange) else {
         return respond::own(worker, listener, None, client, slot, exchange, respond::NO_ROUTE).await;
@@ -283,6 +279,28 @@ pub(crate) async fn run(
     let next = admitted(&run, client, exchange, client_address).await;
     exchange.cache.leave();
     next
+}
+
+/// Answers what needs no route: an authority's question, what belongs to https, and the last hop of a TRACE.
+async fn without_route(
+    worker: &Rc<Worker>,
+    listener: &Rc<Listener>,
+    http: &Http,
+    client: &mut Stream,
+    slot: &Rc<Slot>,
+    exchange: &mut Exchange,
+) -> Option<Next> {
+    if let Some(content) = challenge::asked(listener, exchange) {
+        return Some(Box::pin(challenge::answer(worker, listener, client, slot, exchange, &content)).await);
+    }
+    if let Some(port) = http.redirect_https {
+        return Some(respond::redirect(worker, listener, client, slot, exchange, port).await);
+    }
+    if exchange.head.max_forwards == Some(0) {
+        let answer = respond::last_hop(exchange.head.method.get(exchange.head_bytes()));
+        return Some(respond::own(worker, listener, None, client, slot, exchange, answer).await);
+    }
+    None
 }
 
 /// Has the request answered by an endpoint, if the route's limits let it in.

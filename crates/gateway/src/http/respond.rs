@@ -1,6 +1,7 @@
 //! What the client gets: the endpoint's response, or one that the gateway makes itself and marks as its own.
 
 pub(crate) mod held;
+mod pending;
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -28,6 +29,8 @@ use crate::worker::Worker;
 use crate::worker::deadline::Slot;
 use crate::worker::pool::Connection;
 use crate::worker::table::{Listener, Route};
+
+pub(super) use pending::send_pending;
 
 /// An answer of the gateway's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,30 +178,14 @@ async fn send_own(
     retrying::write_wait(out, exchange.retry_after);
     out.extend_from_slice(extra);
     out.extend_from_slice(b"\r\n");
-    let mut sent = 0;
-    if let Some(stream) = client.http2() {
-        if stream.respond(out).is_err() {
-            return false;
-        }
-        sent = out.len();
-    }
+    let head = out.len();
     let to_head =
         exchange.head.length > 0 && exchange.input.all().get(exchange.head.method.range()) == Some(b"HEAD".as_slice());
     if !to_head && exchange.call.is_none() {
         out.extend_from_slice(error.reason.as_bytes());
         out.push(b'\n');
     }
-    slot.set(worker.now().after(Duration::from_secs(10)));
-    let written = slot.within(poll_fn(|cx| {
-        while sent < exchange.down.pending.len() {
-            match std::task::ready!(client.poll_write(cx, &exchange.down.pending[sent..])) {
-                Ok(written) if written > 0 => sent += written,
-                _gone => return Poll::Ready(false),
-            }
-        }
-        client.poll_finish(cx, b"").map(|finished| finished.is_ok())
-    }));
-    written.await == Ok(true)
+    send_pending(worker, client, slot, exchange, head).await
 }
 
 /// What the client is told about its connection.

@@ -87,8 +87,30 @@ impl Default for Http2 {
 pub struct ListenerTls {
     /// Certificates, chosen by SNI; the first one answers clients that send none or an unknown one.
     pub certificates: Vec<CertificateFiles>,
+    /// Names of certificates that an authority issues, after those.
+    pub acme: Vec<String>,
     /// Whether clients show a certificate.
     pub client_auth: ClientAuth,
+}
+
+/// A certificate that an authority issues over ACME, as far as the gateway is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// Unique name.
+    pub name: String,
+    /// The host names that it is for, in lower case, at least one.
+    pub domains: Vec<String>,
+    /// How the authority finds out who answers for them.
+    pub challenge: Challenge,
+}
+
+/// How an authority finds out who answers for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// It asks over HTTP on port 80 (RFC 8555, section 8.3).
+    Http01,
+    /// It asks over TLS on port 443 (RFC 8737).
+    TlsAlpn01,
 }
 
 /// A certificate chain and its key, in PEM.

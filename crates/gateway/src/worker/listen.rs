@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mainstay_runtime::socket;
 use mainstay_runtime::task::{self, Kind, Task};
+use mainstay_runtime::tls::ACME_TLS;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Worker;
@@ -245,6 +246,8 @@ fn dispatch(
                 // Boxed: a handshake needs much that the connection does not need afterwards.
                 let handshake = Box::pin(acceptor.accept(stream));
                 match slot.within(handshake).await {
+                    // The authority has seen what it wanted to see (RFC 8737, section 3: nothing else is exchanged).
+                    Ok(Ok(tls)) if tls.get_ref().1.alpn_protocol() == Some(ACME_TLS) => drop(tls),
                     Ok(Ok(tls)) if is_http && tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
                         let stream = Stream::TlsServer(Box::new(tls));
                         let cell = Rc::clone(&open.cell);

@@ -13,6 +13,7 @@ use mainstay_core::route;
 use mainstay_core::shard::Shards;
 use mainstay_core::takeover::Takeover;
 use mainstay_core::time::Moment;
+use mainstay_runtime::tls::Issued;
 use tokio::sync::Notify;
 
 use super::account::Purse;
@@ -44,6 +45,8 @@ pub(crate) struct Tls {
     pub(crate) answers: Answers,
     /// The keys of sessions, by the names of services.
     pub(crate) sessions: HashMap<String, Arc<Keys>>,
+    /// What authorities are answered that ask over HTTP, if any may.
+    pub(crate) challenges: Option<Arc<Issued>>,
 }
 
 /// The table of one worker.
@@ -75,6 +78,8 @@ pub(crate) struct Listener {
     pub(crate) log_part: Vec<u8>,
     /// What is told of requests.
     pub(crate) telemetry: Arc<Telemetry>,
+    /// What authorities are answered that ask over HTTP, if any may.
+    pub(crate) challenges: Option<Arc<Issued>>,
 }
 
 /// A route and where it leads.
@@ -209,6 +214,7 @@ impl Table {
                     number,
                     log_part: record::part(&[("listener", name)]),
                     telemetry: Arc::clone(&state.telemetry),
+                    challenges: tls.challenges.clone(),
                 };
                 (name.clone(), Rc::new(made))
             })

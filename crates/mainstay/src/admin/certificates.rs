@@ -8,7 +8,7 @@ use axum::extract::State as Shared;
 use axum::response::{IntoResponse, Json, Response};
 use mainstay_admin::endpoint::{self, Endpoint};
 use mainstay_admin::role::VIEWER;
-use mainstay_core::timestamp::rfc3339;
+use mainstay_core::timestamp::{self, rfc3339};
 use mainstay_gateway::state::State;
 use mainstay_observe::alerts::clock;
 use mainstay_observe::certificates;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Node;
+use super::acme::{self, AcmeStatus};
 
 /// Files are read again after as long.
 const FRESH: Duration = Duration::from_secs(10);
@@ -50,8 +51,23 @@ pub struct CertificateStatus {
     pub not_after: Option<String>,
     /// Days until then, negative afterwards.
     pub days_left: Option<f64>,
-    /// Why it cannot be read.
+    /// Why it cannot be read, or that there is none.
     pub problem: Option<String>,
+    /// How its orders fare, if an authority issues it.
+    #[serde(default)]
+    pub acme: Option<AcmeStatus>,
+}
+
+impl CertificateStatus {
+    /// Whether more than a quarter of its time is left.
+    pub fn is_early(&self) -> bool {
+        let times = self
+            .not_before
+            .as_deref()
+            .and_then(timestamp::parse)
+            .zip(self.not_after.as_deref().and_then(timestamp::parse));
+        times.is_some_and(|(from, until)| until.saturating_sub(clock::now()) > until.saturating_sub(from) / 4)
+    }
 }
 
 /// What was read last, and when.
@@ -59,27 +75,34 @@ pub struct CertificateStatus {
 pub struct Watched(Mutex<Option<(Instant, Arc<Vec<CertificateStatus>>)>>);
 
 impl Watched {
-    /// The certificates that are in use; `data_dir` has those of the cluster.
-    pub fn look(&self, state: &State, data_dir: Option<&Path>) -> Arc<Vec<CertificateStatus>> {
+    /// The certificates in files that are in use: besides those of `state` that of the admin interface, and those of the
+    /// cluster in `data_dir`.
+    pub fn look(&self, state: &State, admin: Option<&Path>, data_dir: Option<&Path>) -> Arc<Vec<CertificateStatus>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, found)) = &*kept
             && at.elapsed() < FRESH
         {
             return Arc::clone(found);
         }
-        let mut found: Vec<_> = files(state, data_dir).into_iter().map(|(usage, file)| read(usage, &file)).collect();
-        found.sort_by(|a, b| {
-            let left = |it: &CertificateStatus| it.days_left.unwrap_or(f64::MIN);
-            left(a).total_cmp(&left(b)).then_with(|| a.usage.cmp(&b.usage))
-        });
+        let mut found: Vec<_> =
+            files(state, admin, data_dir).into_iter().map(|(usage, file)| read(usage, &file)).collect();
+        sort(&mut found);
         let found = Arc::new(found);
         *kept = Some((Instant::now(), Arc::clone(&found)));
         found
     }
 }
 
-fn files(state: &State, data_dir: Option<&Path>) -> Vec<(String, PathBuf)> {
+fn sort(found: &mut [CertificateStatus]) {
+    found.sort_by(|a, b| {
+        let left = |it: &CertificateStatus| it.days_left.unwrap_or(f64::MIN);
+        left(a).total_cmp(&left(b)).then_with(|| a.usage.cmp(&b.usage))
+    });
+}
+
+fn files(state: &State, admin: Option<&Path>, data_dir: Option<&Path>) -> Vec<(String, PathBuf)> {
     let mut files = Vec::new();
+    files.extend(admin.map(|file| ("admin interface".to_owned(), file.to_owned())));
     for listener in &state.listeners {
         let name = &listener.spec.name;
         let certificates = listener.spec.tls.iter().flat_map(|tls| &tls.certificates);
@@ -126,7 +149,16 @@ fn read(usage: String, file: &Path) -> CertificateStatus {
 impl Node {
     /// The certificates in use, as of a few seconds ago.
     pub fn certificates(&self) -> Arc<Vec<CertificateStatus>> {
-        self.certificates.look(&self.gateway.state(), self.data_dir.as_deref())
+        let in_files =
+            self.certificates.look(&self.gateway.state(), self.admin_tls.as_deref(), self.data_dir.as_deref());
+        let ordered = self.ordered();
+        if ordered.is_empty() {
+            return in_files;
+        }
+        let mut all = in_files.as_ref().clone();
+        all.extend(ordered.iter().map(acme::as_certificate));
+        sort(&mut all);
+        Arc::new(all)
     }
 }
 

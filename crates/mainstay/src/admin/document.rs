@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::admin::acme::AcmeStatus;
+
 use super::addresses::AddressStatus;
 use super::cells::CellStatus;
 use super::cluster::ClusterStatus;
@@ -21,6 +23,9 @@ pub struct Status {
     pub configuration: Configuration,
     /// Where connections come in.
     pub listeners: Vec<ListenerStatus>,
+    /// Certificates that authorities issue.
+    #[serde(default)]
+    pub acme: Vec<AcmeStatus>,
     /// Which service a request goes to.
     pub routes: Vec<RouteStatus>,
     /// Groups of endpoints.

@@ -3,6 +3,7 @@
 //! Names follow OpenTelemetry where it has one. Labels are names from the configuration, never anything that a client
 //! sends, so that their number is bounded.
 
+mod acme;
 mod alerts;
 mod balance;
 mod checks;
@@ -28,6 +29,7 @@ use mainstay_core::health;
 use mainstay_gateway::state::{
     BUCKETS, Counter, Endpoint, EndpointCounters, Histogram, ListenerCounters, RouteCounters, Service, State,
 };
+use mainstay_observe::acme::desk::View;
 use mainstay_observe::alerts::desk::Desk;
 use mainstay_observe::otlp;
 use prometheus_client::collector::Collector;
@@ -88,6 +90,8 @@ pub struct Facts {
     pub alerts: Option<Arc<Desk>>,
     /// Certificates in use.
     pub certificates: Arc<Vec<CertificateStatus>>,
+    /// Those that authorities issue.
+    pub acme: Vec<View>,
 }
 
 /// The answer to one scrape.
@@ -131,6 +135,7 @@ impl Collector for Scrape {
         families.probes(&self.facts)?;
         families.alerts(self.facts.alerts.as_deref())?;
         families.certificates(&self.facts.certificates)?;
+        families.acme(&self.facts.acme)?;
         families.process(&self.facts)
     }
 }

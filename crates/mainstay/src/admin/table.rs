@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::admin::api::{self, error};
 use crate::admin::{
-    Node, addresses, alertmanager, alerts, audit, cells, certificates, cluster, drains, events, gate, history,
+    Node, acme, addresses, alertmanager, alerts, audit, cells, certificates, cluster, drains, events, gate, history,
     identities, incidents, ledger, login, nodes, objectives, pages, probes, purge, requests, shared_config, telemetry,
     upgrade,
 };
@@ -35,6 +35,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         alerts::endpoints(),
         alertmanager::endpoints(),
         certificates::endpoints(),
+        acme::endpoints(),
         cluster::endpoints(),
         shared_config::endpoints(),
         purge::endpoints(),

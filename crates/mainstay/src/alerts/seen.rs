@@ -22,6 +22,8 @@ const USUAL_SECONDS: f64 = 3600.0;
 /// And known after so many.
 const USUAL_AFTER: f64 = 900.0;
 
+/// A certificate that was never issued is told of after so many failed orders in a row.
+const FAILURES_TOLD: u32 = 3;
 /// A certificate that renews itself should have been by then.
 const RENEWED_DAYS: f64 = 3.0;
 
@@ -160,19 +162,26 @@ fn listeners(status: &Status, memory: &mut Memory) -> Vec<ListenerSeen> {
 fn certificates(node: &Node) -> Vec<CertificateSeen> {
     let seen = |it: &crate::admin::certificates::CertificateStatus| {
         let (usage, subject) = (it.usage.clone(), it.subject.clone());
-        Some(CertificateSeen { usage, subject, days_left: it.days_left? })
+        // One that was never issued is as good as one that has ended.
+        let failing = it.acme.as_ref().filter(|acme| acme.failures >= FAILURES_TOLD);
+        let days_left = it.days_left.or(failing.map(|_acme| 0.0))?;
+        let note = failing.and_then(|acme| acme.last_error.clone());
+        Some(CertificateSeen { usage, subject, days_left, note: note.unwrap_or_default() })
     };
     // Those of the cluster's nodes live for a few weeks and renew themselves in time.
     let renewed = |it: &crate::admin::certificates::CertificateStatus| {
         it.usage == "cluster node" && it.days_left.is_some_and(|days| days > RENEWED_DAYS)
     };
-    let mut all: Vec<CertificateSeen> = node.certificates().iter().filter(|it| !renewed(it)).filter_map(seen).collect();
+    // And those of an authority with a third of their time left: there is news only if that has failed for a while.
+    let is_early = |it: &crate::admin::certificates::CertificateStatus| it.acme.is_some() && it.is_early();
+    let mut all: Vec<CertificateSeen> =
+        node.certificates().iter().filter(|it| !renewed(it) && !is_early(it)).filter_map(seen).collect();
     // Those that probes meet elsewhere; where a probe asks for more days, it fails by itself.
     for of in node.probes().standings() {
         let steps = of.last.iter().flat_map(|(last, _at)| &last.steps);
         all.extend(steps.filter_map(|step| {
             let (usage, subject) = (format!("probe {}", of.probe.name), step.name.clone());
-            Some(CertificateSeen { usage, subject, days_left: step.certificate_days? })
+            Some(CertificateSeen { usage, subject, days_left: step.certificate_days?, note: String::new() })
         }));
     }
     all

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mainstay_runtime::task::{self, Ended, Kind, Task};
 
 use super::{Context, addresses, chronicle, limits, members, opinions, passed, quorum, registration, sessions};
-use crate::{alerts, probes, shared_config};
+use crate::{acme, alerts, probes, shared_config};
 
 /// After a driver ended by a defect, it is started again, but not at once.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -27,6 +27,7 @@ pub(super) fn start(context: &Context) -> Drivers {
     drivers.add("passed", context, passed::run);
     drivers.add("alerts", context, alerts::run);
     drivers.add("probes", context, probes::run);
+    drivers.add("acme", context, acme::run);
     drivers.add("directory", context, members::directory);
     drivers.add("admission", context, members::admission);
     drivers.add("contacts", context, members::contacts);

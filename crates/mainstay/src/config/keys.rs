@@ -22,7 +22,7 @@ macro_rules! sections {
 sections! {
     /// The document.
     ROOT = "the top of the file": "node", "cluster", "address", "listener", "route", "service", "cell", "sessions",
-        "events", "tracing", "otlp", "objective", "probe", "access", "alerting", "receiver";
+        "events", "tracing", "otlp", "objective", "probe", "access", "alerting", "receiver", "acme";
     /// Which requests leave a line, and what stands in it.
     EVENTS = "events": "sample", "slow", "max_per_second", "headers", "query", "redact", "rotate";
     /// What is never written.
@@ -74,7 +74,13 @@ sections! {
     /// Whose PROXY headers are taken.
     PROXY_PROTOCOL = "listener.proxy_protocol": "trusted", "timeout";
     /// TLS towards clients.
-    LISTENER_TLS = "listener.tls": "cert", "key", "certificates", "client_auth", "client_ca";
+    LISTENER_TLS = "listener.tls": "cert", "key", "certificates", "acme", "client_auth", "client_ca";
+    /// A certificate that an authority issues.
+    ACME = "acme": "name", "directory", "accept_terms", "contact", "domains", "challenge", "ca", "binding";
+    /// An account that the authority knows from elsewhere.
+    ACME_BINDING = "acme.binding": "id", "secret";
+    /// Its key.
+    ACME_SECRET = "acme.binding.secret": "file", "env";
     /// A certificate and its key.
     CERTIFICATE = "listener.tls.certificates": "cert", "key";
     /// Which requests go where.

@@ -217,6 +217,9 @@ fn read_tls(item: &Item<'_>) -> Option<ListenerTls> {
     let section = item.section(&keys::LISTENER_TLS)?;
     let has_pair = section.has("cert") || section.has("key");
     let mut certificates = Vec::new();
+    let named =
+        |item: &Item<'_>| Some(item.list_or_one().iter().filter_map(|item| item.text().map(str::to_owned)).collect());
+    let acme: Vec<String> = section.field("acme", Vec::new(), named).value;
     if has_pair {
         certificates.extend(read_pair(&section));
     }
@@ -231,13 +234,13 @@ fn read_tls(item: &Item<'_>) -> Option<ListenerTls> {
         } else if entries.is_empty() {
             section.reader.error_if_whole(&section.place, Fault::new("`certificates` is empty"));
         }
-    } else if !has_pair {
+    } else if !has_pair && !section.has("acme") {
         let fault = Fault::new("`cert` and `key` are missing");
         section
             .reader
             .error_if_whole(&section.place, fault.hint("write tls = { cert = \"shop.pem\", key = \"shop.key\" }"));
     }
-    Some(ListenerTls { certificates, client_auth: read_client_auth(&section) })
+    Some(ListenerTls { certificates, acme, client_auth: read_client_auth(&section) })
 }
 
 fn read_pair(section: &Section<'_>) -> Option<CertificateFiles> {

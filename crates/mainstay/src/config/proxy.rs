@@ -85,8 +85,8 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         data_dir: None,
     };
     let routes = vec![route::default_route(&service.name, vec![listener.name.clone()])];
-    let (cells, telemetry) = (Vec::new(), Telemetry::default());
-    let spec = Spec { node, listeners: vec![listener], routes, services: vec![service], cells, telemetry };
+    let (cells, acme, telemetry) = (Vec::new(), Vec::new(), Telemetry::default());
+    let spec = Spec { node, listeners: vec![listener], routes, services: vec![service], cells, acme, telemetry };
     Ok(Config {
         spec,
         admin,
@@ -99,6 +99,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         access: None,
         admin_tls: None,
         spare: false,
+        acme: Vec::new(),
         otlp: None,
         objectives: Vec::new(),
         warnings: Vec::new(),

@@ -108,6 +108,9 @@ impl Reloader {
         }
         let mut spec = config.spec.clone();
         spec.node.workers = self.workers;
+        if let Some(shelf) = self.node.acme() {
+            shelf.recall(&config.acme);
+        }
         match self.node.doors().apply(self.node.gateway(), spec, &config) {
             Ok(()) => {
                 if let Some(exporter) = self.node.exporter() {
@@ -121,6 +124,9 @@ impl Reloader {
                 self.node.probes().adopt(&config.probes);
                 self.node.reloaded(cause, Vec::new());
                 self.node.alerts().adopt(config.alerting.clone());
+                if let Some(shelf) = self.node.acme() {
+                    shelf.desk().adopt(&config.acme);
+                }
                 tracing::info!(cause, generation = self.node.gateway().state().generation, "configuration applied");
                 self.present = config;
                 Ok(())

@@ -1,9 +1,30 @@
 //! What the page says of what nodes share.
 
+use crate::admin::acme::AcmeStatus;
 use crate::admin::addresses::AddressStatus;
 use crate::admin::probes::ProbeStatus;
 use crate::admin::shared::{OpinionsStatus, SessionsStatus};
 use crate::status::table::{Paint, Tone, printable};
+
+/// A line for each certificate of an authority that is missing, or whose orders fail.
+pub(super) fn acme(certificates: &[AcmeStatus], paint: Paint) -> String {
+    let mut lines = String::new();
+    for it in certificates {
+        let name = &it.name;
+        let error = it.last_error.as_deref().unwrap_or("none was ordered yet");
+        let (tone, line) = match it.state.as_str() {
+            "valid" if it.failures == 0 => continue,
+            "valid" => {
+                (Tone::Warning, format!("certificate {name}: renewal has failed {} times: {error}", it.failures))
+            }
+            "expired" => (Tone::Bad, format!("certificate {name}: EXPIRED: {error}")),
+            _missing => (Tone::Bad, format!("certificate {name}: NOT ISSUED YET, clients see a stand-in: {error}")),
+        };
+        lines.push_str(&paint.apply(tone, &printable(&line)));
+        lines.push('\n');
+    }
+    lines
+}
 
 /// A line for each address that moves between nodes: who has it, as far as this node knows.
 pub(super) fn addresses(addresses: &[AddressStatus], paint: Paint) -> String {

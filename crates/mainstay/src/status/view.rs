@@ -61,6 +61,7 @@ pub fn render(status: &Status, paint: Paint) -> String {
     }
     page.push('\n');
     page.push_str(&listeners(&status.listeners, paint));
+    page.push_str(&super::shared::acme(&status.acme, paint));
     page.push_str(&super::shared::sessions(&status.sessions, paint));
     page.push_str(&super::shared::opinions(status.opinions.as_ref(), paint));
     page.push_str(&super::shared::probes(&status.probes, paint));
@@ -398,6 +399,7 @@ mod tests {
                 cluster: None,
             },
             listeners: snapshot::listeners(&state),
+            acme: Vec::new(),
             routes: snapshot::routes(&state, &sampler, Instant::now()),
             services,
             cells: Vec::new(),

@@ -31,9 +31,19 @@ pub(super) fn load_pair(
     key: &Path,
     provider: &CryptoProvider,
 ) -> Result<(Certificate, CertifiedKey), TlsError> {
-    let chain = read_chain(cert)?;
+    let chain = read(cert)?;
+    pair((cert, &chain), (key, &read(key)?), provider)
+}
+
+/// The same of what was read already; the paths are what errors call it.
+pub(super) fn pair(
+    (cert, chain): (&Path, &[u8]),
+    (key, private): (&Path, &[u8]),
+    provider: &CryptoProvider,
+) -> Result<(Certificate, CertifiedKey), TlsError> {
+    let chain = parse_chain(cert, chain)?;
     let certificate = describe(cert, chain.first().ok_or_else(|| TlsError::NoCertificate { file: cert.to_owned() })?)?;
-    let private = read_key(key)?;
+    let private = parse_key(key, private)?;
     let signing = provider.key_provider.load_private_key(private).map_err(|error| TlsError::Malformed {
         file: key.to_owned(),
         why: format!("the key cannot be used: {error}"),
@@ -51,7 +61,11 @@ pub(super) fn load_pair(
 
 /// All certificates of a file, at least one.
 pub(super) fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(&read(file)?)
+    parse_chain(file, &read(file)?)
+}
+
+fn parse_chain(file: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(text)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TlsError::Malformed { file: file.to_owned(), why: format!("damaged PEM: {error}") })?;
     if chain.is_empty() {
@@ -60,11 +74,10 @@ pub(super) fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
     Ok(chain)
 }
 
-fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read(file)?;
-    match PrivateKeyDer::from_pem_slice(&text) {
+fn parse_key(file: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    match PrivateKeyDer::from_pem_slice(text) {
         Ok(key) => Ok(key),
-        Err(_none) if contains(&text, b"ENCRYPTED") => Err(TlsError::EncryptedKey { file: file.to_owned() }),
+        Err(_none) if contains(text, b"ENCRYPTED") => Err(TlsError::EncryptedKey { file: file.to_owned() }),
         Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(TlsError::NoKey { file: file.to_owned() }),
         // The parser's own message could quote the file, which is a secret.
         Err(_damaged) => Err(TlsError::Malformed { file: file.to_owned(), why: "damaged PEM".to_owned() }),

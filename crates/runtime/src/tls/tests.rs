@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod issued;
+
 /// A folder with an authority in it.
 struct Pki {
     folder: TempDir,

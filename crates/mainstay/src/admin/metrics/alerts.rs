@@ -56,7 +56,7 @@ impl Families<'_, '_> {
         let rows = rows.into_iter().map(|((usage, subject), left)| ([("usage", usage), ("subject", subject)], left));
         let name = ("mainstay_certificate_time_left", "Until a certificate in use ends; negative afterwards.");
         self.gauge(name, Some(&Unit::Seconds), rows)?;
-        let unreadable = all.iter().filter(|it| it.problem.is_some()).count() as f64;
+        let unreadable = all.iter().filter(|it| it.problem.is_some() && it.acme.is_none()).count() as f64;
         let name = ("mainstay_certificates_unreadable", "Files of certificates in use that cannot be read.");
         self.gauge::<0>(name, None, [([], unreadable)])
     }
