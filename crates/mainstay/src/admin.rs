@@ -28,9 +28,11 @@ pub mod identities;
 pub mod incidents;
 pub mod ledger;
 pub mod login;
+pub mod merged;
 pub mod metrics;
 pub mod nodes;
 pub mod objectives;
+pub mod overview;
 pub mod pages;
 pub mod passed;
 pub mod probes;
@@ -40,6 +42,7 @@ pub mod requests;
 #[cfg(test)]
 pub(crate) mod sample_state;
 pub mod sampler;
+pub mod scope;
 pub mod serve;
 pub mod shared;
 pub mod shared_config;
@@ -119,6 +122,8 @@ pub struct Node {
     ledger: Ledger,
     /// Questions of other nodes, on their way to the thread of the admin interface.
     passed: passed::Queue,
+    /// What the other nodes of its cluster have counted for objectives.
+    others: merged::Others,
 }
 
 impl Node {
@@ -164,6 +169,7 @@ impl Node {
             acme: OnceLock::new(),
             exporter: OnceLock::new(),
             passed: passed::Queue::default(),
+            others: merged::Others::default(),
         }
     }
 

@@ -15,12 +15,16 @@ use crate::client::{self, AdminArgs};
 use crate::config;
 use crate::failure::Failure;
 use crate::output;
+use crate::status::overview::whose;
 
 /// Arguments of `mainstay slo`.
 #[derive(Debug, Args)]
 pub struct SloArgs {
     #[command(subcommand)]
     command: Option<Command>,
+    /// By the counts of all nodes of the cluster together
+    #[arg(long)]
+    cluster: bool,
     #[command(flatten)]
     admin: AdminArgs,
 }
@@ -50,7 +54,8 @@ enum Command {
 pub fn slo(args: &SloArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         None => {
-            let objectives: Objectives = client::ask(&args.admin.places(), Method::GET, "/api/v1/objectives", None)?;
+            let path = if args.cluster { "/api/v1/objectives?scope=cluster" } else { "/api/v1/objectives" };
+            let objectives: Objectives = client::ask(&args.admin.places(), Method::GET, path, None)?;
             if args.admin.json { output::json(&objectives)? } else { output::text(&table(&objectives))? }
         }
         Some(Command::Export { prometheus: _only_one_there_is, config }) => {
@@ -83,6 +88,9 @@ fn table(objectives: &Objectives) -> String {
     rows.iter().for_each(|row| text.push_str(&line(row.iter().map(String::as_str).collect())));
     for of in objectives.items.iter().filter(|of| of.coverage_percent < 99.0) {
         text.push_str(&format!("{}: known of {:.1}% of the window\n", of.name, of.coverage_percent));
+    }
+    if let Some(coverage) = &objectives.coverage {
+        text.push_str(&whose(coverage));
     }
     text
 }
@@ -149,14 +157,18 @@ mod tests {
             burn: vec![burn],
             slow_failure: false,
             spans: Vec::new(),
+            known_seconds: 0,
         };
-        let text = table(&Objectives { node: "lb1".to_owned(), items: vec![status], next: None });
+        let text = table(&Objectives { node: "lb1".to_owned(), items: vec![status], next: None, coverage: None });
         let expected = "\
 OBJECTIVE  ABOUT                TARGET  GOOD    BUDGET LEFT  RUNS OUT  P1 1h         P2 6h  P3 1d  P4 3d
 checkout   service app < 500ms  99.9%   99.95%  50.0%        in 3 d    20.1x FIRING  off    off    off
 checkout: known of 12.5% of the window
 ";
         assert_eq!(text, expected);
-        assert!(table(&Objectives { node: "lb1".to_owned(), items: Vec::new(), next: None }).contains("no objectives"));
+        assert!(
+            table(&Objectives { node: "lb1".to_owned(), items: Vec::new(), next: None, coverage: None })
+                .contains("no objectives")
+        );
     }
 }

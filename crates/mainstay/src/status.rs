@@ -1,6 +1,7 @@
 //! `mainstay status`: what a running node does, for people or as JSON.
 
 pub mod cluster;
+pub mod overview;
 mod shared;
 pub mod table;
 pub mod view;
@@ -13,6 +14,7 @@ use clap::Args;
 use hyper::Method;
 
 use crate::admin::document::Status;
+use crate::admin::overview::Overview;
 use crate::client::{self, AdminArgs, Place};
 use crate::failure::Failure;
 use crate::output;
@@ -31,6 +33,9 @@ pub struct StatusArgs {
     /// Look again every second, until Ctrl-C
     #[arg(long, short)]
     watch: bool,
+    /// All nodes of the cluster on one page, with what they counted added up
+    #[arg(long)]
+    cluster: bool,
 }
 
 /// Carries the command out.
@@ -51,11 +56,16 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
 }
 
 fn answer(args: &StatusArgs, places: &[Place]) -> Result<String, Failure> {
+    let path = if args.cluster { "/api/v1/overview?scope=cluster" } else { "/api/v1/status" };
     if args.admin.json {
         // As the node sent it: a newer node may say more than this program knows.
-        let answer: serde_json::Value = client::ask(places, Method::GET, "/api/v1/status", None)?;
+        let answer: serde_json::Value = client::ask(places, Method::GET, path, None)?;
         return Ok(if args.watch { format!("{answer}\n") } else { format!("{answer:#}\n") });
     }
-    let status: Status = client::ask(places, Method::GET, "/api/v1/status", None)?;
+    if args.cluster {
+        let page: Overview = client::ask(places, Method::GET, path, None)?;
+        return Ok(overview::page(&page, Paint::for_stdout()));
+    }
+    let status: Status = client::ask(places, Method::GET, path, None)?;
     Ok(view::render(&status, Paint::for_stdout()))
 }

@@ -1,7 +1,8 @@
 //! Three real nodes that agree: made, killed, grown, repaired, by the commands that an operator has.
 
 use mainstay_e2e::cluster::{Nodes, SOON, member, plain};
-use mainstay_e2e::{Wire, eventually};
+use mainstay_e2e::{Origin, Wire, eventually, wire};
+use serde_json::{Value, json};
 
 /// Texts of a command that must fail.
 fn refusal(output: &std::process::Output) -> String {
@@ -201,4 +202,61 @@ fn a_node_answers_for_the_others_and_says_who_is_gone() {
     let gone = nodes.nodes[0].admin("/api/v1/nodes/n3/status");
     assert!(matches!(gone.status, 502 | 504) && gone.json()["node"] == "n3", "{} {}", gone.status, gone.text());
     assert_eq!(nodes.nodes[0].admin("/api/v1/nodes/n2/status").status, 200, "the others answer all the same");
+}
+
+/// Three nodes with an origin each, which fails at one of them: numbers of the cluster are the sum, the objective is judged by
+/// it, and a node that died is named.
+#[test]
+fn numbers_of_the_cluster_are_the_sum_of_its_nodes() {
+    let origin = Origin::start();
+    let at = origin.address();
+    let mut nodes = Nodes::start(3, move |place| {
+        plain(place).replace("127.0.0.1:1", &at.to_string())
+            + "[[objective]]\nname = \"app\"\nservice = \"app\"\ntarget = \"95%\"\n"
+    });
+    let requests = [30_u64, 60, 90];
+    for (node, count) in nodes.nodes.iter().zip(requests) {
+        for request in 0..count {
+            // One of three at the last node.
+            let path = if count == 90 && request % 3 == 0 { "/status/500" } else { "/ok" };
+            wire::get(node.place.listen, path);
+        }
+    }
+    let objective = |nodes: &Nodes, scope: &str| {
+        let answer = nodes.nodes[0].admin(&format!("/api/v1/objectives{scope}")).json();
+        (answer["items"][0]["events"].as_u64(), answer["items"][0]["bad"].as_u64(), answer)
+    };
+    eventually("the objective has the events of all nodes", SOON, || {
+        let (events, bad, _answer) = objective(&nodes, "?scope=cluster");
+        (events, bad) == (Some(180), Some(30))
+    });
+    assert_eq!(objective(&nodes, "").0, Some(30), "this node's own");
+    let counts = |nodes: &Nodes, scope: &str| {
+        let path = format!("/api/v1/history/counts?kind=service&name=app&span=600&step=60{scope}");
+        let answer = nodes.nodes[0].admin(&path).json();
+        let points = answer["points"].as_array().cloned().unwrap_or_default();
+        let sum = |of: &dyn Fn(&Value) -> u64| points.iter().map(of).sum::<u64>();
+        let buckets =
+            |point: &Value| point["buckets"].as_array().map_or(0, |it| it.iter().filter_map(Value::as_u64).sum());
+        (sum(&|point| point["requests"].as_u64().unwrap_or(0)), sum(&buckets))
+    };
+    // The second that is under way is not in a history yet.
+    eventually("the history has the requests and the histograms of all nodes", SOON, || {
+        counts(&nodes, "&scope=cluster") == (180, 180)
+    });
+    assert_eq!(counts(&nodes, ""), (30, 30), "this node's own");
+    let history = nodes.nodes[1].admin("/api/v1/history?kind=service&name=app&span=600&scope=cluster").json();
+    assert_eq!(history["coverage"]["nodes"], json!(["n1", "n2", "n3"]), "{history}");
+
+    nodes.nodes[2].kill();
+    let without = |answer: &Value| answer["coverage"]["missing"][0]["name"] == "n3";
+    eventually("the dead node is named as missing", SOON, || {
+        let (events, _bad, answer) = objective(&nodes, "?scope=cluster");
+        without(&answer) && events == Some(90)
+    });
+    let page = nodes.nodes[0].command(&["status", "--cluster", "--admin", "./admin.sock"]);
+    let line = |start: &str| page.lines().any(|line| line.starts_with(start));
+    assert!(line("numbers of n1, n2") && line("WITHOUT n3: ") && line("app "), "{page}");
+    let slo = nodes.nodes[0].command(&["slo", "--cluster", "--admin", "./admin.sock"]);
+    assert!(slo.contains("WITHOUT n3: "), "{slo}");
 }

@@ -1,12 +1,14 @@
 //! `/api/v1/history`: what a series has counted, step by step.
 
+pub mod counts;
+
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Query, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
-use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::endpoint::{self, Draft, Endpoint};
 use mainstay_admin::role::VIEWER;
 use mainstay_observe::history::{Counts, History, Kind, Range, Series};
 use serde::{Deserialize, Serialize};
@@ -14,14 +16,16 @@ use utoipa::ToSchema;
 
 use super::Node;
 use super::api::error;
+use super::scope::{Coverage, Scope};
 use crate::config::Config;
+use counts::CountsAnswer;
 
 /// What is looked back on unless the question says.
 const SPAN_SECONDS: u64 = 3_600;
 
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
-    vec![
-        endpoint::get("/api/v1/history", VIEWER, "What a series has counted, step by step")
+    let asks = |draft: Draft| {
+        draft
             .query("kind", "What it is about: route, service, endpoint, listener, node or probe")
             .query("name", "Its name; of an endpoint SERVICE/ADDRESS")
             .query("series", "Both in one: KIND/NAME")
@@ -29,9 +33,12 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
             .number("from", "Seconds since 1970")
             .number("to", "Seconds since 1970")
             .number("step", "Seconds of a step; if absent, as many steps as a screen shows")
-            .answers::<HistoryAnswer>()
-            .by(history),
-    ]
+            .query("scope", "node, or cluster: all nodes together")
+    };
+    let shown = endpoint::get("/api/v1/history", VIEWER, "What a series has counted, step by step");
+    let path = "/api/v1/history/counts";
+    let raw = endpoint::get(path, VIEWER, "The same as it was counted: numbers that may be added, and histograms");
+    vec![asks(shown).answers::<HistoryAnswer>().by(history), asks(raw).answers::<CountsAnswer>().by(counted)]
 }
 
 /// What is asked for.
@@ -52,6 +59,8 @@ pub struct HistoryQuery {
     pub to: Option<u64>,
     /// Seconds of a step.
     pub step: Option<u64>,
+    /// Whose numbers.
+    pub scope: Option<Scope>,
 }
 
 /// A series, in columns of equal length: the number at `i` belongs to the step that begins at `from + i * step_seconds`;
@@ -70,6 +79,9 @@ pub struct HistoryAnswer {
     pub from: u64,
     /// The numbers.
     pub series: Columns,
+    /// Whose numbers are in it, if it was asked for the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
 }
 
 /// The columns of a [`HistoryAnswer`].
@@ -159,21 +171,48 @@ impl HistoryQuery {
 }
 
 async fn history(Shared(node): Shared<Arc<Node>>, Query(query): Query<HistoryQuery>) -> Response {
-    let series = match query.meant() {
-        Ok(series) => series,
-        Err(why) => return error(StatusCode::BAD_REQUEST, why, None),
-    };
+    match find(&node, &query).await {
+        Ok(Found { series, from, to, range, coverage }) => {
+            Json(answer(&node.name, &series, (from, to), &range, coverage)).into_response()
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn counted(Shared(node): Shared<Arc<Node>>, Query(query): Query<HistoryQuery>) -> Response {
+    match find(&node, &query).await {
+        Ok(found) => Json(CountsAnswer::of(&node.name, &found.series, &found.range, found.coverage)).into_response(),
+        Err(refusal) => *refusal,
+    }
+}
+
+struct Found {
+    series: Series,
+    from: u64,
+    to: u64,
+    range: Range,
+    coverage: Option<Coverage>,
+}
+
+async fn find(node: &Node, query: &HistoryQuery) -> Result<Found, Box<Response>> {
+    let series = query.meant().map_err(|why| Box::new(error(StatusCode::BAD_REQUEST, why, None)))?;
     let (from, to) = query.span(now());
-    match node.history.range(&series, from, to, query.step.unwrap_or_default()) {
-        Some(range) => Json(answer(&node.name, &series, from, to, &range)).into_response(),
-        None => {
+    match counts::known(node, &series, (from, to), query).await {
+        (Some(range), coverage) => Ok(Found { series, from, to, range, coverage }),
+        (None, _coverage) => {
             let hint = "GET /api/v1/status lists routes, services and endpoints".to_owned();
-            error(StatusCode::NOT_FOUND, format!("nothing is known of {series}"), Some(hint))
+            Err(Box::new(error(StatusCode::NOT_FOUND, format!("nothing is known of {series}"), Some(hint))))
         }
     }
 }
 
-fn answer(node: &str, series: &Series, from: u64, to: u64, range: &Range) -> HistoryAnswer {
+fn answer(
+    node: &str,
+    series: &Series,
+    (from, to): (u64, u64),
+    range: &Range,
+    coverage: Option<Coverage>,
+) -> HistoryAnswer {
     let step = range.step.max(1);
     let first = from / step * step;
     let mut columns = Columns::default();
@@ -189,6 +228,7 @@ fn answer(node: &str, series: &Series, from: u64, to: u64, range: &Range) -> His
         step_seconds: step,
         from: first,
         series: columns,
+        coverage,
     }
 }
 
@@ -210,7 +250,7 @@ mod tests {
         }
         let series = Series::new(Kind::Node, "lb1");
         let range = history.range(&series, 1_000_000, 1_000_100, 1).expect("it is known");
-        let answer = answer("lb1", &series, 1_000_000, 1_000_100, &range);
+        let answer = answer("lb1", &series, (1_000_000, 1_000_100), &range, None);
         let Columns { rate, error_percent, p99_ms, in_flight, memory_bytes, .. } = &answer.series;
         for column in [rate, error_percent, p99_ms, in_flight, memory_bytes] {
             assert_eq!(column.len(), 100);

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::api::error;
-use super::{Node, history};
+use super::scope::{Coverage, Scope};
+use super::{Node, history, merged};
 
 /// How far back the history of an objective reaches unless the question says: there are 35 days of events, and each point
 /// looks back on a window of them.
@@ -27,6 +28,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![
         endpoint::get("/api/v1/objectives", VIEWER, "Objectives, and what is left of their error budgets")
             .command("mainstay slo")
+            .query("scope", "node, or cluster: by the counts of all nodes together")
             .answers::<Objectives>()
             .by(list),
         endpoint::get("/api/v1/objectives/{name}/history", VIEWER, "How an objective's error budget went down")
@@ -46,6 +48,9 @@ pub struct Objectives {
     /// Always `null`: they are answered all at once.
     #[serde(default)]
     pub next: Option<String>,
+    /// Whose counts are in it, if it was asked for the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
 }
 
 /// What an objective is about.
@@ -90,6 +95,9 @@ pub struct ObjectiveStatus {
     pub slow_failure: bool,
     /// What it is judged by.
     pub spans: Vec<SpanStatus>,
+    /// Seconds of the window of which something is known.
+    #[serde(default)]
+    pub known_seconds: u64,
 }
 
 /// What a rule says.
@@ -147,14 +155,14 @@ pub struct BudgetColumns {
 /// How every objective stands, by this node's counts.
 pub(super) fn all(node: &Node) -> Vec<ObjectiveStatus> {
     let now = history::now();
-    node.objectives().iter().map(|of| status(of, &of.spans(&node.history, now))).collect()
+    node.objectives().iter().map(|of| status_of(of, &of.spans(&node.history, now))).collect()
 }
 
-/// What fires by this node's counts.
+/// What fires by the counts of all nodes that are heard of, or of this one alone.
 pub fn firing(node: &Node) -> Vec<Firing> {
     let now = history::now();
     let judged = node.objectives();
-    judged.iter().flat_map(|of| of.firing(&of.judge(&of.spans(&node.history, now)))).collect()
+    judged.iter().flat_map(|of| of.firing(&of.judge(&merged::spans(node, of, now)))).collect()
 }
 
 /// The alerts that follow: of each objective the worst rule that fires.
@@ -172,7 +180,8 @@ pub fn conditions(node: &Node) -> Vec<Condition> {
     found
 }
 
-fn status(of: &Objective, spans: &Spans) -> ObjectiveStatus {
+/// How an objective stands by these counts.
+pub(super) fn status_of(of: &Objective, spans: &Spans) -> ObjectiveStatus {
     let standing: Standing = of.judge(spans);
     let window = of.terms.window.as_secs();
     let burn = standing.burns.iter().map(|burn| BurnStatus {
@@ -208,6 +217,7 @@ fn status(of: &Objective, spans: &Spans) -> ObjectiveStatus {
             .iter()
             .map(|(seconds, Tally { total, bad })| SpanStatus { seconds: *seconds, events: *total, bad: *bad })
             .collect(),
+        known_seconds: spans.known_seconds,
     }
 }
 
@@ -215,8 +225,29 @@ fn rounded(number: f64) -> f64 {
     (number * 1e4).round() / 1e4
 }
 
-async fn list(Shared(node): Shared<Arc<Node>>) -> Response {
-    Json(Objectives { node: node.name.clone(), items: all(&node), next: None }).into_response()
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    #[serde(default)]
+    scope: Scope,
+}
+
+async fn list(Shared(node): Shared<Arc<Node>>, Query(query): Query<ListQuery>) -> Response {
+    let mut answer = Objectives { node: node.name.clone(), items: Vec::new(), next: None, coverage: None };
+    if query.scope == Scope::Node {
+        answer.items = all(&node);
+        return Json(answer).into_response();
+    }
+    let (others, coverage) = merged::ask(&node).await;
+    let now = history::now();
+    let whole = |of: &Objective| {
+        let mut sum = of.spans(&node.history, now);
+        others.iter().for_each(|(_name, items)| merged::add(&mut sum, of, items));
+        status_of(of, &sum)
+    };
+    answer.items = node.objectives().iter().map(whole).collect();
+    answer.coverage = Some(coverage);
+    Json(answer).into_response()
 }
 
 #[derive(Debug, Deserialize)]

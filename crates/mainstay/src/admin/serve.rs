@@ -18,7 +18,7 @@ use crate::admin::bind::Bound;
 use crate::admin::gate::Peer;
 use crate::admin::table::router;
 use crate::admin::tls::Material;
-use crate::admin::{Node, passed, sampler};
+use crate::admin::{Node, merged, passed, sampler};
 
 /// Connections at once, over each socket; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
@@ -48,6 +48,7 @@ pub fn start(node: &Arc<Node>, bound: &Bound, tls: Option<Material>) -> io::Resu
             task::spawn_local(Kind::Admin, tls.follow());
         }
         task::spawn_local(Kind::Admin, passed::serve(node.clone()));
+        task::spawn_local(Kind::Admin, merged::follow(node.clone()));
         // Samples are due once a second; missed ones are worth nothing later.
         let mut ticks = tokio::time::interval(sampler::INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -16,8 +16,8 @@ use serde_json::Value;
 use crate::admin::api::{self, error};
 use crate::admin::{
     Node, acme, addresses, alertmanager, alerts, audit, cells, certificates, cluster, drains, events, gate, history,
-    identities, incidents, ledger, login, nodes, objectives, pages, probes, purge, requests, shared_config, telemetry,
-    upgrade,
+    identities, incidents, ledger, login, nodes, objectives, overview, pages, probes, purge, requests, shared_config,
+    telemetry, upgrade,
 };
 
 /// All endpoints.
@@ -48,6 +48,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         audit::endpoints(),
         nodes::endpoints(),
         telemetry::endpoints(),
+        overview::endpoints(),
     ]
     .into_iter()
     .flatten()
