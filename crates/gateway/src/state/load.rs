@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_report_is_heard_for_a_while() {
         let load = Load::default();
-        let at = |second| Duration::from_secs(1_700_000_000 + second);
+        let at = |second: u64| Duration::from_secs(1_700_000_000 + second);
         assert_eq!(load.heard(at(0)), None);
         let report = Report { cpu: Some(0.5), errors: Some(0.0), ..Report::default() };
         load.note(&report, at(0));
