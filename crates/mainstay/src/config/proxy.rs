@@ -64,15 +64,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         keep::<()>(&mut problems, "--listen", Err(fault.hint("choose another port, or set --admin")));
         return Err(problems);
     }
-    let listener = Listener {
-        floating: false,
-        name: "proxy".to_owned(),
-        bind,
-        proxy_protocol: None,
-        tls: None,
-        max_connections: listener::MAX_CONNECTIONS,
-        protocol: Protocol::Http(listener::default_http()),
-    };
+    let listener = clear_listener(bind);
     let node = Node {
         name: defaults::node_name(),
         zone: None,
@@ -104,6 +96,19 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         objectives: Vec::new(),
         warnings: Vec::new(),
     })
+}
+
+/// A listener with every default.
+fn clear_listener(bind: SocketAddr) -> Listener {
+    Listener {
+        floating: false,
+        name: "proxy".to_owned(),
+        bind,
+        proxy_protocol: None,
+        tls: None,
+        max_connections: listener::MAX_CONNECTIONS,
+        protocol: Protocol::Http(listener::default_http()),
+    }
 }
 
 fn read_service(arguments: &Arguments<'_>, problems: &mut Vec<Problem>) -> mainstay_gateway::spec::Service {
