@@ -8,7 +8,7 @@ use std::time::Duration;
 use mainstay_e2e::gateway::simple;
 use mainstay_e2e::process::Process;
 use mainstay_e2e::tls::Authority;
-use mainstay_e2e::{Mainstay, address, eventually, free, tools, wire};
+use mainstay_e2e::{Mainstay, address, eventually, free, wire};
 use serde_json::Value;
 
 use super::inbox::{self, Inbox};
@@ -40,7 +40,8 @@ fn mail_server(dir: &Path, authority: &Authority) -> (Process, u16, u16) {
     authority.issue(&[&address::host().to_string()]).write(dir, "mail");
     let (starttls, wrapped) = (free(), free());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/alerts/smtp.py");
-    let mut command = Command::new(tools::find("python3", "python3-aiosmtpd"));
+    // Debian's own interpreter is the one that knows Debian's modules, whichever comes first in the path.
+    let mut command = Command::new("/usr/bin/python3");
     command.arg(script).arg(address::host().to_string());
     command.args([starttls.port().to_string(), wrapped.port().to_string()]);
     command.args(["mail.pem", "mail.key", "letters"].map(|name| dir.join(name)));
