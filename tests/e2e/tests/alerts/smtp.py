@@ -11,7 +11,7 @@ host, starttls_port, wrapped_port, certificate, key, letters = sys.argv[1:]
 
 
 def authenticate(server, session, envelope, mechanism, data):
-    return AuthResult(success=data.login == b"ops" and data.password == b"M41L-PASSWORD")
+    return AuthResult(success=data.login == b"ops" and data.password == b"M41L-PASSWORD", auth_data=data)
 
 
 class Handler:
