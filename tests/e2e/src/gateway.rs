@@ -116,7 +116,9 @@ impl Mainstay {
     /// If a line is not JSON.
     pub fn access_log(&self) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.dir.path().join("access.json")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("each line of the access log is JSON")).collect()
+        // The last line may be on its way to the disk.
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).expect("each line of the access log is JSON")).collect()
     }
 
     /// Some lines of the access log about errors that the gateway made itself, for messages.
