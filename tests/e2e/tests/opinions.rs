@@ -92,6 +92,12 @@ fn a_bad_path_of_one_node_is_no_outage_and_a_drain_reaches_all() {
     nodes[2].set_path(a, true);
     nodes[2].set_path(b, true);
     eventually("no longer", SOON, || nodes[2].value("mainstay_opinions_cut_off") == 0.0);
+    // One endpoint is enough for that; what the node itself says of the other one counts for it until then.
+    eventually("its own checks find both", SOON, || {
+        let status = nodes[2].gateway.status();
+        let endpoints = status["services"][0]["endpoints"].as_array().expect("endpoints");
+        endpoints.iter().all(|endpoint| endpoint["health"] == "up")
+    });
 
     let target = format!("app/{b}");
     let command = |arguments: &[&str]| {
