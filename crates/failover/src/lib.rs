@@ -1,4 +1,10 @@
 //! Groups of database servers: what a member's agent does to its local server. What it does and when is decided by
 //! `mainstay_core::database`; this crate carries it out and says what there is.
 
+mod error;
+mod executor;
+pub mod group;
 pub mod postgres;
+
+pub use error::Error;
+pub use executor::Executor;

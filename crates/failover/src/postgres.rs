@@ -10,15 +10,14 @@ mod process;
 mod query;
 mod server;
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use mainstay_runtime::user::User;
-use thiserror::Error;
 
 pub use server::Instance;
+
+use crate::Error;
 
 /// The role that replicas stream with, and whose password [`Settings::password`] is.
 pub const REPLICATION_ROLE: &str = "mainstay_replication";
@@ -68,52 +67,5 @@ impl std::fmt::Debug for Settings {
 impl Settings {
     pub(crate) fn peer(&self, node: &str) -> Result<&Peer, Error> {
         self.peers.iter().find(|peer| peer.node == node).ok_or_else(|| Error::UnknownPeer(node.to_owned()))
-    }
-}
-
-/// Why something was not done.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// A file or a process.
-    #[error("{what}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A program of PostgreSQL's ended with an error.
-    #[error("{program} failed: {said}")]
-    Program {
-        /// Which one.
-        program: String,
-        /// The end of what it said.
-        said: String,
-    },
-    /// The server's answer.
-    #[error("the server refused {what}")]
-    Query {
-        /// What was asked.
-        what: &'static str,
-        /// What it said.
-        source: tokio_postgres::Error,
-    },
-    /// It took too long.
-    #[error("{what} took longer than {limit:?}")]
-    Late {
-        /// What was waited for.
-        what: String,
-        /// How long.
-        limit: Duration,
-    },
-    /// No such member.
-    #[error("no member is called {0}; the group's members have to be the same in all nodes' configuration")]
-    UnknownPeer(String),
-}
-
-impl Error {
-    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let what = what.into();
-        move |source| Self::System { what, source }
     }
 }

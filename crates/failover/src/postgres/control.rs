@@ -4,7 +4,8 @@ use std::fs;
 
 use mainstay_core::database::{Branch, Lsn};
 
-use super::{Error, Settings, process};
+use super::{Settings, process};
+use crate::Error;
 
 /// What `pg_controldata` tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

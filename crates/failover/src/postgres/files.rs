@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use mainstay_core::database::{Lsn, Regime};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, REPLICATION_ROLE, SUPERUSER, Settings};
+use super::{REPLICATION_ROLE, SUPERUSER, Settings};
+use crate::Error;
 
 /// What a rewind or a copy needs of the replication role, which is no superuser.
 pub(super) const GRANTS: &str = "\

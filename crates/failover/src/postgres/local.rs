@@ -8,7 +8,8 @@ use mainstay_core::database::{Report, Server};
 
 use super::process::Postmaster;
 use super::server::Instance;
-use super::{Error, Settings, control, query};
+use super::{Settings, control, query};
+use crate::Error;
 
 /// Looks, and remembers what it has to.
 pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, Error> {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::process::Command;
 
+use super::Settings;
 use super::files::Files;
-use super::{Error, Settings};
+use crate::Error;
 
 /// For what only looks.
 pub(super) const SHORT: Duration = Duration::from_secs(10);
@@ -86,6 +87,10 @@ impl Postmaster {
         let directory = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).ok()?;
         let is_here = fs::canonicalize(&settings.data_dir).is_ok_and(|data| data == directory);
         (name.trim() == "postgres" && is_here).then_some(Self { pid, child: None })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     pub(super) fn runs(&mut self) -> bool {

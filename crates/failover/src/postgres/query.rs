@@ -8,7 +8,8 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::control::lsn;
 use super::files::waits_for;
-use super::{Error, SUPERUSER, Settings};
+use super::{SUPERUSER, Settings};
+use crate::Error;
 
 /// No answer is waited for longer, except those of work.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);

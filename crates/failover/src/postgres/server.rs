@@ -9,7 +9,8 @@ use mainstay_core::database::{Lsn, Regime, Server};
 
 use super::files::{Files, GRANTS, Standing};
 use super::process::{LONG, Postmaster, SHORT, run};
-use super::{Error, REPLICATION_ROLE, SUPERUSER, Settings, control, local, query};
+use super::{REPLICATION_ROLE, SUPERUSER, Settings, control, local, query};
+use crate::{Error, Executor};
 
 /// How long a start, a promotion or a checkpoint may take.
 const WORK_WITHIN: Duration = Duration::from_secs(60);
@@ -48,72 +49,6 @@ impl Instance {
         // Whether it takes writes is seen when it is asked; until then the worse is assumed.
         let leads = postmaster.is_some();
         Ok(Self { settings, postmaster, standing, upstream, leads, sync: None, rewinds: 0, clones: 0 })
-    }
-
-    /// What there is now. `said` is the term that the member said last that it conforms to.
-    ///
-    /// # Errors
-    /// If the control file cannot be read.
-    pub async fn observe(&mut self, said: u64) -> Result<Local, Error> {
-        let report = local::look(self, said).await?;
-        if matches!(report.server, Server::Replica { upstream: Some(_) }) && report.timeline > 0 {
-            (self.rewinds, self.clones) = (0, 0);
-        }
-        Ok(Local { report, leads: self.leads, rewinds: self.rewinds, clones: self.clones })
-    }
-
-    /// Does one thing, to its end.
-    ///
-    /// # Errors
-    /// What went wrong; it is looked at anew then, and decided anew.
-    pub async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {
-        match action {
-            Action::Wait | Action::GiveUp => Ok(()),
-            Action::Found { term, sync } => self.found(*term, sync).await,
-            Action::Adopt { term } => self.leads_from_now(*term),
-            Action::Stop(stop) => {
-                self.stop(*stop).await;
-                Ok(())
-            }
-            Action::StartPrimary { term, sync } => {
-                Files(&self.settings).set_standby(false)?;
-                Files(&self.settings).member(None, sync)?;
-                self.leads_from_now(*term)?;
-                self.start(true).await
-            }
-            Action::StartReplica { of } => {
-                Files(&self.settings).set_standby(true)?;
-                self.follow(of.as_deref())?;
-                self.start(false).await
-            }
-            Action::Follow { of } => {
-                self.follow(of.as_deref())?;
-                self.reload().await?;
-                if of.is_none() { self.detached().await } else { Ok(()) }
-            }
-            Action::Promote { term, sync } => self.promote(*term, sync).await,
-            Action::Checkpoint => query::run(&self.settings, "a checkpoint", "CHECKPOINT", WORK_WITHIN).await,
-            Action::SetSync { since, sync } => self.wait_for(*since, sync).await,
-            Action::Rewind { of } => {
-                self.rewinds += 1;
-                self.rewind(of).await
-            }
-            Action::Clone { of } => {
-                self.clones += 1;
-                self.copy(of).await
-            }
-        }
-    }
-
-    /// Stops the server. When this returns no process of it runs.
-    pub async fn stop(&mut self, stop: Stop) {
-        if let Some(postmaster) = &mut self.postmaster {
-            match stop {
-                Stop::Fast => postmaster.stop_fast(FAST_WITHIN).await,
-                Stop::Immediate => postmaster.stop_at_once().await,
-            }
-        }
-        (self.postmaster, self.leads, self.sync) = (None, false, None);
     }
 
     /// Written before anything happens, so that whoever comes back knows that its data may have gone its own way.
@@ -276,5 +211,69 @@ impl Instance {
         run(&self.settings, "pg_basebackup", &arguments, LONG).await?;
         Files(&self.settings).set_standby(true)?;
         self.mend()
+    }
+}
+
+impl Executor for Instance {
+    async fn observe(&mut self, said: u64) -> Result<Local, Error> {
+        let report = local::look(self, said).await?;
+        if matches!(report.server, Server::Replica { upstream: Some(_) }) && report.timeline > 0 {
+            (self.rewinds, self.clones) = (0, 0);
+        }
+        Ok(Local { report, leads: self.leads, rewinds: self.rewinds, clones: self.clones })
+    }
+
+    async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {
+        match action {
+            Action::Wait | Action::GiveUp => Ok(()),
+            Action::Found { term, sync } => self.found(*term, sync).await,
+            Action::Adopt { term } => self.leads_from_now(*term),
+            Action::Stop(stop) => {
+                self.stop(*stop).await;
+                Ok(())
+            }
+            Action::StartPrimary { term, sync } => {
+                Files(&self.settings).set_standby(false)?;
+                Files(&self.settings).member(None, sync)?;
+                self.leads_from_now(*term)?;
+                self.start(true).await
+            }
+            Action::StartReplica { of } => {
+                Files(&self.settings).set_standby(true)?;
+                self.follow(of.as_deref())?;
+                self.start(false).await
+            }
+            Action::Follow { of } => {
+                self.follow(of.as_deref())?;
+                self.reload().await?;
+                if of.is_none() { self.detached().await } else { Ok(()) }
+            }
+            Action::Promote { term, sync } => self.promote(*term, sync).await,
+            Action::Checkpoint => query::run(&self.settings, "a checkpoint", "CHECKPOINT", WORK_WITHIN).await,
+            Action::SetSync { since, sync } => self.wait_for(*since, sync).await,
+            Action::Rewind { of } => {
+                self.rewinds += 1;
+                self.rewind(of).await
+            }
+            Action::Clone { of } => {
+                self.clones += 1;
+                self.copy(of).await
+            }
+        }
+    }
+
+    async fn stop(&mut self, stop: Stop) {
+        if let Some(postmaster) = &mut self.postmaster {
+            match stop {
+                Stop::Fast => postmaster.stop_fast(FAST_WITHIN).await,
+                Stop::Immediate => postmaster.stop_at_once().await,
+            }
+        }
+        (self.postmaster, self.leads, self.sync) = (None, false, None);
+    }
+
+    fn process(&mut self) -> Option<u32> {
+        let postmaster = self.postmaster.as_mut()?;
+        postmaster.runs().then(|| postmaster.pid())
     }
 }

@@ -11,6 +11,7 @@ use mainstay_core::database::{
     Candidate, Durability, Member, Observation, Phase, Plan, Policy, Report, Request, Server, obstacle, plan,
 };
 use mainstay_core::time::Moment;
+use mainstay_failover::Executor;
 use mainstay_failover::postgres::{Instance, Peer, Settings};
 use mainstay_runtime::user;
 use rustix::process::{Pid, Signal, kill_process};

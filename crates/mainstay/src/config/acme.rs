@@ -5,11 +5,10 @@ use std::net::IpAddr;
 
 use mainstay_gateway::spec::{self, Challenge, ClientAuth, Protocol};
 use mainstay_observe::acme::settings::{Binding, Settings};
-use mainstay_observe::alerts::settings::Secret;
 
 use super::problem::{Fault, near};
 use super::reader::{Item, Section};
-use super::{keys, listener, words};
+use super::{alerting, keys, listener, words};
 
 /// Certificates, at most.
 const CERTIFICATES_MAX: usize = 100;
@@ -139,24 +138,7 @@ fn binding(item: &Item<'_>) -> Option<Binding> {
     let section = item.section(&keys::ACME_BINDING)?;
     let id = section.required("id", "the authority tells it together with the key")?.text()?.to_owned();
     let secret = section.required("secret", "write secret = { file = \"eab.key\" } or { env = \"NAME\" }")?;
-    Some(Binding { id, key: read_secret(&secret)? })
-}
-
-fn read_secret(item: &Item<'_>) -> Option<Secret> {
-    if !item.is_table() {
-        let fault = Fault::new("a secret does not belong into the configuration");
-        item.error(fault.hint("write { file = \"PATH\" } or { env = \"NAME\" }"));
-        return None;
-    }
-    let section = item.section(&keys::ACME_SECRET)?;
-    match (section.item("file"), section.item("env")) {
-        (Some(file), None) => file.path().map(Secret::File),
-        (None, Some(name)) => name.text().map(|name| Secret::Environment(name.to_owned())),
-        (Some(_), Some(_)) | (None, None) => {
-            item.error(Fault::new("one of `file` and `env` says where the secret is"));
-            None
-        }
-    }
+    Some(Binding { id, key: alerting::secret(&secret)? })
 }
 
 /// An authority must find somebody who answers.

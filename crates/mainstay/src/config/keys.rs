@@ -79,8 +79,6 @@ sections! {
     ACME = "acme": "name", "directory", "accept_terms", "contact", "domains", "challenge", "ca", "binding";
     /// An account that the authority knows from elsewhere.
     ACME_BINDING = "acme.binding": "id", "secret";
-    /// Its key.
-    ACME_SECRET = "acme.binding.secret": "file", "env";
     /// A certificate and its key.
     CERTIFICATE = "listener.tls.certificates": "cert", "key";
     /// Which requests go where.
@@ -141,8 +139,8 @@ sections! {
         "repeat_interval", "resolved", "timeout", "url", "routing_key", "authorization", "host", "port", "tls", "from", "to",
         "user", "smtp_password";
     /// A secret that is somewhere else.
-    SECRET = "receiver.url, receiver.routing_key, receiver.authorization, receiver.smtp_password, probe.secrets and \
-        access.oidc.client_secret": "file", "env";
+    SECRET = "receiver.url, receiver.routing_key, receiver.authorization, receiver.smtp_password, \
+        acme.binding.secret, probe.secrets and access.oidc.client_secret": "file", "env";
     /// A journey that is tried from the outside.
     PROBE = "probe": "name", "interval", "timeout", "from", "secrets", "ca", "step";
     /// A part of it.

@@ -1,3 +1,5 @@
+use mainstay_observe::alerts::settings::Secret;
+
 use super::*;
 use crate::config::tests::{good, shown};
 

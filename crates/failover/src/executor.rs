@@ -1,0 +1,29 @@
+//! The seam between the member's driver and the engine of its database.
+
+use std::future::Future;
+
+use mainstay_core::database::agent::{Action, Local, Stop};
+
+use crate::Error;
+
+/// A local server that is kept in the role that was decided.
+pub trait Executor {
+    /// What there is now. `said` is the term that the member said last that it conforms to.
+    ///
+    /// # Errors
+    /// If it cannot be found out.
+    fn observe(&mut self, said: u64) -> impl Future<Output = Result<Local, Error>>;
+
+    /// Does one thing, to its end. It may be dropped anywhere: what was decided anew meanwhile, a stop above all, follows at once
+    /// and has to find a state that [`Self::observe`] tells truly.
+    ///
+    /// # Errors
+    /// What went wrong; it is looked at anew then, and decided anew.
+    fn carry_out(&mut self, action: &Action) -> impl Future<Output = Result<(), Error>>;
+
+    /// Stops the server. When this is over no process of it runs.
+    fn stop(&mut self, stop: Stop) -> impl Future<Output = ()>;
+
+    /// The server's process, for whoever has to end it when this one cannot; `None` while none runs.
+    fn process(&mut self) -> Option<u32>;
+}
