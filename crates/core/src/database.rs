@@ -21,6 +21,7 @@
 
 pub mod agent;
 mod election;
+mod engine;
 pub mod lineage;
 mod planner;
 
@@ -30,7 +31,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use election::Obstacle;
-pub use lineage::Branch;
+pub use engine::Engine;
+pub use lineage::{Before, Branch};
 pub use planner::{Refusal, admit, obstacle, plan};
 
 /// A position in the write-ahead log, in bytes.
@@ -38,6 +40,8 @@ pub type Lsn = u64;
 
 /// Changes of who has to acknowledge that may be under way at the same time, at most.
 pub const REGIMES_MAX: usize = 4;
+/// Earlier histories that a plan remembers, at most.
+pub const HISTORIES_MAX: usize = 8;
 
 /// What a client's commit waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,6 +70,8 @@ pub struct Candidate {
 /// How a group is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// What kind of servers it has.
+    pub engine: Engine,
     /// What a commit waits for.
     pub durability: Durability,
     /// How many replicas have to have a write before it is acknowledged, in the two synchronous modes; at least 1.
@@ -163,8 +169,12 @@ pub struct Plan {
     pub number: u64,
     /// Goes up with each election: whoever acts with a smaller one must stop.
     pub term: u64,
-    /// Which database this is: PostgreSQL's system identifier.
+    /// Which database this is: PostgreSQL's system identifier, or the beginning of Redis' replication id, which is another
+    /// one after each promotion.
     pub system: Option<u64>,
+    /// What it was before that and up to where, the latest first, where promotions change it.
+    #[serde(default)]
+    pub before: Vec<Before>,
     /// Where it stands.
     pub phase: Phase,
     /// What the primary shall wait for.
@@ -175,6 +185,10 @@ pub struct Plan {
     pub regimes: Vec<Regime>,
     /// What the last election may have lost.
     pub risk: Option<Risk>,
+    /// What the chosen one had when it was chosen. With less it is not promoted: it has crashed since. `None` where crashes
+    /// cost nothing.
+    #[serde(default)]
+    pub chosen_at: Option<Lsn>,
 }
 
 /// What an election may have lost.
@@ -194,11 +208,13 @@ impl Default for Plan {
             number: 0,
             term: 0,
             system: None,
+            before: Vec::new(),
             phase: Phase::Founding { by: None },
             sync: Regime::default(),
             sync_since: 0,
             regimes: Vec::new(),
             risk: None,
+            chosen_at: None,
         }
     }
 }
@@ -239,7 +255,8 @@ pub enum Server {
     Empty,
     /// It does not run.
     Stopped {
-        /// Where its shutdown checkpoint begins, if it was primary and stopped in order.
+        /// Where its last record begins, if it was primary and stopped in order: whoever has more than this has everything.
+        /// PostgreSQL's is the shutdown checkpoint, Redis' is its last byte.
         clean: Option<Lsn>,
     },
     /// It runs and does not answer yet.
@@ -272,7 +289,11 @@ pub struct Report {
     pub led: Option<u64>,
     /// Where its timelines began, the present one last.
     pub branches: Vec<Branch>,
-    /// As primary: its control file tells the present timeline, which whoever rewinds to it relies on.
+    /// Which database it was before, and up to where, if a promotion made it another one.
+    #[serde(default)]
+    pub before: Option<Before>,
+    /// As primary: its control file tells the present timeline, which whoever rewinds to it relies on. Nobody rewinds to a
+    /// Redis, which is always ready.
     pub checkpointed: bool,
     /// As primary: [`Plan::sync_since`] of what is in force, once everything acknowledged before is on enough of its names.
     pub sync: Option<u64>,

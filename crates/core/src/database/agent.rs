@@ -1,7 +1,7 @@
 //! What a member does about the plan: one thing at a time, and nothing that depends on what the one before it led to.
 
 use super::lineage::{Lineage, compare};
-use super::{Phase, Plan, Regime, Report, Server};
+use super::{Engine, Phase, Plan, Regime, Report, Server};
 use crate::time::Moment;
 
 /// How often data is taken back to where another one's history leaves it, before it is copied whole.
@@ -12,6 +12,8 @@ pub const CLONES_MAX: u32 = 3;
 /// What the agent knows of its server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Local {
+    /// What kind of server it is.
+    pub engine: Engine,
     /// What it would say of itself. [`Report::term`] is what it said last.
     pub report: Report,
     /// It takes writes, or will once it has started.
@@ -52,6 +54,8 @@ pub enum Action {
     },
     /// It is stopped.
     Stop(Stop),
+    /// The primary becomes a replica of nobody while it runs, with all that it has acknowledged.
+    Demote,
     /// It is started as the primary that it was, with what it waits for set before.
     StartPrimary {
         /// Its term, which it had.
@@ -111,8 +115,8 @@ pub fn step(
     // its own data for another database's because of that.
     let source = source.filter(|report| report.server == Server::Primary && report.led == Some(plan.term));
     let may_act = deadline.is_some_and(|deadline| now < deadline);
-    if let Some(stop) = must_stop(me, local, plan, may_act) {
-        return Action::Stop(stop);
+    if let Some(end) = must_end(me, local, plan, may_act) {
+        return end;
     }
     let leads = plan.leader() == Some(me) && may_act;
     match &local.report.server {
@@ -129,14 +133,22 @@ pub fn step(
         Server::Stopped { .. } if leads => start_to_lead(local, plan),
         Server::Stopped { .. } => start_to_follow(me, local, plan, source),
         Server::Replica { upstream: Some(_) } if leads => Action::Follow { of: None },
+        Server::Replica { upstream: None } if leads && is_worse(local, plan) => Action::Wait,
         Server::Replica { upstream: None } if leads => Action::Promote { term: plan.term, sync: plan.sync.clone() },
         Server::Replica { upstream } => follow(me, local, plan, source, upstream.as_deref()),
         Server::Primary => keep_leading(local, plan),
     }
 }
 
+/// It is not what was chosen: it has crashed since, and lost by that what others may have. Another election has to say.
+fn is_worse(local: &Local, plan: &Plan) -> bool {
+    let has_led = local.report.led == Some(plan.term) && !matches!(plan.phase, Phase::Founding { .. });
+    let has_less = plan.chosen_at.is_some_and(|chosen_at| local.report.position < chosen_at);
+    !local.engine.outlives_crashes() && (has_led || has_less)
+}
+
 /// Whoever takes writes and must not any more.
-fn must_stop(me: &str, local: &Local, plan: &Plan, may_act: bool) -> Option<Stop> {
+fn must_end(me: &str, local: &Local, plan: &Plan, may_act: bool) -> Option<Action> {
     let is_down = matches!(local.report.server, Server::Empty | Server::Stopped { .. });
     if is_down || !(local.leads || local.report.server == Server::Primary) {
         return None;
@@ -148,18 +160,19 @@ fn must_stop(me: &str, local: &Local, plan: &Plan, may_act: bool) -> Option<Stop
         Phase::Founding { by } if by.as_deref() == Some(me) && is_mine && may_act => None,
         Phase::Serving { primary } | Phase::Promoting { primary } if primary == me && is_mine && may_act => None,
         Phase::Yielding { from, led, .. } if from == me && local.report.led == Some(*led) && may_act => {
-            Some(Stop::Fast)
+            let steps_down = local.engine.steps_down() && local.report.server == Server::Primary;
+            Some(if steps_down { Action::Demote } else { Action::Stop(Stop::Fast) })
         }
         Phase::Founding { .. }
         | Phase::Serving { .. }
         | Phase::Promoting { .. }
         | Phase::Yielding { .. }
-        | Phase::Electing { .. } => Some(Stop::Immediate),
+        | Phase::Electing { .. } => Some(Action::Stop(Stop::Immediate)),
     }
 }
 
 fn start_to_lead(local: &Local, plan: &Plan) -> Action {
-    if local.report.led == Some(plan.term) {
+    if local.report.led == Some(plan.term) && local.engine.outlives_crashes() {
         // The same primary after a crash: nobody else was promoted since.
         return Action::StartPrimary { term: plan.term, sync: plan.sync.clone() };
     }
@@ -209,6 +222,7 @@ fn join(local: &Local, primary: &str, report: &Report) -> Option<Action> {
     match compare(&local.report, report) {
         Lineage::Beginning => None,
         // Earlier, the control file that a rewind begins with tells of the timeline before.
+        Lineage::Ahead if !local.engine.rewinds() => Some(clone(local, primary)),
         Lineage::Ahead if !report.checkpointed => Some(Action::Wait),
         Lineage::Ahead if local.rewinds < REWINDS_MAX => Some(Action::Rewind { of: primary.to_owned() }),
         Lineage::Ahead | Lineage::Foreign => Some(clone(local, primary)),

@@ -55,6 +55,8 @@ pub(super) struct Chosen {
     /// Everybody who was heard.
     pub(super) heard: BTreeSet<String>,
     pub(super) risk: Option<Risk>,
+    /// What it has, as it says itself.
+    pub(super) position: Lsn,
 }
 
 #[derive(Clone, Copy)]
@@ -73,7 +75,8 @@ impl<'a> Ballot<'a> {
             let chosen = heard.iter().find(|heard| heard.node == forced).ok_or(Obstacle::NoCandidate)?;
             return Ok(self.chosen(chosen, &heard, Some(Risk::Forced)));
         }
-        let is_whole = heard.iter().any(|heard| heard.node == self.from);
+        // What the old primary has is all there is, unless a crash has cost it something.
+        let is_whole = self.policy.engine.outlives_crashes() && heard.iter().any(|heard| heard.node == self.from);
         if !is_whole && let Some(obstacle) = self.unheard(&heard) {
             return Err(obstacle);
         }
@@ -104,20 +107,48 @@ impl<'a> Ballot<'a> {
         }
     }
 
-    /// Members that stream from nobody, have said so in this term, and have no history of their own.
+    /// Members that stream from nobody, have said so in this term, and have data of this database.
     fn heard(&self) -> impl Iterator<Item = Heard<'a>> {
-        let detached =
-            |report: &Report| report.term == self.plan.term && report.server == Server::Replica { upstream: None };
-        // The old primary was chosen for what it had, whether or not it came to be promoted.
-        let from = self.from;
-        let is_same = move |node: &str, report: &Report| report.led.is_none() || node == from;
-        let system = self.plan.system;
+        let ballot = *self;
         let members = self.observation.members.iter().filter(|member| member.alive);
         let reports = members.filter_map(|member| Some((member.node.as_str(), member.report.as_ref()?)));
-        let reports = reports.filter(move |(_, report)| system.is_none() || report.system == system);
-        reports
-            .filter(move |(node, report)| detached(report) && is_same(node, report))
-            .map(|(node, report)| Heard { node, extent: (report.timeline, report.position) })
+        let is_detached = move |report: &Report| {
+            report.term == ballot.plan.term && report.server == Server::Replica { upstream: None }
+        };
+        let detached = reports.filter(move |(_, report)| is_detached(report));
+        detached.filter_map(move |(node, report)| Some(Heard { node, extent: ballot.extent(node, report)? }))
+    }
+
+    /// How far its data goes; `None`: that of another database, or with a history of its own.
+    fn extent(&self, node: &str, report: &Report) -> Option<(u32, Lsn)> {
+        if self.policy.engine.renames() {
+            return self.named_extent(node, report);
+        }
+        let is_of_it = self.plan.system.is_none() || report.system == self.plan.system;
+        // The old primary was chosen for what it had, whether or not it came to be promoted.
+        let is_same = report.led.is_none() || node == self.from;
+        (is_of_it && is_same).then_some((report.timeline, report.position))
+    }
+
+    /// Where promotions rename the history: the later its name, the more it has; of an earlier one counts what is common.
+    fn named_extent(&self, node: &str, report: &Report) -> Option<(u32, Lsn)> {
+        let plan = self.plan;
+        let rank = |age: usize| u32::try_from(super::HISTORIES_MAX + 1 - age.min(super::HISTORIES_MAX)).unwrap_or(0);
+        let Some(system) = report.system else {
+            return (self.forced == Some(node)).then_some((0, report.position));
+        };
+        if plan.system.is_none_or(|now| now == system) {
+            return Some((rank(0), report.position));
+        }
+        // The old primary was promoted, and that it takes writes was not planned upon yet.
+        let continues = report.before.is_some_and(|before| Some(before.system) == plan.system);
+        if node == self.from && continues {
+            return Some((rank(0) + 1, report.position));
+        }
+        let earlier = plan.before.iter().position(|before| before.system == system);
+        let earlier = earlier.and_then(|age| Some((rank(age + 1), report.position.min(plan.before.get(age)?.at))));
+        // An operator may want one whose history nobody knows.
+        earlier.or_else(|| (self.forced == Some(node)).then_some((0, report.position)))
     }
 
     fn unheard(&self, heard: &[Heard<'_>]) -> Option<Obstacle> {
@@ -158,7 +189,8 @@ impl<'a> Ballot<'a> {
         };
         // The old primary's data counts as its own, since it may have more of it on its disk than it has said.
         let equals = names(&|other| other.extent == chosen.extent);
-        Chosen { node: chosen.node.to_owned(), equals, heard: names(&|_| true), risk }
+        let position = self.observation.report(chosen.node).map_or(0, |report| report.position);
+        Chosen { node: chosen.node.to_owned(), equals, heard: names(&|_| true), risk, position }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whether a server's data is a beginning of another one's. PostgreSQL counts timelines up at each promotion, and two members
 //! that were promoted one after the other without having met count to the same number, so that the number alone says nothing.
+//! Redis gives its history a new random name at each promotion, and remembers the one before and where it ended.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,15 @@ pub struct Branch {
     /// Its number.
     pub timeline: u32,
     /// The position that the timeline before it was left at.
+    pub at: Lsn,
+}
+
+/// A history that goes on under another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Before {
+    /// What it was called.
+    pub system: u64,
+    /// Up to where it is the same.
     pub at: Lsn,
 }
 
@@ -27,6 +37,11 @@ pub enum Lineage {
 
 /// Compares. `own.led` is the term of an earlier time as primary.
 pub fn compare(own: &Report, primary: &Report) -> Lineage {
+    if let Some(before) = primary.before
+        && own.system == Some(before.system)
+    {
+        return if own.position <= before.at { Lineage::Beginning } else { Lineage::Ahead };
+    }
     let is_other = |(one, other): (Option<u64>, Option<u64>)| one.zip(other).is_some_and(|(one, other)| one != other);
     if is_other((own.system, primary.system)) || own.timeline > primary.timeline {
         return Lineage::Foreign;
@@ -59,7 +74,18 @@ mod tests {
     fn report(timeline: u32, position: Lsn, led: Option<u64>, began: &[(u32, Lsn)]) -> Report {
         let branches = began.iter().map(|(timeline, at)| Branch { timeline: *timeline, at: *at }).collect();
         let server = Server::Stopped { clean: None };
-        Report { term: 0, server, system: Some(1), timeline, position, led, branches, checkpointed: true, sync: None }
+        Report {
+            term: 0,
+            server,
+            system: Some(1),
+            timeline,
+            position,
+            led,
+            branches,
+            before: None,
+            checkpointed: true,
+            sync: None,
+        }
     }
 
     #[test]
@@ -76,6 +102,23 @@ mod tests {
             (report(3, 600, Some(6), &[(2, 100), (3, 500)]), Lineage::Foreign, "promoted at the same place"),
             (report(4, 600, None, &[(2, 100), (3, 500), (4, 550)]), Lineage::Foreign, "from the future"),
             (Report { system: Some(2), ..report(1, 1, None, &[]) }, Lineage::Foreign, "another database"),
+        ];
+        for (own, expected, what) in cases {
+            assert_eq!(compare(&own, &primary), expected, "{what}");
+        }
+    }
+    #[test]
+    fn histories_that_promotions_rename() {
+        let of = |system, position, led| Report { system: Some(system), ..report(1, position, led, &[]) };
+        let primary = Report { before: Some(Before { system: 7, at: 500 }), ..of(8, 900, Some(3)) };
+        let cases = [
+            (of(8, 800, None), Lineage::Beginning, "the same"),
+            (of(7, 500, None), Lineage::Beginning, "the one before, up to where it ended"),
+            (of(7, 500, Some(2)), Lineage::Beginning, "a former primary has what it says"),
+            (of(7, 501, Some(2)), Lineage::Ahead, "and went on"),
+            (of(6, 100, None), Lineage::Foreign, "an earlier one, which cannot be told from a strange one"),
+            (of(8, 800, Some(3)), Lineage::Foreign, "the same name, and written by itself"),
+            (Report { system: None, ..of(0, 0, None) }, Lineage::Beginning, "nothing at all"),
         ];
         for (own, expected, what) in cases {
             assert_eq!(compare(&own, &primary), expected, "{what}");

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::election::{Ballot, Chosen, regime};
-use super::{Observation, Obstacle, Phase, Plan, Policy, REGIMES_MAX, Regime, Report, Request, Server};
+use super::{
+    Before, HISTORIES_MAX, Lsn, Observation, Obstacle, Phase, Plan, Policy, REGIMES_MAX, Regime, Report, Request, Risk,
+    Server,
+};
 
 /// Plans. The answer is the previous plan itself if nothing changes.
 pub fn plan(policy: &Policy, observation: &Observation, previous: &Plan) -> Plan {
@@ -169,7 +172,39 @@ impl Round<'_> {
             next_election(next, primary, None);
             return;
         }
+        if self.has_fallen(next, primary) {
+            next_election(next, primary, None);
+            return;
+        }
+        self.rename(next, primary);
         self.adjust(next, primary);
+    }
+
+    /// It has crashed, and what it lost by that its replicas may have: there is nothing to wait for.
+    fn has_fallen(&self, plan: &Plan, primary: &str) -> bool {
+        let is_down = |server: &Server| match server {
+            Server::Empty | Server::Stopped { .. } | Server::Replica { .. } => true,
+            Server::Starting | Server::Primary | Server::Unknown => false,
+        };
+        let report = self.observation.report(primary).filter(|report| report.term == plan.term);
+        !self.policy.engine.outlives_crashes() && report.is_some_and(|report| is_down(&report.server))
+    }
+
+    /// The primary's history goes by another name, where promotions change it.
+    fn rename(&self, next: &mut Plan, primary: &str) {
+        let Some(report) = self.observation.report(primary).filter(|report| report.server == Server::Primary) else {
+            return;
+        };
+        if !self.policy.engine.renames() || report.led != Some(next.term) || report.system.is_none() {
+            return;
+        }
+        if let Some(old) = next.system.filter(|old| Some(*old) != report.system) {
+            // A name that it has forgotten is one that nobody else can have more of than it had then.
+            let known = report.before.filter(|before| before.system == old);
+            next.before.insert(0, known.unwrap_or(Before { system: old, at: report.position }));
+            next.before.truncate(HISTORIES_MAX);
+        }
+        next.system = report.system;
     }
 
     /// Who has to acknowledge, by who streams.
@@ -206,25 +241,22 @@ impl Round<'_> {
         }) {
             next.phase = Phase::Serving { primary: primary.to_owned() };
             next.system = next.system.or(report.and_then(|report| report.system));
+            self.rename(next, primary);
+        } else if self.has_lost(next, primary) {
+            next_election(next, primary, None);
         } else if self.observation.unwell_for >= self.policy.restart_within {
             next_election(next, primary, None);
         }
     }
 
     fn yielded(&self, next: &mut Plan, from: &str, to: &str) {
-        let end = self.observation.report(from).filter(|report| report.term == next.term).map(|report| &report.server);
-        let end = match end {
-            Some(Server::Stopped { clean: Some(end) }) => Some(*end),
-            Some(Server::Stopped { clean: None } | Server::Empty | Server::Starting | Server::Unknown)
-            | Some(Server::Replica { .. } | Server::Primary)
-            | None => None,
-        };
-        let has = |node: &str, end| self.observation.report(node).is_some_and(|report| report.position > end);
-        if let Some(end) = end.filter(|end| has(to, *end)) {
+        let report = self.observation.report(from).filter(|report| report.term == next.term);
+        let has = |node: &str, end| self.observation.report(node).is_some_and(|report| report.position >= end);
+        if let Some(end) = report.and_then(|report| self.end(report)).filter(|end| has(to, *end)) {
             let others = self.observation.members.iter().map(|member| member.node.clone());
             let equals: BTreeSet<String> =
                 others.filter(|node| node != from && (node == to || has(node, end))).collect();
-            let chosen = Chosen { node: to.to_owned(), heard: equals.clone(), equals, risk: None };
+            let chosen = Chosen { node: to.to_owned(), heard: equals.clone(), equals, risk: None, position: end };
             return self.promote(next, &chosen);
         }
         let is_lost = !self.is_alive(from) || !self.is_alive(to);
@@ -233,7 +265,50 @@ impl Round<'_> {
         }
     }
 
+    /// What has to be reached to have everything, of one that has stopped taking writes in order.
+    fn end(&self, report: &Report) -> Option<Lsn> {
+        match report.server {
+            Server::Stopped { clean: Some(last) } => Some(last.saturating_add(1)),
+            Server::Replica { upstream: None } if self.policy.engine.steps_down() => Some(report.position),
+            Server::Stopped { clean: None }
+            | Server::Replica { .. }
+            | Server::Empty
+            | Server::Starting
+            | Server::Unknown
+            | Server::Primary => None,
+        }
+    }
+
+    /// Whether the chosen one has crashed since it was chosen, and lost something by that.
+    fn has_lost(&self, plan: &Plan, primary: &str) -> bool {
+        let Some(report) = self.observation.report(primary).filter(|report| report.term == plan.term) else {
+            return false;
+        };
+        let has_less = plan.chosen_at.is_some_and(|chosen_at| report.position < chosen_at);
+        let has_crashed = match report.server {
+            Server::Starting | Server::Unknown | Server::Primary => false,
+            Server::Empty | Server::Stopped { .. } => true,
+            Server::Replica { .. } => has_less || report.led == Some(plan.term),
+        };
+        !self.policy.engine.outlives_crashes() && has_crashed
+    }
+
+    /// Whether every member has been heard, and none has anything: then there is nothing to be elected for, and the group is
+    /// founded anew.
+    fn is_all_gone(&self, plan: &Plan) -> bool {
+        let is_empty = |report: &Report| report.server == Server::Empty && report.term == plan.term;
+        let mut members = self.policy.members.iter();
+        let is_everybody = members.all(|member| self.observation.report(&member.node).is_some_and(is_empty));
+        !self.policy.engine.outlives_crashes() && is_everybody && !self.policy.members.is_empty()
+    }
+
     fn elect(&self, next: &mut Plan) {
+        if self.is_all_gone(next) {
+            next.phase = Phase::Founding { by: None };
+            next.risk = Some(Risk::Behind(self.observation.end));
+            (next.system, next.before, next.chosen_at) = (None, Vec::new(), None);
+            return;
+        }
         if let Some(Request::Failover { to: Some(to) }) = &self.observation.request
             && self.policy.member(to).is_some()
             && let Phase::Electing { forced, .. } = &mut next.phase
@@ -252,6 +327,7 @@ impl Round<'_> {
         next.regimes = vec![Regime { names: chosen.equals.clone(), acks: chosen.equals.len() }];
         next.phase = Phase::Promoting { primary: chosen.node.clone() };
         next.risk = chosen.risk;
+        next.chosen_at = (!self.policy.engine.outlives_crashes()).then_some(chosen.position);
         let mut able = chosen.heard.clone();
         able.remove(&chosen.node);
         self.begin(next, &chosen.node, &able);

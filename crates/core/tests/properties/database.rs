@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use mainstay_core::database::agent::{Action, Local, conforms, step};
 use mainstay_core::database::{
-    Branch, Candidate, Durability, Member, Observation, Phase, Plan, Policy, REGIMES_MAX, Regime, Report, Request,
-    Risk, Server, plan,
+    Before, Branch, Candidate, Durability, Engine, Member, Observation, Phase, Plan, Policy, REGIMES_MAX, Regime,
+    Report, Request, Risk, Server, plan,
 };
 use mainstay_core::time::Moment;
 use proptest::prelude::*;
@@ -19,11 +19,21 @@ fn names() -> impl Strategy<Value = String> {
     (0..NODES).prop_map(name)
 }
 
+fn engines() -> impl Strategy<Value = Engine> {
+    prop_oneof![Just(Engine::Postgres), Just(Engine::Redis)]
+}
+
 fn policies() -> impl Strategy<Value = Policy> {
     let durability =
         prop_oneof![Just(Durability::Async), Just(Durability::SyncPreferred), Just(Durability::SyncStrict)];
-    (durability, 0usize..4, 0u64..8, prop::collection::vec(0u32..3, 1..NODES)).prop_map(
-        |(durability, acks, lag_max, priorities)| Policy {
+    // Redis acknowledges what it alone has.
+    let kinds = (engines(), durability).prop_map(|(engine, durability)| match engine {
+        Engine::Postgres => (engine, durability),
+        Engine::Redis => (engine, Durability::Async),
+    });
+    (kinds, 0usize..4, 0u64..8, prop::collection::vec(0u32..3, 1..NODES)).prop_map(
+        |((engine, durability), acks, lag_max, priorities)| Policy {
+            engine,
             durability,
             acks,
             lag_max,
@@ -56,11 +66,16 @@ fn servers() -> impl Strategy<Value = Server> {
     ]
 }
 
+fn befores() -> impl Strategy<Value = Before> {
+    (0u64..2, 0u64..8).prop_map(|(system, at)| Before { system, at })
+}
+
 fn reports() -> impl Strategy<Value = Report> {
     let branches = prop::collection::vec((2u32..4, 0u64..8), 0..2);
+    let history = (branches, prop::option::of(befores()));
     let known = (0u64..5, servers(), prop::option::weighted(0.9, 0u64..2), 1u32..4, 0u64..8);
-    (known, prop::option::of(0u64..5), branches, any::<bool>(), prop::option::of(0u64..6)).prop_map(
-        |((term, server, system, timeline, position), led, branches, checkpointed, sync)| Report {
+    (known, prop::option::of(0u64..5), history, any::<bool>(), prop::option::of(0u64..6)).prop_map(
+        |((term, server, system, timeline, position), led, (branches, before), checkpointed, sync)| Report {
             term,
             server,
             system,
@@ -68,6 +83,7 @@ fn reports() -> impl Strategy<Value = Report> {
             position,
             led,
             branches: branches.into_iter().map(|(timeline, at)| Branch { timeline, at }).collect(),
+            before,
             checkpointed,
             sync,
         },
@@ -92,16 +108,19 @@ fn regimes() -> impl Strategy<Value = Regime> {
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
-    (0u64..6, 0u64..5, phases(), regimes(), prop::collection::vec(regimes(), 0..=REGIMES_MAX)).prop_map(
-        |(number, term, phase, sync, regimes)| Plan {
+    let history = (prop::collection::vec(befores(), 0..3), prop::option::of(0u64..8));
+    (0u64..6, 0u64..5, phases(), regimes(), prop::collection::vec(regimes(), 0..=REGIMES_MAX), history).prop_map(
+        |(number, term, phase, sync, regimes, (before, chosen_at))| Plan {
             number,
             term,
             system: Some(1),
+            before,
             phase,
             sync,
             sync_since: number,
             regimes,
             risk: None,
+            chosen_at,
         },
     )
 }
@@ -188,6 +207,13 @@ proptest! {
             report.term == before.term && report.server == Server::Replica { upstream: None }
         });
         prop_assert!(detached(primary));
+        if policy.engine == Engine::Redis && next.risk != Some(Risk::Forced) {
+            let report = seen.report(primary).expect("it was heard");
+            let is_known = |system| before.system == Some(system) || before.before.iter().any(|it| it.system == system);
+            let continues = report.before.is_some_and(|it| Some(it.system) == before.system);
+            prop_assert!(report.system.is_some_and(is_known) || continues, "data that nobody knows replaces the group's");
+            prop_assert!(next.risk.is_some(), "what a crash costs is never said to be nothing");
+        }
         let heard: BTreeSet<String> = (0..NODES).map(name).filter(detached).collect();
         if next.risk != Some(Risk::Forced) && !heard.contains(from) {
             prop_assert!(before.regimes.iter().all(|regime| is_found(regime, &heard)));
@@ -200,10 +226,10 @@ proptest! {
     #[test]
     fn an_agent_leads_only_within_its_session_and_stops_when_it_must_not(
         report in reports(), leads in any::<bool>(), before in plans(), source in prop::option::of(reports()),
-        rewinds in 0u32..4, clones in 0u32..5, until in prop::option::of(0u64..10), me in names()
+        engine in engines(), (rewinds, clones) in (0u32..4, 0u32..5), until in prop::option::of(0u64..10), me in names()
     ) {
         let now = Moment::from_millis(5);
-        let local = Local { report, leads, rewinds, clones };
+        let local = Local { engine, report, leads, rewinds, clones };
         let deadline = until.map(Moment::from_millis);
         let may_act = deadline.is_some_and(|deadline| now < deadline);
         let action = step(&me, &local, &before, source.as_ref(), deadline, now);
@@ -218,7 +244,17 @@ proptest! {
         let is_mine = before.leader() == Some(me.as_str()) && local.report.led == Some(before.term) && may_act;
         let is_founding = matches!(before.phase, Phase::Founding { .. });
         if leads && runs && !is_mine && !is_founding {
-            prop_assert!(matches!(action, Action::Stop(_)), "{:?}", action);
+            let is_yielding = matches!(&before.phase, Phase::Yielding { from, .. } if *from == me) && may_act;
+            let may_step_down = engine == Engine::Redis && is_yielding && local.report.server == Server::Primary;
+            let ends = matches!(action, Action::Stop(_)) || (may_step_down && action == Action::Demote);
+            prop_assert!(ends, "{:?}", action);
+        }
+        if engine == Engine::Redis {
+            prop_assert!(!matches!(action, Action::StartPrimary { .. } | Action::Rewind { .. }), "{:?}", action);
+            if let Action::Promote { term, .. } = action && !is_founding {
+                prop_assert!(local.report.led != Some(term), "it was promoted before, and has crashed");
+                prop_assert!(before.chosen_at.is_none_or(|chosen_at| local.report.position >= chosen_at));
+            }
         }
         if let Action::Rewind { of } | Action::Clone { of } = &action {
             prop_assert!(*of != me && before.serving() == Some(of.as_str()));

@@ -4,19 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use mainstay_core::database::Engine;
 use mainstay_core::database::{Plan, Report};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-
-/// What kind of servers a group has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Engine {
-    /// PostgreSQL.
-    Postgres,
-    /// Redis.
-    Redis,
-}
 
 /// A group as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

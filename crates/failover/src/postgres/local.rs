@@ -28,6 +28,7 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         position: 0,
         led: instance.standing.led,
         branches: Vec::new(),
+        before: None,
         checkpointed: false,
         sync: None,
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mainstay_core::database::agent::{Action, Local, Stop};
-use mainstay_core::database::{Lsn, Regime, Server};
+use mainstay_core::database::{Engine, Lsn, Regime, Server};
 
 use super::files::{Files, GRANTS, Standing};
 use super::process::{LONG, Postmaster, SHORT, run};
@@ -220,7 +220,8 @@ impl Executor for Instance {
         if matches!(report.server, Server::Replica { upstream: Some(_) }) && report.timeline > 0 {
             (self.rewinds, self.clones) = (0, 0);
         }
-        Ok(Local { report, leads: self.leads, rewinds: self.rewinds, clones: self.clones })
+        let (rewinds, clones) = (self.rewinds, self.clones);
+        Ok(Local { engine: Engine::Postgres, report, leads: self.leads, rewinds, clones })
     }
 
     async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {
@@ -230,6 +231,11 @@ impl Executor for Instance {
             Action::Adopt { term } => self.leads_from_now(*term),
             Action::Stop(stop) => {
                 self.stop(*stop).await;
+                Ok(())
+            }
+            // A PostgreSQL that takes writes becomes a replica by a restart only: core does not ask for it.
+            Action::Demote => {
+                self.stop(Stop::Fast).await;
                 Ok(())
             }
             Action::StartPrimary { term, sync } => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_core::database::agent::step;
 use mainstay_core::database::{
-    Candidate, Durability, Member, Observation, Phase, Policy, Regime, Request, Server, obstacle, plan,
+    Candidate, Durability, Engine, Member, Observation, Phase, Policy, Regime, Request, Server, obstacle, plan,
 };
 use mainstay_core::time::Moment;
 use stateright::{Model, Property};
@@ -63,6 +63,7 @@ impl Groups {
     pub(crate) fn policy(&self) -> Policy {
         let candidate = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None };
         Policy {
+            engine: Engine::Postgres,
             durability: self.durability,
             acks: 1,
             lag_max: u64::MAX,

@@ -1,7 +1,7 @@
 //! Three members, the store, and what goes on between them.
 
 use mainstay_core::database::agent::{Action, Local, Stop, conforms};
-use mainstay_core::database::{Branch, Phase, Plan, Regime, Report, Server};
+use mainstay_core::database::{Branch, Engine, Phase, Plan, Regime, Report, Server};
 
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Records that no client wrote: of promotions and shutdowns.
@@ -82,10 +82,11 @@ impl Node {
             position: self.log.len() as u64,
             led: self.led,
             branches: self.branches.clone(),
+            before: None,
             checkpointed: self.checkpointed && leads,
             sync: self.sync.filter(|_| leads),
         };
-        Local { report, leads, rewinds: 0, clones: 0 }
+        Local { engine: Engine::Postgres, report, leads, rewinds: 0, clones: 0 }
     }
 }
 
@@ -95,11 +96,13 @@ impl World {
             number: 1,
             term: 1,
             system: Some(1),
+            before: Vec::new(),
             phase: Phase::Serving { primary: "a".to_owned() },
             sync: regime.clone(),
             sync_since: 1,
             regimes: vec![regime.clone()],
             risk: None,
+            chosen_at: None,
         };
         let node = |index: usize| Node {
             agent: Agent::Runs,
@@ -198,7 +201,7 @@ impl World {
 
     pub(crate) fn carry_out(&mut self, index: usize, action: Action) {
         match action {
-            Action::Wait | Action::GiveUp | Action::Found { .. } | Action::Adopt { .. } => {}
+            Action::Wait | Action::GiveUp | Action::Found { .. } | Action::Adopt { .. } | Action::Demote => {}
             Action::Stop(stop) => {
                 let was_primary = self.nodes[index].process == Process::Primary;
                 let clean = (stop == Stop::Fast && was_primary).then_some(self.nodes[index].log.len() as u64);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_core::database::agent::{Action, Stop, conforms, step};
 use mainstay_core::database::{
-    Candidate, Durability, Member, Observation, Phase, Plan, Policy, Report, Request, Server, obstacle, plan,
+    Candidate, Durability, Engine, Member, Observation, Phase, Plan, Policy, Report, Request, Server, obstacle, plan,
 };
 use mainstay_core::time::Moment;
 use mainstay_failover::Executor;
@@ -101,6 +101,7 @@ impl Group {
         };
         let member = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None };
         let policy = Policy {
+            engine: Engine::Postgres,
             durability,
             acks: 1,
             lag_max: 1 << 20,
