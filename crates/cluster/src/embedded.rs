@@ -12,6 +12,7 @@ mod machine;
 mod membership;
 mod network;
 mod raft;
+mod recover;
 mod requests;
 mod serve;
 mod state;
@@ -42,6 +43,7 @@ use wire::{FromLeader, ToLeader};
 pub use disk::DiskError;
 pub use membership::{Changed, VOTERS_MAX};
 pub use raft::Peer;
+pub use recover::{RecoverError, Survey, recover, survey};
 pub use status::{Member, Part, Quorum, Status};
 
 /// How to start a node.

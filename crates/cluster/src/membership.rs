@@ -14,8 +14,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::coordinator::{self, Coordinator};
-use crate::embedded::{ChangeError, Changed, Embedded, Member, Peer};
+use crate::coordinator::{self, Coordinator, Operation};
+use crate::embedded::{self, ChangeError, Changed, Embedded, Member, Peer, RecoverError, Survey};
 use crate::identity::{
     Authority, ClusterId, Credentials, Fingerprint, Folder, Grant, Identity, IdentityError, JoinToken, NodeKey, Stage,
     Subject, certificates,
@@ -159,6 +159,36 @@ struct Removed {
     name: String,
 }
 
+impl Removed {
+    fn to_bytes(&self) -> Bytes {
+        Bytes::from(serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// What the node with this folder has of its cluster. It must not run.
+///
+/// # Errors
+/// If it runs, or what it has is damaged, or it never was a member.
+pub async fn survey(folder: &Folder) -> Result<Survey, RecoverError> {
+    let identity = folder.identity()?;
+    embedded::survey(folder.path(), identity.node).await
+}
+
+/// Makes the node with this folder the only member of its cluster, from its next start on, when the disks of a majority are lost
+/// for good. The others count as removed: this cluster refuses them. Nothing keeps a majority of them from going on as the old
+/// one, so that their folders have to go.
+///
+/// # Errors
+/// As [`survey`]; if it cannot be written nothing has changed.
+pub async fn recover(folder: &Folder) -> Result<Survey, RecoverError> {
+    let identity = folder.identity()?;
+    let survey = embedded::survey(folder.path(), identity.node).await?;
+    let others = survey.members.iter().filter(|(node, _peer)| **node != identity.node);
+    let removed = others
+        .map(|(node, peer)| Operation::put(keys::removed(*node), Removed { name: peer.name.clone() }.to_bytes(), None));
+    embedded::recover(folder.path(), identity.node, &removed.collect::<Vec<_>>()).await
+}
+
 impl Membership {
     /// Makes a token that lets one node in, within `life`.
     ///
@@ -208,9 +238,8 @@ impl Membership {
     /// If the cluster refuses.
     pub async fn remove(&self, member: &Member, even: bool) -> Result<Changed, MembershipError> {
         let changed = self.engine.remove(member.node, even).await?;
-        let removed = Removed { name: member.name.clone() };
-        let value = serde_json::to_vec(&removed).map_err(|error| coordinator::Error::Invalid(error.to_string()))?;
-        self.coordinator.put(&keys::removed(member.node), Bytes::from(value), None).await?;
+        let value = Removed { name: member.name.clone() }.to_bytes();
+        self.coordinator.put(&keys::removed(member.node), value, None).await?;
         self.directory.remove(member.node);
         Ok(changed)
     }

@@ -81,6 +81,11 @@ impl Budget {
         self.requests = self.requests.saturating_add(u64::from(requests));
     }
 
+    /// How much of the floor is this node's, 0 to 1.
+    pub fn part(&self) -> f64 {
+        self.part
+    }
+
     /// How much of the floor is this node's from now on (0 to 1), if it is shared.
     pub fn set_part(&mut self, part: f64) {
         self.part = part;

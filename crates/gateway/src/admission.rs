@@ -143,6 +143,13 @@ impl Admission {
         self.limits.iter().enumerate().filter(|(_, limit)| limit.is_shared()).map(|(place, it)| (place, it.asked()))
     }
 
+    /// Gives this part of every shared rate limit that is still whole to the node.
+    pub(crate) fn begin(&self, part: f64) {
+        for limit in self.limits.iter().filter(|limit| limit.is_shared() && limit.part() == 1.0) {
+            limit.set_part(part);
+        }
+    }
+
     /// Sets how much of each shared rate limit is this node's: what `part` says of its place among all, if anything.
     pub(crate) fn allot(&self, part: impl Fn(usize) -> Option<f64>) {
         for (place, limit) in self.limits.iter().enumerate().filter(|(_, limit)| limit.is_shared()) {

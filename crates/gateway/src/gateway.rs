@@ -10,7 +10,7 @@ mod shared_limits;
 mod telemetry;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -61,6 +61,8 @@ pub struct Gateway {
     /// Bound and not accepted from yet.
     closed: Mutex<Sockets>,
     issued: Arc<Issued>,
+    /// The part of shared limits that this node begins with, as its bits.
+    even_part: AtomicU64,
 }
 
 /// What a gateway uses that others provide.
@@ -177,6 +179,7 @@ impl Gateway {
             current: Mutex::new(Current { spec, state: Arc::clone(&state), tls: tls.clone() }),
             closed: Mutex::new(sockets),
             issued: outside.issued,
+            even_part: AtomicU64::new(1.0f64.to_bits()),
         });
         gateway.tell_workers(&state, tls, Sockets::new(), records);
         gateway.follow_names(finder).map_err(StartError::Worker)?;
@@ -233,6 +236,7 @@ impl Gateway {
         let sockets = assemble::sockets(&spec, self.workers.len(), Some(&previous), Vec::new())?;
         let cells = Cells::new(&spec, previous.cells.as_ref())?;
         let state = Arc::new(assemble::state(&spec, self.workers.len(), Some(&previous), cells, self.clock.now()));
+        shared_limits::begin(&state, f64::from_bits(self.even_part.load(Ordering::Relaxed)));
         self.open_access_log(&spec);
         self.health.apply(Arc::clone(&state), tls.services.clone());
         self.discovery.apply(&state);

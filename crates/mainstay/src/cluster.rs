@@ -72,6 +72,11 @@ impl Plan {
     pub fn shares_sessions(&self) -> bool {
         self.engine.is_embedded()
     }
+
+    /// The nodes that share limits, as far as this one knows before it has heard of any; at least 1.
+    pub fn nodes(&self) -> usize {
+        self.engine.nodes()
+    }
 }
 
 /// Starts the thread. What the cluster knows and does is at the node's [`Handle`] from then on.

@@ -192,6 +192,7 @@ async fn live(
     let issued = Arc::default();
     let shelf = acme::shelf(&config, &issued);
     let gateway = prepare(&config, inheritance, &tables, &journal, &exporter, issued)?;
+    gateway.share_with(plan.as_ref().map_or(1, cluster::Plan::nodes));
     if let Some(predecessor) = &mut predecessor {
         predecessor.await_word(&gateway, ready).await?;
         if let Some(socket) = &mut bound.unix {

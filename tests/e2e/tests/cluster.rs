@@ -50,6 +50,27 @@ fn three_nodes_survive_the_death_of_one_and_of_all() {
     nodes.wait_until_whole();
     assert_eq!(nodes.voters(2), ["n1", "n2", "n3"], "everything is back");
     assert!(takes_changes(&nodes, 1));
+
+    // The disks of two are lost for good, and the third one goes on alone.
+    let recover = ["cluster", "recover", "-c", "mainstay.toml"];
+    assert!(refusal(&nodes.nodes[0].try_command(&recover)).contains("stop the node that runs here first"));
+    for node in &mut nodes.nodes {
+        node.kill();
+    }
+    let told = nodes.nodes[0].command(&recover);
+    assert!(told.contains("other members: n2, n3") && told.contains("Nothing was changed"), "{told}");
+    let told = nodes.nodes[0].command(&[&recover[..], &["--force"]].concat());
+    assert!(told.contains("n1 is the only member"), "{told}");
+    nodes.nodes[0].start();
+    nodes.wait_for_quorum(0);
+    assert_eq!(nodes.voters(0), ["n1"]);
+    // One that comes back with its old folder is not heeded.
+    nodes.nodes[1].start();
+    eventually("the old member is refused", SOON, || nodes.nodes[1].status()["quorum"] == false);
+    assert!(takes_changes(&nodes, 0) && !takes_changes(&nodes, 1));
+    nodes.nodes[1].kill();
+    nodes.add_named(Some("n4"), &[]);
+    eventually("a new one comes", SOON, || member(&nodes.nodes[0].status(), "n4").is_some());
 }
 
 #[test]

@@ -21,6 +21,8 @@ use tokio::sync::oneshot;
 pub(super) use content::{Content, Name, StoredSnapshot};
 use mark::Mark;
 
+/// The file's name.
+pub(super) const FILE: &str = "raft.redb";
 /// Entries of the log by index.
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 /// Everything else by name.
@@ -97,7 +99,7 @@ impl Disk {
     /// # Errors
     /// If they cannot be opened, or are damaged.
     pub(super) async fn open(folder: &Path, node: u64, bytes_max: u64) -> Result<(Self, Content), DiskError> {
-        let path = folder.join("raft.redb");
+        let path = folder.join(FILE);
         let failed = Arc::new(Mutex::new(None));
         let (jobs, queue) = channel();
         let (tell, told) = oneshot::channel();

@@ -1,6 +1,7 @@
 //! Nodes that come and go.
 
-use mainstay_cluster::embedded::{ChangeError, Part, Peer};
+use mainstay_cluster::coordinator::Operation;
+use mainstay_cluster::embedded::{ChangeError, Part, Peer, RecoverError, recover, survey};
 use mainstay_cluster::peer::NodeId;
 
 use crate::cluster::{Cluster, eventually, peer, run, text};
@@ -127,5 +128,46 @@ fn a_learner_serves_and_does_not_count() {
             cluster.kill(node).await;
         }
         assert!(cluster.on(new).put("k", text("w"), None).await.is_err(), "one voter of three is no majority");
+    });
+}
+
+#[test]
+fn what_one_node_has_left_goes_on_as_a_cluster_of_one_and_grows_again() {
+    run(async || {
+        let mut cluster = Cluster::of(3).await;
+        let leader = cluster.leader().await;
+        cluster.on(leader).put("k", text("v"), None).await.unwrap();
+        let survivor = cluster.ids().into_iter().find(|node| *node != leader).unwrap();
+        eventually("the survivor has it", || cluster.status(survivor).applied >= cluster.status(leader).applied).await;
+        let running = survey(&cluster.folder(survivor), NodeId(survivor)).await;
+        assert!(matches!(&running, Err(RecoverError::Disk(error)) if error.to_string().contains("another process")));
+        for node in cluster.ids() {
+            cluster.kill(node).await;
+        }
+        // The disks of the two others are gone.
+        let had = survey(&cluster.folder(survivor), NodeId(survivor)).await.unwrap();
+        assert_eq!(had.members.keys().copied().collect::<Vec<_>>(), ids(&[1, 2, 3]));
+        let note = Operation::put("note", text("alone"), None);
+        assert_eq!(recover(&cluster.folder(survivor), NodeId(survivor), &[note]).await.unwrap(), had);
+        cluster.start(survivor).await;
+        assert_eq!(cluster.leader().await, survivor);
+        let kept = cluster.on(survivor).get("k").await.unwrap().expect("what the survivor had is there");
+        assert_eq!(kept.value, text("v"));
+        assert!(cluster.on(survivor).get("note").await.unwrap().is_some());
+        // It takes others in as before, under numbers that nobody had.
+        let mut voters = vec![survivor];
+        for _ in 0..2 {
+            let node = cluster.node(survivor).number().await.unwrap();
+            assert!(node.0 > 3);
+            cluster.start(node.0).await;
+            cluster.node(survivor).add(node, peer(node.0), false).await.unwrap();
+            voters.push(node.0);
+        }
+        cluster.kill(survivor).await;
+        let other = voters[1];
+        assert!(cluster.on(other).get("k").await.is_ok(), "two of three go on");
+        // And the one that was saved comes back as any other.
+        cluster.start(survivor).await;
+        cluster.on(survivor).put("k", text("w"), None).await.unwrap();
     });
 }

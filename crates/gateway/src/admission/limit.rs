@@ -120,7 +120,7 @@ impl Limit {
         self.part.part.store(part.to_bits(), Ordering::Relaxed);
     }
 
-    fn part(&self) -> f64 {
+    pub(super) fn part(&self) -> f64 {
         f64::from_bits(self.part.part.load(Ordering::Relaxed))
     }
 

@@ -1,6 +1,7 @@
 //! Limits that the nodes of a cluster share: what this node asks of them, for others, and which part of each it has.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mainstay_core::budget::Budget;
@@ -36,7 +37,28 @@ fn budgets(state: &State) -> impl Iterator<Item = (u64, &Mutex<Budget>)> {
     routes.chain(services.map(|it| (number(&it.spec.name, Kind::ServiceRetries), &*it.retry_budget)))
 }
 
+/// Gives this part of limits that the cluster shares to those that are still whole: a node does not begin with everything.
+pub(super) fn begin(state: &State, part: f64) {
+    for (_number, budget) in budgets(state) {
+        let mut budget = lock(budget);
+        if budget.part() == 1.0 {
+            budget.set_part(part);
+        }
+    }
+    for admission in state.routes.iter().filter_map(|route| route.admission.as_ref()) {
+        admission.begin(part);
+    }
+}
+
 impl Gateway {
+    /// So many nodes of a cluster share limits: until this one is told its parts, it has an even one of each, now and after each
+    /// change of the configuration.
+    pub fn share_with(&self, nodes: usize) {
+        let part = 1.0 / nodes.max(1) as f64;
+        self.even_part.store(part.to_bits(), Ordering::Relaxed);
+        begin(&self.state(), part);
+    }
+
     /// How often this node has asked, refused or not, of each limit that the cluster shares, by the limits' numbers.
     pub fn asked_of_shared_limits(&self) -> BTreeMap<u64, u64> {
         let state = self.state();

@@ -2,6 +2,7 @@
 
 mod found;
 mod members;
+mod recover;
 
 use std::path::PathBuf;
 
@@ -77,6 +78,15 @@ enum Command {
         /// Two voters may be left, of which neither may fail
         #[arg(long)]
         two: bool,
+    },
+    /// Go on with this node alone when the disks of a majority are lost for good; the node must not run
+    Recover {
+        /// The node's configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Do it; without, only say what the node has
+        #[arg(long)]
+        force: bool,
     },
 }
 

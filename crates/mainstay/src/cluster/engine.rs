@@ -86,6 +86,14 @@ impl Plan {
     pub(super) fn is_embedded(&self) -> bool {
         matches!(self.engine, Choice::Embedded(_))
     }
+
+    /// The nodes of the cluster as far as this one knew when it was stopped; 1 if it knows of no other.
+    pub(super) fn nodes(&self) -> usize {
+        match &self.engine {
+            Choice::Embedded(plan) => plan.nodes(),
+            Choice::Memory | Choice::Etcd(_) => 1,
+        }
+    }
 }
 
 pub(super) fn prepare(cluster: &Cluster, node: &Node) -> Result<Plan, Failure> {

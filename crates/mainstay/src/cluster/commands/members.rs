@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper::Method;
 
+use super::recover::recover;
 use super::{ClusterArgs, Command, TokenArgs};
 use crate::admin::cluster::{ClusterStatus, RemoveAnswer, RemoveRequest, TokenAnswer, TokenRequest};
 use crate::admin::nodes::NodeEntry;
@@ -33,6 +34,7 @@ pub fn cluster(args: &ClusterArgs) -> Result<ExitCode, Failure> {
             if args.admin.json { output::json(&answer)? } else { output::text(&format!("{}\n", answer.token))? }
         }
         Command::Remove { name, two } => remove(args, &places, name, *two)?,
+        Command::Recover { config, force } => recover(config, *force, args.admin.json)?,
     }
     Ok(ExitCode::SUCCESS)
 }

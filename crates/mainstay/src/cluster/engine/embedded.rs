@@ -32,6 +32,13 @@ pub(super) struct Plan {
     listen: SocketAddr,
 }
 
+impl Plan {
+    /// The nodes that were known last, this one among them.
+    pub(super) fn nodes(&self) -> usize {
+        read_known(&self.folder).len().max(1)
+    }
+}
+
 /// Looks at the node's folder, so that what is wrong with it is said before anything starts.
 pub(super) fn prepare(cluster: &Cluster, node: &Node) -> Result<Plan, Failure> {
     let data_dir = node.data_dir.as_ref().ok_or_else(|| Failure::usage("[cluster] needs `data_dir` under [node]"))?;
