@@ -9,6 +9,7 @@ pub mod commands;
 mod context;
 mod drivers;
 mod engine;
+pub mod groups;
 mod handle;
 mod limits;
 mod members;
@@ -24,6 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mainstay_cluster::session::{Session, Settings};
+use mainstay_cluster::timings::Timings;
 use mainstay_core::random::hash;
 use mainstay_runtime::clock::Boottime;
 use mainstay_runtime::journal::Journal;
@@ -91,7 +93,9 @@ pub fn start(plan: Plan, node: &Arc<Node>) -> io::Result<Running> {
 }
 
 async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
-    let handle = Arc::new(Handle::new(plan.engine.name()));
+    let guard = plan.config.cluster.as_ref().map_or(Timings::DEFAULT, |cluster| cluster.timings).guard;
+    let groups = groups::Groups::new(plan.config.databases.clone(), guard);
+    let handle = Arc::new(Handle::new(plan.engine.name(), groups));
     node.take_part(Arc::clone(&handle));
     let _limit = sessions::limit_waiting(node.sessions().embedded());
     let mut gone = leaving.clone();

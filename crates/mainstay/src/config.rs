@@ -10,6 +10,7 @@ mod breaker;
 mod cache;
 mod cell;
 pub mod cluster;
+pub mod database;
 pub mod defaults;
 mod endpoints;
 pub mod etcd;
@@ -92,6 +93,8 @@ pub struct Config {
     pub alerting: mainstay_observe::alerts::settings::Settings,
     /// Addresses that one node of the cluster holds at a time.
     pub addresses: Vec<address::Address>,
+    /// Groups of database servers with one primary.
+    pub databases: Vec<database::Database>,
     /// Whether this node holds addresses only if no other one can.
     pub spare: bool,
     /// What is to hold of routes, services and probes.
@@ -225,10 +228,11 @@ fn find_secrets(table: &DeTable<'_>, is_secret: bool, found: &mut Vec<Range<usiz
 fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option<Local>) -> Config {
     let root = Section::root(reader, document);
     let is_shared = local.is_some();
-    let Local { settings, cluster, addresses, access } = local.unwrap_or_else(|| Local::read(&root));
+    let Local { settings, cluster, addresses, databases, access } = local.unwrap_or_else(|| Local::read(&root));
     let mut listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
     let mut bound: Vec<_> = listeners.iter_mut().map(|read| &mut read.listener).collect();
     address::relate(reader, cluster.is_some(), &addresses, &mut bound);
+    database::relate(reader, &databases, &settings, &listeners, cluster.as_ref());
     let mut routes: Vec<_> = root.sections("route", &keys::ROUTE).iter().map(route::read).collect();
     let mut services: Vec<_> = root.sections("service", &keys::SERVICE).iter().map(service::read).collect();
     for read in &mut services {
@@ -279,6 +283,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         sessions,
         alerting: alerting::read(&root),
         addresses: addresses.into_iter().map(|read| read.address).collect(),
+        databases: databases.into_iter().map(|read| read.database).collect(),
         spare: settings.spare,
         objectives,
         probes,

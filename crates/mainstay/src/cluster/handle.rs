@@ -9,10 +9,12 @@ use mainstay_cluster::membership::Membership;
 use mainstay_cluster::peer::NodeId;
 use mainstay_cluster::peer::client::TlsTransport;
 use mainstay_cluster::session::{Session, Standing};
+use mainstay_failover::group::board::Board as Databases;
 use mainstay_runtime::clock::Boottime;
 use tokio::sync::watch;
 
 use super::engine::Opened;
+use super::groups::Groups;
 
 /// The cluster as seen from other threads.
 pub struct Handle {
@@ -24,6 +26,7 @@ pub struct Handle {
     /// How the node's session stands, and the clock that it is counted with.
     session: Mutex<Option<(watch::Receiver<Standing>, Boottime)>>,
     addresses: Arc<Board>,
+    groups: Groups,
 }
 
 impl std::fmt::Debug for Handle {
@@ -69,7 +72,7 @@ pub enum Quorum {
 }
 
 impl Handle {
-    pub(super) fn new(engine: &'static str) -> Self {
+    pub(super) fn new(engine: &'static str, groups: Groups) -> Self {
         let failure = Some("it is being opened".to_owned());
         Self {
             engine,
@@ -78,6 +81,7 @@ impl Handle {
             quorum: Mutex::new(Quorum::Unknown),
             session: Mutex::default(),
             addresses: Arc::default(),
+            groups,
         }
     }
 
@@ -129,6 +133,16 @@ impl Handle {
     /// The floating addresses of this node.
     pub fn addresses(&self) -> &Arc<Board> {
         &self.addresses
+    }
+
+    /// This node's groups of database servers.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// What its drivers found out of them.
+    pub fn databases(&self) -> &Databases {
+        self.groups.board()
     }
 
     /// Whether the cluster can decide anything.

@@ -37,12 +37,16 @@ fn present(context: &Context) -> Bytes {
         .cluster
         .as_ref()
         .map(|cluster| cluster.address_of(&context.name).map_or_else(|| cluster.listen.to_string(), str::to_owned));
-    let registration = json!({
+    let mut registration = json!({
         "id": context.id.0,
         "zone": spec.zone,
         "version": env!("CARGO_PKG_VERSION"),
         "address": address,
         "ready": context.node.not_ready().is_empty(),
     });
+    let told = context.handle.groups().tell();
+    if !told.is_empty() {
+        registration["databases"] = json!(told);
+    }
     registration.to_string().into()
 }

@@ -21,7 +21,7 @@ macro_rules! sections {
 
 sections! {
     /// The document.
-    ROOT = "the top of the file": "node", "cluster", "address", "listener", "route", "service", "cell", "sessions",
+    ROOT = "the top of the file": "node", "cluster", "address", "database", "listener", "route", "service", "cell", "sessions",
         "events", "tracing", "otlp", "objective", "probe", "access", "alerting", "receiver", "acme";
     /// Which requests leave a line, and what stands in it.
     EVENTS = "events": "sample", "slow", "max_per_second", "headers", "query", "redact", "rotate";
@@ -67,6 +67,18 @@ sections! {
     SHUTDOWN = "node.shutdown": "lead", "deadline";
     /// What one node holds at a time.
     ADDRESS = "address": "ip", "interface", "mode", "prefer", "preempt", "drain";
+    /// A group of database servers.
+    DATABASE = "database": "name", "engine", "durability", "acks", "lag_max", "member", "write", "read", "read_lag_max",
+        "read_fallback", "hold", "hold_max", "rest", "restart_within", "gather", "cooldown", "yield_within", "failsafe",
+        "server", "fencing";
+    /// A server of it.
+    DATABASE_MEMBER = "database.member": "node", "address", "priority", "zone";
+    /// What this node runs of it.
+    DATABASE_SERVER = "database.server": "bin_dir", "data_dir", "state_dir", "user", "replication_password", "extra";
+    /// How an old primary is kept from acknowledging writes.
+    DATABASE_FENCING = "database.fencing": "port_lease", "watchdog", "stonith";
+    /// What ends a machine.
+    DATABASE_STONITH = "database.fencing.stonith": "command", "timeout";
     /// Where connections come in.
     LISTENER = "listener": "name", "bind", "protocol", "service", "idle_timeout", "tls", "trusted_proxies",
         "head_timeout", "keep_alive_timeout", "body_timeout", "max_head", "max_headers", "max_connections", "redirect_https",
@@ -140,7 +152,7 @@ sections! {
         "user", "smtp_password";
     /// A secret that is somewhere else.
     SECRET = "receiver.url, receiver.routing_key, receiver.authorization, receiver.smtp_password, \
-        acme.binding.secret, probe.secrets and access.oidc.client_secret": "file", "env";
+        acme.binding.secret, probe.secrets, access.oidc.client_secret and database.server.replication_password": "file", "env";
     /// A journey that is tried from the outside.
     PROBE = "probe": "name", "interval", "timeout", "from", "secrets", "ca", "step";
     /// A part of it.

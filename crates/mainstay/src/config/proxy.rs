@@ -88,6 +88,7 @@ pub fn proxy(arguments: &Arguments<'_>) -> Result<Config, Vec<Problem>> {
         alerting: Settings::default(),
         probes: Vec::new(),
         addresses: Vec::new(),
+        databases: Vec::new(),
         access: None,
         admin_tls: None,
         spare: false,

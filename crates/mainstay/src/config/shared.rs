@@ -1,5 +1,5 @@
-//! The configuration that the nodes of a cluster share, and what stays a node's own: `[node]`, `[access]`, `[cluster]` and `[[address]]`,
-//! which are taken from the node's file. All else comes from the shared text, in which those sections may stand, since any
+//! The configuration that the nodes of a cluster share, and what stays a node's own: `[node]`, `[access]`, `[cluster]`, `[[address]]`
+//! and `[[database]]`, which are taken from the node's file. All else comes from the shared text, in which those sections may stand, since any
 //! node's file may be given to the cluster, but are not looked at.
 
 use std::path::Path;
@@ -9,6 +9,7 @@ use toml::de::DeTable;
 use super::access::{self, Access};
 use super::address;
 use super::cluster::{self, Cluster};
+use super::database;
 use super::node::{self, Settings};
 use super::reader::{Place, Reader, Section};
 use super::source::Source;
@@ -19,6 +20,7 @@ pub(super) struct Local {
     pub(super) settings: Settings,
     pub(super) cluster: Option<Cluster>,
     pub(super) addresses: Vec<address::Read>,
+    pub(super) databases: Vec<database::Read>,
     pub(super) access: Option<Access>,
 }
 
@@ -28,8 +30,10 @@ impl Local {
         let settings = node::read(root);
         let cluster = cluster::read(root, &settings);
         let addresses = root.sections("address", address::KEYS).iter().map(address::read).collect();
+        let databases = root.sections("database", database::KEYS);
+        let databases = databases.iter().map(|section| database::read(section, &settings, cluster.as_ref())).collect();
         let access = access::read(root, &settings, cluster.is_some());
-        Self { settings, cluster, addresses, access }
+        Self { settings, cluster, addresses, databases, access }
     }
 
     /// The same for the checks of another text: what is wrong with a setting is not to be shown there.
@@ -37,8 +41,9 @@ impl Local {
         let nowhere = Place { path: String::new(), span: 0..0 };
         let mut addresses = self.addresses;
         addresses.iter_mut().for_each(|read| read.place = nowhere.clone());
+        let databases = self.databases.into_iter().map(|read| read.elsewhere(&nowhere)).collect();
         let settings = Settings { access_log: nowhere, ..self.settings };
-        Self { settings, cluster: self.cluster, addresses, access: self.access }
+        Self { settings, cluster: self.cluster, addresses, databases, access: self.access }
     }
 }
 

@@ -7,6 +7,7 @@ mod broken;
 mod cells;
 mod checks;
 mod cluster;
+mod databases;
 mod degraded;
 mod events;
 mod isolation;

@@ -159,6 +159,7 @@ impl Reloader {
             ("node.admin_socket", old.admin_socket != new.admin_socket),
             ("cluster", old.cluster != new.cluster),
             ("address", old.addresses != new.addresses),
+            ("database", old.databases != new.databases),
             ("node.spare", old.spare != new.spare),
         ];
         for (key, _changed) in changes.iter().filter(|(_key, changed)| *changed) {

@@ -276,14 +276,14 @@ fn warnings() {
 
 #[test]
 fn all_errors_come_at_once() {
-    let text = "[[listener]]\nname = \"web\"\nbind = \":80\"\n[[route]]\nservice = \"x\"\n[[service]]\nname = \"y\"\nendpoints = [\"a\", \"b\"]\n[extra]\n";
+    let text = "[[listener]]\nname = \"web\"\nbind = \":80\"\n[[route]]\nservice = \"x\"\n[[service]]\nname = \"y\"\nendpoints = [\"a\", \"b\"]\n[surplus]\n";
     let expected = [
         "m.toml:3:8: listener[0].bind: an address is required in front of the port; write \"0.0.0.0:80\" for every IPv4 address, \"[::]:80\" for IPv6, \"127.0.0.1:80\" for this machine only",
         "m.toml:4:1: route[0]: `name` is missing",
         "m.toml:5:11: route[0].service: there is no service `x`; did you mean `y`?",
         "m.toml:8:14: service[0].endpoints[0]: `a` has no port; write host:port, such as \"10.0.1.10:8080\"",
         "m.toml:8:19: service[0].endpoints[1]: `b` has no port; write host:port, such as \"10.0.1.10:8080\"",
-        "m.toml:9:2: extra: unknown key; known here: SECTIONS",
+        "m.toml:9:2: surplus: unknown key; known here: SECTIONS",
     ];
     let sections = super::super::keys::ROOT.names.join(", ");
     let expected: Vec<String> = expected

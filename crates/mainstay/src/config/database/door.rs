@@ -1,0 +1,59 @@
+//! Where clients of a group come in at a node.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::super::problem::Fault;
+use super::super::reader::{Item, Place, Section};
+use super::super::words;
+use super::{Doors, MIB, ReadFallback, read_size};
+
+/// How long a new connection waits for a primary, unless the configuration says otherwise.
+const HOLD: Duration = Duration::from_secs(5);
+/// The longest that makes sense: clients have given up then.
+const HOLD_LONGEST: Duration = Duration::from_secs(60);
+/// How many connections wait, unless the configuration says otherwise.
+const HOLD_MAX: u64 = 1000;
+/// The most.
+const HOLD_MOST: u64 = 100_000;
+
+/// An address that is listened on, and where it stands.
+pub(super) struct Read {
+    pub(super) key: &'static str,
+    pub(super) bind: SocketAddr,
+    pub(super) place: Place,
+}
+
+pub(super) fn read(section: &Section<'_>) -> (Doors, Vec<Read>) {
+    let mut bound = Vec::new();
+    let mut door = |key: &'static str| {
+        let field = section.field(key, None, |item| parse_bind(item).map(Some));
+        bound.extend(field.value.map(|bind| Read { key, bind, place: field.place.clone() }));
+        (field.value, field.is_given)
+    };
+    let ((write, has_write), (read, has_read), (rest, _)) = (door("write"), door("read"), door("rest"));
+    let words = [("primary", ReadFallback::Primary), ("refuse", ReadFallback::Refuse)];
+    let doors = Doors {
+        write,
+        read,
+        read_lag_max: read_size(section, "read_lag_max", 16 * MIB),
+        read_fallback: section.field("read_fallback", ReadFallback::Primary, |item| item.one_of(&words)).value,
+        hold: section.duration("hold", HOLD, Duration::ZERO..=HOLD_LONGEST).value,
+        hold_max: usize::try_from(section.integer("hold_max", HOLD_MAX, 1..=HOLD_MOST).value).unwrap_or(1),
+        rest,
+    };
+    let without = |key: &str, is_there: bool, needs: &str| {
+        if let (Some(item), false) = (section.item(key), is_there) {
+            item.error(Fault::new(format!("`{key}` has no effect without {needs}")));
+        }
+    };
+    without("read_lag_max", has_read, "`read`");
+    without("read_fallback", has_read, "`read`");
+    without("hold", has_write || has_read, "`write` or `read`");
+    without("hold_max", has_write || has_read, "`write` or `read`");
+    (doors, bound)
+}
+
+fn parse_bind(item: &Item<'_>) -> Option<SocketAddr> {
+    item.parsed(words::bind)
+}
