@@ -2,19 +2,17 @@
 //!
 //! An address is only ever put on an interface with a lifetime that ends before the lease does ([`kernel`]), so that a node
 //! which is frozen, or whose process is gone, loses it without anybody's help. Neighbours are told where it is by
-//! [`announce`], and [`sessions`] ends the connections that it leaves behind. The [`guard`] is a process of its own that does
-//! sooner what the kernel would do later. Where an address belongs, the plan of
+//! [`announce`], and [`sessions`] ends the connections that it leaves behind. The [`crate::guard`] is a process of its own that
+//! does sooner what the kernel would do later. Where an address belongs, the plan of
 //! [`crate::assignment`] says; the [`driver`] carries it out.
 
 pub mod announce;
 mod board;
 pub mod driver;
-pub mod guard;
 mod holding;
 pub mod kernel;
 mod link_layer;
 mod netlink;
-mod post;
 pub mod sessions;
 mod slot;
 pub mod view;

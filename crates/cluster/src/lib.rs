@@ -6,6 +6,7 @@
 //! etcd cluster instead. [`address`] puts addresses on interfaces and takes them off again; [`config`] is the configuration
 //! that nodes share; [`peer`] carries messages between nodes, each of which has an [`identity`]. A node's [`session`] is its
 //! lease; a [`role`] is what one node at a time has on it.
+//! The [`guard`] is a process beside the node's that ends what the node may not do any more when the node cannot.
 //! [`sessions`] are the clients': where each of them belongs.
 
 pub mod address;
@@ -19,6 +20,7 @@ pub mod embedded;
 pub mod etcd;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+pub mod guard;
 pub mod identity;
 pub mod keys;
 pub mod membership;

@@ -9,8 +9,6 @@ use mainstay_cluster::address::{Prefixed, announce, sessions};
 
 #[path = "addresses/cable.rs"]
 mod cable;
-#[path = "addresses/guarded.rs"]
-mod guarded;
 
 use cable::{Cable, ip};
 
@@ -135,7 +133,7 @@ fn connections_of_an_address_are_reset_and_no_others() {
             client.set_read_timeout(Some(10 * SECOND)).unwrap();
             client
         };
-        let (mut moved, mut stays) = cable.far(|| (connect(floating), connect(own)));
+        let (mut moved, mut stays) = cable.within(&cable.far, || (connect(floating), connect(own)));
         let _moved_server = listener.accept().unwrap().0;
         let mut stays_server = listener.accept().unwrap().0;
         assert_eq!(cable.near(|| sessions::reset(floating, sessions::AT_ONCE_MAX)).unwrap(), 1);
@@ -143,6 +141,6 @@ fn connections_of_an_address_are_reset_and_no_others() {
         stays_server.write_all(b"x").unwrap();
         stays.read_exact(&mut [0; 1]).unwrap();
         // Whoever listens goes on.
-        cable.far(|| connect(floating));
+        cable.within(&cable.far, || connect(floating));
     }
 }

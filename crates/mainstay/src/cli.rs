@@ -130,9 +130,9 @@ enum Command {
     /// One of the demo's endpoints.
     #[command(hide = true)]
     DemoService(demo::ServiceArgs),
-    /// Takes floating addresses away from a node that is dead or frozen.
-    #[command(name = cluster::GUARD, hide = true)]
-    AddressGuard(guard::GuardArgs),
+    /// Ends what a node holds that is dead or frozen.
+    #[command(name = guard::NAME, hide = true)]
+    Guard(guard::GuardArgs),
     /// The demo's gateway.
     #[command(hide = true)]
     DemoGateway(demo::GatewayArgs),
@@ -202,7 +202,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Join(args) => cluster::commands::join(&args),
         Command::Cluster(args) => cluster::commands::cluster(&args),
         Command::Upgrade(args) => upgrade::upgrade(&args),
-        Command::AddressGuard(args) => guard::guard(&args),
+        Command::Guard(args) => guard::guard(&args),
         Command::Demo(args) => demo::run(args.into()),
         Command::DemoService(args) => demo::serve(&args).map(|()| ExitCode::SUCCESS),
         Command::DemoGateway(args) => Err(demo::gateway(&args)),

@@ -33,7 +33,6 @@ use mainstay_runtime::task::Task;
 use mainstay_runtime::thread;
 use tokio::sync::watch;
 
-pub use addresses::GUARD;
 pub use context::Context;
 pub use engine::connect_to_etcd;
 pub use handle::{Handle, Parts, Quorum};
@@ -41,6 +40,7 @@ pub use handle::{Handle, Parts, Quorum};
 use crate::admin::Node;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::guard;
 
 /// Drivers hand over what they hold within this time when the node leaves; then they are dropped.
 const LEAVE_LIMIT: Duration = Duration::from_secs(10);
@@ -115,7 +115,8 @@ async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
     let membership = opened.membership.as_ref().map(|(membership, _transport)| membership.clone());
     let (session, renewing) = start_session(&plan.config.spec.node.name, &opened, node.journal().clone());
     handle.note_session(&session);
-    let context = Context::new(&plan.config, opened, node, Arc::clone(&handle), session, leaving);
+    let keeper = guard::keeper(&plan.config, &session);
+    let context = Context::new(&plan.config, opened, node, Arc::clone(&handle), session, keeper, leaving);
     tracing::info!(node = context.name, id = %context.id, engine = plan.engine.name(), "cluster: taking part");
     let mut drivers = drivers::start(&context);
     until(&mut gone).await;
@@ -127,6 +128,7 @@ async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
     if tokio::time::timeout(LEAVE_LIMIT, handed_over).await.is_err() {
         tracing::warn!(left = drivers.names().join(" "), "cluster: not everything was handed over in time");
     }
+    context.keeper.dismiss();
     renewing.abort();
     handle.close();
     if let Some(membership) = membership {

@@ -1,4 +1,4 @@
-//! `mainstay address-guard`: the process that takes floating addresses away from a node that is dead or frozen.
+//! `mainstay guard`: the process that ends what a node holds which is dead or frozen: floating addresses, database servers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,16 +6,18 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use mainstay_cluster::address::guard;
 use mainstay_cluster::coordinator::{Coordinator, LeaseId};
+use mainstay_cluster::guard::{self, Keeper, Settings};
 use mainstay_cluster::identity::Folder;
 use mainstay_cluster::membership;
+use mainstay_cluster::session::Session;
 use mainstay_runtime::thread;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::cluster::connect_to_etcd;
 use crate::config::Config;
+use crate::config::cluster::Engine;
 use crate::config::etcd::Etcd;
 use crate::failure::Failure;
 
@@ -24,7 +26,10 @@ const TRY_FOR: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Arguments of `mainstay address-guard`.
+/// The hidden subcommand.
+pub const NAME: &str = "guard";
+
+/// Arguments of `mainstay guard`.
 #[derive(Debug, Args)]
 pub struct GuardArgs {
     /// The node's process, which has started this one
@@ -50,8 +55,27 @@ struct Nodes {
     limit_millis: u64,
 }
 
+/// The guard of this node, which is started once something needs it.
+pub fn keeper(config: &Config, session: &Session) -> Keeper {
+    let settings = Settings {
+        program: (PathBuf::from("/proc/self/exe"), vec![NAME.to_owned()]),
+        will: will(config),
+        claims: config.spec.node.data_dir.clone(),
+    };
+    Keeper::new(settings, session.clone())
+}
+
+/// How somebody else can be told to end this node's lease, when this node cannot.
+fn will(config: &Config) -> Value {
+    match config.cluster.as_ref().map(|cluster| &cluster.engine) {
+        Some(Engine::Etcd(etcd)) => json!({ "etcd": etcd }),
+        Some(Engine::Embedded) => embedded_will(config),
+        Some(Engine::Memory) | None => json!({}),
+    }
+}
+
 /// What a node leaves that keeps the agreement with others.
-pub fn embedded_will(config: &Config) -> Value {
+fn embedded_will(config: &Config) -> Value {
     let (Some(cluster), Some(data_dir)) = (&config.cluster, &config.spec.node.data_dir) else { return json!({}) };
     let limit = cluster.timings.ttl + cluster.timings.rpc;
     let nodes = Nodes {

@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mainstay_core::lease::Token;
 use mainstay_core::time::Moment;
-use serde_json::Value;
 
 use super::Prefixed;
 use super::view::View;
+use crate::guard::Keeper;
 
 /// An address that this node may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +53,8 @@ pub struct Settings {
     pub addresses: Vec<Floating>,
     /// Whether this node holds one only if no other can.
     pub spare: bool,
-    /// The program and the arguments that make a guard.
-    pub guard: (PathBuf, Vec<String>),
-    /// What a guard's will says beside the lease.
-    pub will: Value,
+    /// Whoever removes addresses when this node cannot.
+    pub keeper: Keeper,
     /// For addresses that are held by listening.
     pub doors: Arc<dyn Doors>,
 }

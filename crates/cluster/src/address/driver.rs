@@ -10,19 +10,17 @@ use futures_util::future::select_all;
 use mainstay_core::assign::{Address, Policy};
 use mainstay_core::time::Moment;
 use mainstay_runtime::task::{Kind, Task, spawn_local};
-use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 pub use super::board::{Board, Doors, Floating, Relief, Settings, State};
-use super::guard::{Order, Orders};
 use super::holding::Holding;
 use super::kernel;
 use super::kernel::Kernel;
-use super::post::Post;
 use super::slot::{Held, Slot};
 use super::view::{View, follow};
 use crate::assignment::{self, Candidacy};
 use crate::coordinator::Coordinator;
+use crate::guard::{Order, Part};
 use crate::role::{Standing, Stops};
 use crate::session::Session;
 use crate::{keys, session};
@@ -69,7 +67,7 @@ pub async fn run<T>(
             kept = &mut leave => break kept,
             _ = view.changed() => {}
             _ = any_role => {}
-            () = driver.post.changed.notified() => {}
+            _ = driver.guards.changed() => {}
             () = tokio::time::sleep(wait) => {}
         }
     };
@@ -101,7 +99,9 @@ struct Driver {
     board: Arc<Board>,
     slots: Vec<Slot>,
     candidacy: session::Kept,
-    post: Post,
+    guard: Part,
+    /// Tells of guards that have come up.
+    guards: watch::Receiver<u64>,
     kernel: Option<Kernel>,
     /// Renewals that had failed when it was looked last.
     failures: u64,
@@ -120,14 +120,15 @@ impl Driver {
             let role = session.role(keys::holder(&floating.address.ip), Stops::Reported)?;
             slots.push(Slot::new(floating.clone(), role));
         }
-        let post = Post::new(settings.guard.clone(), Arc::new(Notify::new()));
+        let (guard, guards) = (settings.keeper.part("addresses"), settings.keeper.follow());
         Ok(Self {
             session,
             settings,
             board,
             slots,
             candidacy,
-            post,
+            guard,
+            guards,
             kernel: None,
             failures: 0,
             cut_off: None,
@@ -275,26 +276,18 @@ impl Driver {
 
     /// Tells the guard what is held, and what is about to be.
     fn tell_guard(&mut self) {
-        let mut orders = Orders { will: self.will(), ..Orders::default() };
+        let (mut addresses, mut kill_at) = (Vec::new(), None::<u64>);
         for slot in &self.slots {
             let Standing::Holding { term, .. } = slot.role.standing() else { continue };
             let until = term.expiry.as_nanos().saturating_sub(nanos(GUARD_EARLY));
             match &slot.floating.interface {
                 Some(interface) => {
-                    let (address, interface) = (slot.floating.address, interface.clone());
-                    orders.addresses.push(Order { address, interface, until });
+                    addresses.push(Order { address: slot.floating.address, interface: interface.clone(), until });
                 }
-                None => orders.kill_at = Some(orders.kill_at.map_or(until, |at| at.min(until))),
+                None => kill_at = Some(kill_at.map_or(until, |at| at.min(until))),
             }
         }
-        self.post.tell(orders);
-    }
-
-    fn will(&self) -> Option<Value> {
-        let lease = self.session.lease()?;
-        let mut will = self.settings.will.clone();
-        will.as_object_mut()?.insert("lease".to_owned(), lease.0.into());
-        Some(will)
+        self.guard.hold(addresses, kill_at);
     }
 
     fn set_doors(&mut self) {
@@ -346,7 +339,7 @@ impl Driver {
         for slot in &self.slots {
             slot.role.resign().await;
         }
-        self.post.tell(Orders::default());
+        self.guard.hold(Vec::new(), None);
     }
 }
 

@@ -47,10 +47,6 @@ impl Cable {
     pub(crate) fn near<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.within(&self.near, work)
     }
-
-    pub(crate) fn far<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.within(&self.far, work)
-    }
 }
 
 impl Drop for Cable {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,20 +10,14 @@ use mainstay_cluster::address::driver::{Doors, Floating, Relief, Settings, run a
 use mainstay_cluster::address::sessions::{self, Connection};
 use mainstay_cluster::session::Session;
 use mainstay_runtime::socket;
-use serde_json::json;
 
 use super::Context;
 use crate::admin::Node;
 use crate::config::address::{Address, Mode};
-use crate::config::cluster::Engine;
-use crate::guard;
 
 /// How long requests that came last are waited for when an address is moved. With the takeover it is less than the second after
 /// which clients whose connections were held back try again.
 const LAST_REQUESTS: Duration = Duration::from_millis(200);
-
-/// The hidden subcommand of the guard.
-pub const GUARD: &str = "address-guard";
 
 pub(super) async fn run(context: Context) {
     let addresses = &context.config.addresses;
@@ -34,8 +27,7 @@ pub(super) async fn run(context: Context) {
     let settings = Settings {
         addresses: addresses.iter().map(floating).collect(),
         spare: context.config.spare,
-        guard: (PathBuf::from("/proc/self/exe"), vec![GUARD.to_owned()]),
-        will: will(&context),
+        keeper: context.keeper.clone(),
         doors: Arc::new(Listeners {
             node: Arc::clone(&context.node),
             ports: ports(&context),
@@ -63,15 +55,6 @@ fn floating(address: &Address) -> Floating {
         prefer: address.prefer.clone(),
         preempt: address.preempt,
         drain: address.drain,
-    }
-}
-
-/// How somebody else can be told to end this node's lease, when this node cannot.
-fn will(context: &Context) -> serde_json::Value {
-    match context.config.cluster.as_ref().map(|cluster| &cluster.engine) {
-        Some(Engine::Etcd(etcd)) => json!({ "etcd": etcd }),
-        Some(Engine::Embedded) => guard::embedded_will(&context.config),
-        Some(Engine::Memory) | None => json!({}),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mainstay_cluster::coordinator::Coordinator;
+use mainstay_cluster::guard::Keeper;
 use mainstay_cluster::membership::Membership;
 use mainstay_cluster::peer::directory::Directory;
 use mainstay_cluster::peer::server::Handlers;
@@ -49,6 +50,8 @@ pub struct Context {
     pub handle: Arc<Handle>,
     /// The node's session: roles and registrations are made on it.
     pub session: Arc<Session>,
+    /// Whoever ends what this node holds when it cannot.
+    pub keeper: Keeper,
     /// True once the node leaves: drivers hand over and end.
     pub leaving: watch::Receiver<bool>,
 }
@@ -60,6 +63,7 @@ impl Context {
         node: Arc<Node>,
         handle: Arc<Handle>,
         session: Arc<Session>,
+        keeper: Keeper,
         leaving: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -77,6 +81,7 @@ impl Context {
             data_dir: config.spec.node.data_dir.clone(),
             handle,
             session,
+            keeper,
             leaving,
         }
     }

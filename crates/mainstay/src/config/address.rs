@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay_cluster::address::Prefixed;
-use mainstay_cluster::address::guard::ADDRESSES_MAX;
+use mainstay_cluster::guard::ADDRESSES_MAX;
 use mainstay_gateway::spec::Listener;
 
 use super::problem::Fault;

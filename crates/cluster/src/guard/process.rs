@@ -14,16 +14,20 @@ use rustix::time::{
 };
 use serde_json::Value;
 
-use super::{ADDRESSES_MAX, LINE_BYTES_MAX, Order, Orders, READY, boot_time};
+use super::{AtDeath, Custody, Ending, LINE_BYTES_MAX, Order, Orders, READY, Server, boot_time, claim};
 use crate::address::kernel::{self, Kernel};
 use crate::address::sessions;
 
-/// Removals that failed are tried again after this time.
+/// Removals that failed are tried again after this time, and servers that are being ended are looked at.
 const AGAIN: Duration = Duration::from_millis(20);
 /// How often in a row, at most. After that the kernel's own end of the lifetime is what is left.
 const ATTEMPTS_MAX: u32 = 500;
+/// How long a server of a dead node has to stop by itself, if its deadline is not nearer.
+const STOP_NANOS: u64 = 200_000_000;
+/// Reads of what the node has written, before anything else is looked at. The pipe holds fewer.
+const READS_MAX: usize = 64;
 
-/// Looks after the addresses of the process `parent`, which must be this one's parent and writes to its standard input,
+/// Looks after the addresses and servers of the process `parent`, which must be this one's parent and writes to its standard input,
 /// until that ends. `execute` gets the parent's will.
 ///
 /// # Errors
@@ -32,21 +36,23 @@ pub fn serve(parent: u32, execute: impl FnOnce(Value)) -> io::Result<()> {
     ignore_signals()?;
     let parent = parent_of_mine(parent)?;
     let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-    let mut guard = Post { orders: Orders::default(), parent, timer, attempts: 0 };
+    let mut guard = Post { orders: Orders::default(), endings: Vec::new(), parent, timer, attempts: 0 };
     let mut input = Input::default();
     // From here on the node may rely on this process.
     io::stdout().write_all(READY)?;
     io::stdout().flush()?;
     while guard.wait(&mut input)? {
         if let Some(orders) = input.orders() {
-            guard.attempts = 0;
-            guard.orders = orders;
+            guard.obey(orders);
         }
         guard.enforce(boot_time());
     }
-    guard.parent_is_dead();
-    if let Some(will) = guard.orders.will.take() {
-        execute(will);
+    // What others would do once the lease has ended must not meet what it allowed.
+    let everything_ended = guard.parent_is_dead();
+    match guard.orders.will.take() {
+        Some(will) if everything_ended => execute(will),
+        Some(_will) => tracing::error!("something of the dead node still runs; its lease is left to expire by itself"),
+        None => {}
     }
     Ok(())
 }
@@ -73,6 +79,8 @@ fn parent_of_mine(parent: u32) -> io::Result<Option<OwnedFd>> {
 #[derive(Debug)]
 struct Post {
     orders: Orders,
+    /// Servers that are being ended, until nothing of them is left, whatever is ordered meanwhile.
+    endings: Vec<Ending>,
     parent: Option<OwnedFd>,
     timer: OwnedFd,
     attempts: u32,
@@ -96,21 +104,22 @@ impl Post {
         };
         let came = |index: usize| sources.get(index).is_some_and(|source| !source.revents().is_empty());
         // Its last orders count, so that the pipe is emptied before its death is believed.
-        if came(0) { input.read() } else { Ok(!came(2)) }
+        if came(0) { input.read_all() } else { Ok(!came(2)) }
     }
 
     fn set_timer(&self) -> io::Result<()> {
-        let deadlines = self.orders.addresses.iter().map(|order| order.until).chain(self.orders.kill_at);
-        let next = deadlines.min().map(|first| match self.attempts {
-            0 => first,
-            _ => boot_time().saturating_add(u64::try_from(AGAIN.as_nanos()).unwrap_or(u64::MAX)),
-        });
-        let nanos = match next {
-            _ if self.attempts > ATTEMPTS_MAX => 0,
-            // 0 would switch the timer off.
-            Some(first) => first.max(1),
-            None => 0,
-        };
+        let again = || boot_time().saturating_add(u64::try_from(AGAIN.as_nanos()).unwrap_or(u64::MAX));
+        let removal =
+            self.orders.addresses.iter().map(|order| order.until).min().and_then(|first| match self.attempts {
+                0 => Some(first),
+                _ if self.attempts > ATTEMPTS_MAX => None,
+                _ => Some(again()),
+            });
+        let stops = self.orders.servers.iter().map(|custody| custody.stop_at);
+        let ending = (!self.endings.is_empty()).then(again);
+        let next = stops.chain(removal).chain(ending).chain(self.orders.kill_at).min();
+        // 0 would switch the timer off.
+        let nanos = next.map_or(0, |first| first.max(1));
         let at = Timespec {
             tv_sec: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),
             tv_nsec: i64::try_from(nanos % 1_000_000_000).unwrap_or_default() as _,
@@ -131,22 +140,83 @@ impl Post {
         }
         let (due, rest): (Vec<_>, Vec<_>) = self.orders.addresses.drain(..).partition(|order| order.until <= now);
         self.orders.addresses = rest;
-        if due.is_empty() {
-            return;
+        if !due.is_empty() {
+            let left = remove(due);
+            self.attempts = if left.is_empty() { 0 } else { self.attempts.saturating_add(1) };
+            self.orders.addresses.extend(left);
         }
-        let left = remove(due);
-        self.attempts = if left.is_empty() { 0 } else { self.attempts.saturating_add(1) };
-        self.orders.addresses.extend(left);
+        self.end_servers(now);
     }
 
-    fn parent_is_dead(&mut self) {
+    /// Takes orders in place of those before. What has become its own to look after is claimed, so that the guard of a process
+    /// that this node had before leaves it alone.
+    fn obey(&mut self, orders: Orders) {
+        let is_new = |custody: &&Custody| !self.orders.servers.iter().any(|had| had.claim == custody.claim);
+        for custody in orders.servers.iter().filter(is_new) {
+            if let Some(path) = &custody.claim
+                && let Err(error) = claim::take(path)
+            {
+                tracing::warn!(%error, path = %path.display(), "the guard cannot write that a server is in its custody");
+            }
+        }
+        self.attempts = 0;
+        self.orders = orders;
+    }
+
+    /// Ends servers whose time is over, and goes on with those that it has begun with.
+    fn end_servers(&mut self, now: u64) {
+        let (due, rest): (Vec<_>, Vec<_>) = self.orders.servers.drain(..).partition(|custody| custody.stop_at <= now);
+        self.orders.servers = rest;
+        for custody in due {
+            self.end(custody.server, custody.kill_at);
+        }
+        self.endings.retain_mut(|ending| {
+            let is_over = ending.step(now);
+            if is_over {
+                let Server { directory, program, .. } = ending.server();
+                tracing::warn!(directory = %directory.display(), program, "nothing of the server runs any more");
+            }
+            !is_over
+        });
+    }
+
+    fn end(&mut self, server: Server, kill_at: u64) {
+        if self.endings.iter().any(|ending| *ending.server() == server) {
+            return;
+        }
+        tracing::error!(
+            directory = %server.directory.display(), program = server.program,
+            "the node did not say in time that the server may run; the guard ends it"
+        );
+        self.endings.push(Ending::begin(server, kill_at));
+    }
+
+    /// Ends what the node left, and answers whether all of that has ended.
+    fn parent_is_dead(&mut self) -> bool {
         let mut left = remove(std::mem::take(&mut self.orders.addresses));
-        for _ in 0..ATTEMPTS_MAX {
-            if left.is_empty() {
-                return;
+        let now = boot_time();
+        let (kept, ended): (Vec<_>, Vec<_>) =
+            self.orders.servers.drain(..).partition(|custody| custody.at_death == AtDeath::Keep);
+        self.orders.servers = kept;
+        for custody in ended {
+            self.end(custody.server, custody.kill_at.min(now.saturating_add(STOP_NANOS)));
+        }
+        let mut attempts = 0;
+        loop {
+            // Whoever has taken a server over ends it when its time is over.
+            self.orders.servers.retain(|custody| !custody.claim.as_deref().is_some_and(claim::is_anothers));
+            self.end_servers(boot_time());
+            if left.is_empty() && self.endings.is_empty() && self.orders.servers.is_empty() {
+                return true;
+            }
+            // Servers that are kept have a deadline; what is tried again has a limit.
+            let waits_only = left.is_empty() && self.endings.is_empty();
+            attempts += u32::from(!waits_only);
+            if attempts > ATTEMPTS_MAX {
+                return false;
             }
             std::thread::sleep(AGAIN);
-            left = remove(left);
+            left = if left.is_empty() { left } else { remove(left) };
         }
     }
 }
@@ -194,7 +264,24 @@ struct Input {
 }
 
 impl Input {
-    /// Reads what is there; `false` at the end. Must only be called if there is something.
+    /// Reads everything that is there, so that no deadline is acted on that has been moved on since; `false` at the end. Must
+    /// only be called if there is something.
+    fn read_all(&mut self) -> io::Result<bool> {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        for count in 0..READS_MAX {
+            if !self.read()? {
+                // What came before the end counts, and the end is found again.
+                return Ok(count > 0);
+            }
+            let stdin = io::stdin();
+            match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&at_once)) {
+                Ok(0) | Err(_) => break,
+                Ok(_more) => {}
+            }
+        }
+        Ok(true)
+    }
+
     fn read(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 4096];
         match rustix::io::read(io::stdin(), &mut buffer) {
@@ -221,7 +308,7 @@ impl Input {
         let complete: Vec<u8> = self.bytes.drain(..=end).collect();
         let last = complete[..end].rsplit(|byte| *byte == b'\n').find(|line| !line.is_empty())?;
         match serde_json::from_slice::<Orders>(last) {
-            Ok(orders) if orders.addresses.len() <= ADDRESSES_MAX => Some(orders),
+            Ok(orders) if orders.are_few() => Some(orders),
             // What was ordered before stands, with its deadlines.
             Ok(_) => None,
             Err(error) => {

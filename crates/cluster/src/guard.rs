@@ -1,19 +1,26 @@
-//! The guard: a small process beside the node's own that takes floating addresses off the interfaces when the node cannot.
+//! The guard: a small process beside the node's own that ends what the node may not do any more when the node cannot.
 //!
-//! A node whose process is killed would leave its addresses behind until the kernel ends their lifetime, and its lease would
-//! stand until it expires. The guard sees the death at once: it removes the addresses and then does what the node left as
-//! its **will**, which is to ask another node to revoke the lease. A node that is frozen (SIGSTOP, a stuck disk, a paused
-//! virtual machine's process) passes the deadline that it told the guard last: the addresses go, and where holding a lease
-//! means listening, the frozen process is killed, because the kernel would go on accepting connections in its name.
+//! A node whose process is killed would leave its floating addresses behind until the kernel ends their lifetime, and a primary
+//! of a database group running; its lease would stand until it expires. The guard sees the death at once: it removes the
+//! addresses, ends the servers with all their processes, and only then does what the node left as its **will**, which is to
+//! ask another node to revoke the lease. A node that is frozen (SIGSTOP, a stuck disk, a paused virtual machine's process)
+//! passes the deadlines that it told the guard last: the addresses go, the servers are ended, and where holding a lease means
+//! listening, the frozen process is killed, because the kernel would go on accepting connections in its name.
 //!
 //! The node writes its orders to the guard's standard input, a line of JSON each; a line replaces all that were before it.
 //! The end of the input is the node's death. The guard holds nothing else, waits for nothing else, and ends with its node.
+//! There is one guard for a node: everybody who needs it has a [`Part`] of the orders, and the [`Keeper`] puts them together.
 
+mod claim;
+mod keeper;
+mod post;
 mod process;
+mod server;
+mod table;
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -22,12 +29,16 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Prefixed;
+use crate::address::Prefixed;
 
+pub use keeper::{Keeper, Part, Settings, Unguarded};
 pub use process::serve;
+pub use server::{Ending, Server};
 
 /// Addresses that a guard looks after, at most.
 pub const ADDRESSES_MAX: usize = 256;
+/// Servers that a guard looks after, at most.
+pub const SERVERS_MAX: usize = 32;
 /// What a guard says when it can be relied on.
 const READY: &[u8] = b"ready\n";
 const START_NANOS_MAX: u64 = 5_000_000_000;
@@ -40,12 +51,21 @@ pub struct Orders {
     /// The addresses that the node holds.
     #[serde(default)]
     pub addresses: Vec<Order>,
+    /// The servers that run only for as long as the node's lease does.
+    #[serde(default)]
+    pub servers: Vec<Custody>,
     /// When the node is killed unless it says otherwise before, in nanoseconds of CLOCK_BOOTTIME.
     #[serde(default)]
     pub kill_at: Option<u64>,
-    /// What is done after the node's death, once the addresses are gone. The guard does not look into it.
+    /// What is done after the node's death, once the addresses are gone and the servers have ended. The guard does not look into it.
     #[serde(default)]
     pub will: Option<Value>,
+}
+
+impl Orders {
+    fn are_few(&self) -> bool {
+        self.addresses.len() <= ADDRESSES_MAX && self.servers.len() <= SERVERS_MAX
+    }
 }
 
 /// One address, and how long it may stay.
@@ -57,6 +77,34 @@ pub struct Order {
     pub interface: String,
     /// When it is removed unless the node says otherwise before, in nanoseconds of CLOCK_BOOTTIME.
     pub until: u64,
+}
+
+/// One server, and how long it may run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Custody {
+    /// Which processes it has.
+    pub server: Server,
+    /// When it is told to stop unless the node says otherwise before, in nanoseconds of CLOCK_BOOTTIME.
+    pub stop_at: u64,
+    /// When every process of it that is left is killed, on the same clock.
+    pub kill_at: u64,
+    /// What becomes of it when the node dies.
+    #[serde(default)]
+    pub at_death: AtDeath,
+    /// Where the guard writes that the server is in its custody, so that an earlier one leaves it alone.
+    #[serde(default)]
+    pub claim: Option<PathBuf>,
+}
+
+/// What becomes of a server whose node dies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtDeath {
+    /// It is ended at once, and the lease after it, so that another node need not wait for the deadline.
+    #[default]
+    Stop,
+    /// It runs until its deadline. Another process of the node may take it over until then.
+    Keep,
 }
 
 /// The present time of CLOCK_BOOTTIME, which goes on while the machine is suspended, in nanoseconds. All processes of a
@@ -138,7 +186,7 @@ impl Guard {
         }
         let mut line = serde_json::to_vec(orders)?;
         line.push(b'\n');
-        if line.len() > LINE_BYTES_MAX || orders.addresses.len() > ADDRESSES_MAX {
+        if line.len() > LINE_BYTES_MAX || !orders.are_few() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "more orders than a guard takes"));
         }
         // Half a line only happens if the pipe is nearly full, which holds a hundred lines that nobody has read.
