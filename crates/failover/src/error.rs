@@ -32,6 +32,14 @@ pub enum Error {
         /// What it said.
         source: tokio_postgres::Error,
     },
+    /// What Redis answers.
+    #[error("Redis refused {what}: {said}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// What it said.
+        said: String,
+    },
     /// It took too long.
     #[error("{what} took longer than {limit:?}")]
     Late {

@@ -1,10 +1,24 @@
 //! The seam between the member's driver and the engine of its database.
 
 use std::future::Future;
+use std::path::PathBuf;
 
 use mainstay_core::database::agent::{Action, Local, Stop};
 
 use crate::Error;
+
+/// What a member threw away to follow another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discarded {
+    /// Whom it follows instead.
+    pub of: String,
+    /// Bytes of its log that the other one has not; `None`: it cannot be told.
+    pub bytes: Option<u64>,
+    /// Keys that the other one has not; `None`: they were not counted, or the engine has none.
+    pub keys: Option<u64>,
+    /// Where it is kept.
+    pub kept: PathBuf,
+}
 
 /// A local server that is kept in the role that was decided.
 pub trait Executor {
@@ -26,4 +40,9 @@ pub trait Executor {
 
     /// The server's process, for whoever has to end it when this one cannot; `None` while none runs.
     fn process(&mut self) -> Option<u32>;
+
+    /// What was thrown away last, once, for the ledger.
+    fn discarded(&mut self) -> Option<Discarded> {
+        None
+    }
 }

@@ -5,6 +5,7 @@ mod error;
 mod executor;
 pub mod group;
 pub mod postgres;
+pub mod redis;
 
 pub use error::Error;
-pub use executor::Executor;
+pub use executor::{Discarded, Executor};

@@ -197,6 +197,9 @@ fn start_to_follow(me: &str, local: &Local, plan: &Plan, source: Option<&Report>
 fn follow(me: &str, local: &Local, plan: &Plan, source: Option<&Report>, upstream: Option<&str>) -> Action {
     match &plan.phase {
         Phase::Electing { .. } | Phase::Promoting { .. } if upstream.is_some() => Action::Follow { of: None },
+        // What it is told to follow decides by itself what it continues, and by now what it has is that one's: a report from
+        // before another promotion says nothing of it.
+        Phase::Serving { primary } if local.engine.renames() && upstream == Some(primary) => Action::Wait,
         Phase::Serving { primary } if primary != me => match source {
             Some(report) => {
                 let stopped = join(local, primary, report).map(|_other| Action::Stop(Stop::Fast));

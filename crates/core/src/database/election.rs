@@ -80,6 +80,9 @@ impl<'a> Ballot<'a> {
         if !is_whole && let Some(obstacle) = self.unheard(&heard) {
             return Err(obstacle);
         }
+        if let Some(obstacle) = self.crashed_alone(&heard) {
+            return Err(obstacle);
+        }
         if self.may_come(&heard) && self.observation.phase_for < self.policy.gather {
             return Err(Obstacle::Gathering);
         }
@@ -161,6 +164,20 @@ impl<'a> Ballot<'a> {
         };
         let unmet = self.plan.regimes.iter().find(|regime| missing(regime) > 0)?;
         Some(Obstacle::Unheard { names: unmet.names.clone(), missing: missing(unmet) })
+    }
+
+    /// Whether nobody is heard but the old primary, which has less than it was seen at: what a crash has left of it, perhaps
+    /// nothing, and the others would follow it there.
+    fn crashed_alone(&self, heard: &[Heard<'_>]) -> Option<Obstacle> {
+        let is_other = |node: &str| node != self.from;
+        if self.policy.engine.outlives_crashes() || heard.iter().any(|heard| is_other(heard.node)) {
+            return None;
+        }
+        let has_all = |heard: &Heard<'_>| self.observation.end.is_some_and(|end| heard.extent.1 >= end);
+        let others = self.policy.members.iter().map(|member| member.node.clone());
+        let names: BTreeSet<String> = others.filter(|node| is_other(node)).collect();
+        let is_less = !names.is_empty() && !heard.iter().any(has_all);
+        (is_less && !heard.is_empty()).then_some(Obstacle::Unheard { names, missing: 1 })
     }
 
     /// Whether somebody who is alive and has data has not been heard.

@@ -207,14 +207,18 @@ proptest! {
             report.term == before.term && report.server == Server::Replica { upstream: None }
         });
         prop_assert!(detached(primary));
+        let heard: BTreeSet<String> = (0..NODES).map(name).filter(detached).collect();
         if policy.engine == Engine::Redis && next.risk != Some(Risk::Forced) {
             let report = seen.report(primary).expect("it was heard");
             let is_known = |system| before.system == Some(system) || before.before.iter().any(|it| it.system == system);
             let continues = report.before.is_some_and(|it| Some(it.system) == before.system);
             prop_assert!(report.system.is_some_and(is_known) || continues, "data that nobody knows replaces the group's");
+            if primary == from && policy.members.len() > 1 && heard.len() == 1 {
+                let has = seen.report(from).map_or(0, |report| report.position);
+                prop_assert!(seen.end.is_some_and(|end| has >= end), "what a crash has left replaces what others may have");
+            }
             prop_assert!(next.risk.is_some(), "what a crash costs is never said to be nothing");
         }
-        let heard: BTreeSet<String> = (0..NODES).map(name).filter(detached).collect();
         if next.risk != Some(Risk::Forced) && !heard.contains(from) {
             prop_assert!(before.regimes.iter().all(|regime| is_found(regime, &heard)));
         }
