@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build dashboard screenshots test conformance lint advisories bench profile soak failover fuzz clean need-build need-lint
+.PHONY: help demo build dashboard screenshots test conformance lint advisories bench profile soak failover databases fuzz clean need-build need-lint
 
 # Cargo.lock is part of the release: a build that would change it fails instead.
 CARGO ?= cargo
@@ -84,6 +84,12 @@ failover: need-build ## how long failovers take beside keepalived: the table of 
 	@tests/install-packages.sh tests/packages.txt
 	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e
 	./target/debug/mainstay-e2e-compare-failover
+
+databases: need-build ## how long failovers of PostgreSQL take beside Patroni: the table of docs/databases.md
+	@tests/install-packages.sh tests/packages.txt
+	@tests/install-packages.sh tests/compare-packages.txt
+	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e
+	./target/debug/mainstay-e2e-compare-databases
 
 fuzz: need-build ## every fuzz target for FUZZ_SECONDS (20) each
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \

@@ -3,8 +3,10 @@
 
 mod arp;
 pub mod nodes;
+pub mod patroni;
 pub mod slow;
 pub mod watch;
+pub mod writer;
 
 use std::fs::File;
 use std::io::{Read, Write};
