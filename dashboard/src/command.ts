@@ -42,11 +42,11 @@ export function rollBack(version: number, bakeSeconds: number): string {
   return line('config', 'rollback', String(version), ...(bakeSeconds === 0 ? ['--now'] : ['--bake', `${bakeSeconds}s`]));
 }
 
-/** `canary` empty: the planner chooses. */
-export function release(file: string, bakeSeconds: number, canary: string, note: string): string {
+/** `current`: the version that it builds on, null if there is none. `canary` empty: the planner chooses. */
+export function release(file: string, current: number | null, bakeSeconds: number, canary: string, note: string): string {
   const given = (name: string, value: string): (string | null)[] => (value === '' ? [null] : [name, value]);
   const way = bakeSeconds === 0 ? ['--now'] : ['--bake', `${bakeSeconds}s`, ...given('--canary', canary)];
-  return line('config', 'apply', file, ...way, ...given('--note', note));
+  return line('config', 'apply', file, '--builds-on', String(current ?? 0), ...way, ...given('--note', note));
 }
 
 export function abortRelease(): string {

@@ -3,7 +3,7 @@
 import { createContext } from 'preact';
 import type { JSX } from 'preact';
 import { useContext } from 'preact/hooks';
-import type { Method } from './api/client';
+import type { Change } from './api/client';
 import type { Polled } from './api/poll';
 import type { Session, Status } from './api/model';
 
@@ -37,7 +37,7 @@ export interface Action {
   preview?: (values: Values) => JSX.Element;
   /** The command line that does the same. */
   command: (values: Values) => string;
-  request: (values: Values) => { path: string; method: Method; body?: unknown };
+  request: (values: Values) => Change;
 }
 
 export interface Shell {

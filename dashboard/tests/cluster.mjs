@@ -105,7 +105,7 @@ async function staged() {
   assert.equal((await config()).current, null, 'nothing has been changed');
 
   const first = await stage(text, 'the first');
-  assert.equal(first.command, "mainstay config apply mainstay.toml --now --note 'the first'");
+  assert.equal(first.command, "mainstay config apply mainstay.toml --builds-on 0 --now --note 'the first'");
   await confirm(page, first.dialog);
   await until('all serve version 1', () => allServe(1), LONG_MS);
   const second = await stage(other, 'another path');
@@ -120,8 +120,10 @@ async function staged() {
   // The command does the same with the file that it names.
   const folder = mkdtempSync(join(tmpdir(), 'mainstay-dashboard-'));
   writeFileSync(join(folder, 'mainstay.toml'), `${other}\n# by the command\n`);
-  run(first.command, socket, folder);
+  assert.throws(() => run(first.command, socket, folder), 'it builds on nothing, and version 2 is current');
+  run(first.command.replace('--builds-on 0', '--builds-on 2'), socket, folder);
   await until('all serve version 3', () => allServe(3), LONG_MS);
+  await page.getByText('version 3: done').first().waitFor({ timeout: LONG_MS });
 }
 
 async function compared() {

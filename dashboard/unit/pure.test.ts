@@ -135,8 +135,8 @@ test('a problem says what the node said, and something if it said nothing', () =
 });
 
 test('a command says what a button does', () => {
-  assert.equal(command.release('a.toml', 0, 'n1', ''), 'mainstay config apply a.toml --now');
-  assert.equal(command.release('a.toml', 60, 'n1', "it's late"), "mainstay config apply a.toml --bake 60s --canary n1 --note 'it'\\''s late'");
+  assert.equal(command.release('a.toml', null, 0, 'n1', ''), 'mainstay config apply a.toml --builds-on 0 --now');
+  assert.equal(command.release('a.toml', 4, 60, 'n1', "it's late"), "mainstay config apply a.toml --builds-on 4 --bake 60s --canary n1 --note 'it'\\''s late'");
   assert.equal(command.removeNode('n1', true), 'mainstay cluster remove n1 --two');
 });
 

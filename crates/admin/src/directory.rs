@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::precondition::{Changed, Condition, Tag};
 use crate::role::Role;
 use crate::{password, secret};
 
@@ -41,6 +42,13 @@ pub struct User {
     pub password: String,
 }
 
+impl User {
+    /// Its version. It says nothing of the password: that is in it as a hash with a salt, which is hashed once more.
+    pub fn tag(&self) -> Tag {
+        Tag::of(self)
+    }
+}
+
 /// A program's right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
@@ -60,6 +68,13 @@ pub struct Token {
     pub by: String,
     /// SHA-256 of the token.
     pub digest: String,
+}
+
+impl Token {
+    /// Its version.
+    pub fn tag(&self) -> Tag {
+        Tag::of(self)
+    }
 }
 
 /// Somebody or something new.
@@ -99,6 +114,9 @@ pub enum DirectoryError {
     /// There is no randomness.
     #[error(transparent)]
     Random(#[from] secret::NoRandomness),
+    /// It is not as it was seen.
+    #[error(transparent)]
+    Changed(#[from] Changed),
 }
 
 impl Directory {
@@ -110,6 +128,34 @@ impl Directory {
     /// All tokens, by id.
     pub fn tokens(&self) -> &BTreeMap<String, Token> {
         &self.tokens
+    }
+
+    /// The version of all users together.
+    pub fn users_tag(&self) -> Tag {
+        Tag::of(&self.users)
+    }
+
+    /// The version of all tokens together.
+    pub fn tokens_tag(&self) -> Tag {
+        Tag::of(&self.tokens)
+    }
+
+    /// Refuses to go on unless a user is of one of these versions.
+    ///
+    /// # Errors
+    /// If there is none of that name, or it is of another version.
+    pub fn check_user(&self, name: &str, condition: &Condition) -> Result<(), DirectoryError> {
+        let user = self.users.get(name).ok_or_else(|| DirectoryError::Unknown("user", name.to_owned()))?;
+        Ok(condition.check(Some(&user.tag()))?)
+    }
+
+    /// As [`Directory::check_user`], for a token.
+    ///
+    /// # Errors
+    /// If there is none of that id, or it is of another version.
+    pub fn check_token(&self, id: &str, condition: &Condition) -> Result<(), DirectoryError> {
+        let token = self.tokens.get(id).ok_or_else(|| DirectoryError::Unknown("token", id.to_owned()))?;
+        Ok(condition.check(Some(&token.tag()))?)
     }
 
     /// Adds a user with the hash of their password ([`password::hash`], which takes a while).

@@ -57,8 +57,18 @@ impl Form {
 pub struct Answer {
     /// Its media type.
     pub content_type: &'static str,
+    /// Others that a client may ask for.
+    pub also: Vec<&'static str>,
     /// Its form; of each line or event, if it is a stream of them.
     pub form: Form,
+    /// Another status than 200 that says something in the same form.
+    pub also_status: Option<u16>,
+}
+
+impl Answer {
+    fn of(content_type: &'static str, form: Form) -> Self {
+        Self { content_type, also: Vec::new(), form, also_status: None }
+    }
 }
 
 /// Where a request names the service that it is about, for those who may change only some services.
@@ -77,8 +87,21 @@ pub struct Query {
     pub name: &'static str,
     /// What it is for.
     pub about: &'static str,
-    /// Whether it is a number (not negative), rather than a text.
-    pub is_number: bool,
+    /// What it may be.
+    pub values: Values,
+}
+
+/// What a part of the query may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Any text.
+    Text,
+    /// Any text that matches this pattern (ECMA-262, as JSON Schema has them).
+    Matching(&'static str),
+    /// A number from 0 to this one.
+    Number(u64),
+    /// One of these words.
+    Words(&'static [&'static str]),
 }
 
 /// What is known of an endpoint without carrying it out.
@@ -98,6 +121,8 @@ pub struct About {
     pub service: Option<Named>,
     /// What the query may have.
     pub query: Vec<Query>,
+    /// Sets of its parts of which exactly one has to be there, whole; none: all parts may be left out.
+    pub either: &'static [&'static [&'static str]],
     /// The request's body.
     pub request: Option<Form>,
     /// Whether an empty body is as good as an empty object.
@@ -110,6 +135,10 @@ pub struct About {
     pub command: Option<&'static str>,
     /// The answer.
     pub answer: Answer,
+    /// Whether the answer has a version (`ETag`).
+    pub is_tagged: bool,
+    /// Whether the change can be limited to a version (`If-Match`); elsewhere it is refused rather than overlooked.
+    pub takes_condition: bool,
 }
 
 impl About {
@@ -165,12 +194,15 @@ fn draft(method: Method, path: &'static str, least: Least, summary: &'static str
         least,
         service: None,
         query: Vec::new(),
+        either: &[],
         request: None,
         request_optional: false,
         body_bytes_max: BODY_BYTES_MAX,
         secrets: &[],
         command: None,
-        answer: Answer { content_type: "application/json", form: Form::any() },
+        answer: Answer::of("application/json", Form::any()),
+        is_tagged: false,
+        takes_condition: false,
     })
 }
 
@@ -201,19 +233,48 @@ impl Draft {
 
     /// Takes a text in the query.
     pub fn query(mut self, name: &'static str, about: &'static str) -> Self {
-        self.0.query.push(Query { name, about, is_number: false });
+        self.0.query.push(Query { name, about, values: Values::Text });
+        self
+    }
+
+    /// Takes a text of this pattern in the query.
+    pub fn matching(mut self, name: &'static str, pattern: &'static str, about: &'static str) -> Self {
+        self.0.query.push(Query { name, about, values: Values::Matching(pattern) });
         self
     }
 
     /// Takes a number in the query.
-    pub fn number(mut self, name: &'static str, about: &'static str) -> Self {
-        self.0.query.push(Query { name, about, is_number: true });
+    pub fn number(self, name: &'static str, about: &'static str) -> Self {
+        // Languages in which clients are written have numbers with a sign.
+        self.number_to(name, i64::MAX.unsigned_abs(), about)
+    }
+
+    /// Takes a number in the query that is not larger than this.
+    pub fn number_to(mut self, name: &'static str, largest: u64, about: &'static str) -> Self {
+        self.0.query.push(Query { name, about, values: Values::Number(largest) });
+        self
+    }
+
+    /// Takes one of these words in the query.
+    pub fn words(mut self, name: &'static str, words: &'static [&'static str], about: &'static str) -> Self {
+        self.0.query.push(Query { name, about, values: Values::Words(words) });
+        self
+    }
+
+    /// Needs exactly one of these sets of parts of the query.
+    pub fn either(mut self, sets: &'static [&'static [&'static str]]) -> Self {
+        self.0.either = sets;
         self
     }
 
     /// Answers a part of a long list at a time.
     pub fn paged(self) -> Self {
-        self.number("limit", "At most so many at once.").query("cursor", "The `next` of the answer before.")
+        self.number("limit", "At most so many at once").query("cursor", "The `next` of the answer before")
+    }
+
+    /// As [`Draft::paged`], where `next` is a number.
+    pub fn paged_by_number(self) -> Self {
+        self.number("limit", "At most so many at once").number("cursor", "The `next` of the answer before")
     }
 
     /// The body names the service that it is about in this member.
@@ -231,6 +292,18 @@ impl Draft {
     /// There is a command that does the same.
     pub fn command(mut self, command: &'static str) -> Self {
         self.0.command = Some(command);
+        self
+    }
+
+    /// Answers with the version of what it is about.
+    pub fn tagged(mut self) -> Self {
+        self.0.is_tagged = true;
+        self
+    }
+
+    /// Can be limited to a version of what it changes.
+    pub fn conditional(mut self) -> Self {
+        self.0.takes_condition = true;
         self
     }
 
@@ -254,13 +327,25 @@ impl Draft {
 
     /// Answers one line of JSON after another.
     pub fn answers_lines<T: ToSchema>(mut self) -> Self {
-        self.0.answer = Answer { content_type: "application/x-ndjson", form: Form::of::<T>() };
+        self.0.answer = Answer::of("application/x-ndjson", Form::of::<T>());
         self
     }
 
     /// Answers something else than JSON.
     pub fn answers_text(mut self, content_type: &'static str) -> Self {
-        self.0.answer = Answer { content_type, form: Form::text() };
+        self.0.answer = Answer::of(content_type, Form::text());
+        self
+    }
+
+    /// Answers the same as another media type to who asks for that.
+    pub fn or_as(mut self, content_type: &'static str) -> Self {
+        self.0.answer.also.push(content_type);
+        self
+    }
+
+    /// Answers in the same form with this status as well, which is no error.
+    pub fn or_status(mut self, status: u16) -> Self {
+        self.0.answer.also_status = Some(status);
         self
     }
 

@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod oidc;
 pub mod openapi;
 pub mod password;
+pub mod precondition;
 pub mod problem;
 pub mod ration;
 pub mod role;

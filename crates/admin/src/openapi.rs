@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::endpoint::{About, Form, Query};
+use crate::endpoint::{About, Form, Query, Values};
 use crate::problem::{self, Problem};
 use crate::role::Least;
 
@@ -45,10 +45,6 @@ fn plain(path: &str) -> String {
 }
 
 fn operation(about: &About) -> Value {
-    let problem = json!({
-        "description": "It was not done, or not found; the status says which.",
-        "content": {problem::CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    });
     let mut operation = json!({
         "operationId": identifier(about),
         "summary": about.summary,
@@ -56,13 +52,7 @@ fn operation(about: &About) -> Value {
         "x-role": about.least.to_string(),
         "x-changes": about.changes,
         "parameters": parameters(about),
-        "responses": {
-            "200": {
-                "description": about.summary,
-                "content": {about.answer.content_type: {"schema": about.answer.form.schema}},
-            },
-            "default": problem,
-        },
+        "responses": responses(about),
         "security": match about.least {
             Least::Anyone => json!([]),
             Least::Role(_) => json!([{"token": []}, {"session": []}]),
@@ -80,15 +70,80 @@ fn operation(about: &About) -> Value {
     operation
 }
 
+fn responses(about: &About) -> Value {
+    let problem = |description: &str| {
+        let schema = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
+        json!({"description": description, "content": {problem::CONTENT_TYPE: schema}})
+    };
+    let answer = &about.answer;
+    let types = [answer.content_type].into_iter().chain(answer.also.iter().copied());
+    let forms: Map<String, Value> = types.map(|it| (it.to_owned(), json!({"schema": answer.form.schema}))).collect();
+    let mut well = json!({"description": about.summary, "content": forms});
+    let version = json!({"description": "The version of what is answered.", "schema": {"type": "string"}});
+    if about.is_tagged {
+        well["headers"] = json!({"ETag": version});
+    }
+    let mut responses = json!({"default": problem("It was not done, or not found; the status says which.")});
+    if let Some(status) = answer.also_status {
+        responses[status.to_string()] = well.clone();
+    }
+    responses["200"] = well;
+    if about.takes_condition {
+        responses["412"] = problem("It was not done: there is another version by now, `etag`.");
+        responses["412"]["headers"] = json!({"ETag": version});
+    }
+    responses
+}
+
 fn parameters(about: &About) -> Vec<Value> {
     let in_path = parts(about.path).map(
         |name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}),
     );
-    let in_query = about.query.iter().map(|Query { name, about, is_number }| {
-        let schema = if *is_number { json!({"type": "integer", "minimum": 0}) } else { json!({"type": "string"}) };
-        json!({"name": name, "in": "query", "required": false, "description": about, "schema": schema})
+    let is_alternative = |query: &&Query| about.either.iter().any(|set| set.contains(&query.name));
+    let alone = about.query.iter().filter(|query| !is_alternative(query)).map(|query| {
+        let Query { name, about, values } = query;
+        json!({"name": name, "in": "query", "required": false, "description": about, "schema": values_of(*values)})
     });
-    in_path.chain(in_query).collect()
+    let alternatives = (!about.either.is_empty()).then(|| either(about));
+    let condition = about.takes_condition.then(|| {
+        let why = "Only if this is the present version: an ETag as it was answered, or * for any.";
+        let schema = json!({"type": "string", "pattern": "^(\\*|\"[!#-~]{0,64}\")$"});
+        json!({"name": "If-Match", "in": "header", "required": false, "description": why, "schema": schema})
+    });
+    in_path.chain(alone).chain(alternatives).chain(condition).collect()
+}
+
+fn values_of(values: Values) -> Value {
+    match values {
+        Values::Text => json!({"type": "string"}),
+        Values::Matching(pattern) => json!({"type": "string", "pattern": pattern}),
+        Values::Number(largest) => json!({"type": "integer", "minimum": 0, "maximum": largest}),
+        Values::Words(words) => json!({"type": "string", "enum": words}),
+    }
+}
+
+/// Parts of a query that belong together, as an object whose members stand in the query (`explode`): the only form in which
+/// OpenAPI 3.1 can say that one of several is required.
+fn either(about: &About) -> Value {
+    let member = |name: &&str| {
+        let found = about.query.iter().find(|query| query.name == *name);
+        let schema = found.map(|query| {
+            let mut schema = values_of(query.values);
+            schema["description"] = json!(query.about);
+            schema
+        });
+        ((*name).to_owned(), schema.unwrap_or_default())
+    };
+    let set = |names: &&[&str]| {
+        let members: Map<String, Value> = names.iter().map(member).collect();
+        json!({"type": "object", "properties": members, "required": names, "additionalProperties": false})
+    };
+    let sets: Vec<Value> = about.either.iter().map(set).collect();
+    json!({
+        "name": "subject", "in": "query", "required": true, "style": "form", "explode": true,
+        "description": "One of these sets of parts of the query.",
+        "schema": {"type": "object", "oneOf": sets},
+    })
 }
 
 /// The names of a path's parts.

@@ -26,6 +26,9 @@ pub struct Problem {
     /// The node that it is about, if another one was asked about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// The present version of what was to be changed, if it is not the one that `If-Match` named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
     /// How somebody can log in, where that is asked for: `password`, `token`, and `oidc` with `name` and `url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -42,6 +45,7 @@ impl Problem {
             detail: detail.into(),
             hint: None,
             node: None,
+            etag: None,
             login: None,
         }
     }

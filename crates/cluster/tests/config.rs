@@ -130,7 +130,7 @@ impl Scene {
     async fn propose(&self, text: &str, bake_ms: Option<u64>) -> Result<Version, DeskError> {
         let terms = Terms { bake: bake_ms.map(Duration::from_millis), ..Terms::default() };
         let proposal = Proposal { text: text.to_owned(), author: "me".to_owned(), note: String::new(), terms };
-        desk::propose(&self.store, &proposal).await
+        desk::propose(&self.store, &proposal, None).await
     }
 
     /// Waits until a node knows of a release that is as wanted.
@@ -193,7 +193,14 @@ fn a_configuration_goes_to_all_nodes_and_is_current_then() {
         assert_eq!(desk::show(&scene.store, None).await.unwrap().1, "two");
         assert_eq!(desk::show(&scene.store, Some(3)).await, Err(DeskError::NoVersion(3)));
         let terms = Terms::default();
-        assert_eq!(desk::roll_back(&scene.store, None, "me", terms).await, Ok((3, 1)));
+        // Whoever has seen version 1 does not take back what version 2 says.
+        let proposal =
+            Proposal { text: "three".into(), author: "me".into(), note: String::new(), terms: terms.clone() };
+        let builds_on = |version| desk::propose(&scene.store, &proposal, Some(version));
+        assert_eq!(builds_on(&[1]).await, Err(DeskError::Changed(2)));
+        let back = desk::roll_back(&scene.store, None, "me", terms.clone(), Some(&[1])).await;
+        assert_eq!(back, Err(DeskError::Changed(2)));
+        assert_eq!(desk::roll_back(&scene.store, None, "me", terms, None).await, Ok((3, 1)));
         scene.until_over(3).await;
         assert_eq!(scene.hosts[2].serves().as_deref(), Some("one"));
     });

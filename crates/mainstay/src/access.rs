@@ -169,9 +169,12 @@ fn user(args: &AccessArgs, places: &[Place], command: &UserCommand) -> Result<()
             (client::ask::<Done>(places, Method::DELETE, &path, None)?, "is removed")
         }
         UserCommand::Password { name } => {
-            let path = format!("{USERS}/{}/password", plain(name)?);
-            let request = NewPassword { password: password()? };
-            (client::ask::<Done>(places, Method::PUT, &path, Some(sent(&request)?))?, "has another password")
+            let user = format!("{USERS}/{}", plain(name)?);
+            // While somebody types, somebody else may change the same user.
+            let UserStatus { etag, .. } = client::ask(places, Method::GET, &user, None)?;
+            let request = sent(&NewPassword { password: password()? })?;
+            let path = format!("{user}/password");
+            (client::ask_if::<Done>(places, Method::PUT, &path, Some(request), &etag)?, "has another password")
         }
     };
     if args.admin.json { output::json(&done) } else { output::text(&format!("{} {what}\n", done.name)) }

@@ -125,6 +125,20 @@ pub fn ask<T: DeserializeOwned>(
     ask_within(places, method, path, sent, TIMEOUT)
 }
 
+/// As [`ask`], but only if what is changed is of this version still (`If-Match`).
+///
+/// # Errors
+/// As [`ask`]; the node refuses if it is another one.
+pub fn ask_if<T: DeserializeOwned>(
+    places: &[Place],
+    method: Method,
+    path: &str,
+    sent: Option<String>,
+    version: &str,
+) -> Result<T, Failure> {
+    ask_for(places, &Asked { method, path, sent, version: Some(version) }, TIMEOUT)
+}
+
 /// As [`ask`], for what may take longer than a look.
 ///
 /// # Errors
@@ -136,9 +150,23 @@ pub fn ask_within<T: DeserializeOwned>(
     sent: Option<String>,
     limit: Duration,
 ) -> Result<T, Failure> {
+    ask_for(places, &Asked { method, path, sent, version: None }, limit)
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+struct Asked<'a> {
+    method: Method,
+    path: &'a str,
+    sent: Option<String>,
+    /// Which version of it is changed; any if absent.
+    version: Option<&'a str>,
+}
+
+fn ask_for<T: DeserializeOwned>(places: &[Place], asked: &Asked<'_>, limit: Duration) -> Result<T, Failure> {
     let mut tried = Vec::new();
     for place in places {
-        match ask_one(place, method.clone(), path, sent.clone(), limit) {
+        match ask_one(place, asked, limit) {
             Ok(answer) => {
                 return serde_json::from_slice(&answer).map_err(|error| {
                     let hint = "is it another program, or another version of mainstay?";
@@ -167,14 +195,15 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Asks a node that answers with one line of JSON after another, and gives each to `heed`.
+/// Asks a node that answers with one line of JSON after another, and gives each to `heed`; if a version is given, only if
+/// what is changed is of it still.
 ///
 /// # Errors
 /// If the node does not answer or breaks off or refuses, or `heed` fails.
 pub fn follow<T: DeserializeOwned>(
     place: &Place,
     path: &str,
-    sent: String,
+    (sent, version): (String, Option<&str>),
     limit: Duration,
     mut heed: impl FnMut(T) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -189,57 +218,46 @@ pub fn follow<T: DeserializeOwned>(
             }
         }
     };
-    match ask_with(place, Method::POST, path, Some(sent), limit, each) {
+    let asked = Asked { method: Method::POST, path, sent: Some(sent), version };
+    match ask_with(place, &asked, limit, each) {
         Ok(()) => heeded,
         Err(Unanswered::Failed(failure)) => Err(failure),
         Err(Unanswered::Unreachable(error)) => Err(unreachable_failure(&[format!("{place} ({})", reason(&error))])),
     }
 }
 
-fn ask_one(
-    place: &Place,
-    method: Method,
-    path: &str,
-    sent: Option<String>,
-    limit: Duration,
-) -> Result<Bytes, Unanswered> {
+fn ask_one(place: &Place, asked: &Asked<'_>, limit: Duration) -> Result<Bytes, Unanswered> {
     let mut answer = Vec::new();
-    ask_with(place, method, path, sent, limit, |data| answer.extend_from_slice(&data))?;
+    ask_with(place, asked, limit, |data| answer.extend_from_slice(&data))?;
     Ok(answer.into())
 }
 
 /// Gives each part of a successful answer to `each`.
-fn ask_with(
-    place: &Place,
-    method: Method,
-    path: &str,
-    sent: Option<String>,
-    limit: Duration,
-    each: impl FnMut(Bytes),
-) -> Result<(), Unanswered> {
+fn ask_with(place: &Place, asked: &Asked<'_>, limit: Duration, each: impl FnMut(Bytes)) -> Result<(), Unanswered> {
     let passed;
     let (place, path, limit) = match place {
         Place::Through { place, node } => {
-            passed = passed_on(node, path).map_err(Unanswered::Failed)?;
+            passed = passed_on(node, asked.path).map_err(Unanswered::Failed)?;
             (place.as_ref(), passed.as_str(), limit.max(THROUGH_TIMEOUT))
         }
-        direct => (direct, path, limit),
+        direct => (direct, asked.path, limit),
     };
+    let asked = &Asked { path, ..asked.clone() };
     let exchange = async {
         match place {
             Place::Through { .. } => Err(failed(place, "a node is asked through one other at most".to_owned())),
             Place::Socket(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(Unanswered::Unreachable)?;
-                exchange(stream, "localhost", method, path, sent, each).await.map_err(|why| failed(place, why))
+                exchange(stream, "localhost", asked, each).await.map_err(|why| failed(place, why))
             }
             Place::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(Unanswered::Unreachable)?;
-                exchange(stream, address, method, path, sent, each).await.map_err(|why| failed(place, why))
+                exchange(stream, address, asked, each).await.map_err(|why| failed(place, why))
             }
             Place::Tls(address) => {
                 let stream = TcpStream::connect(address).await.map_err(Unanswered::Unreachable)?;
                 let stream = credentials::encrypted(stream, address).await.map_err(|why| failed(place, why))?;
-                exchange(stream, address, method, path, sent, each).await.map_err(|why| failed(place, why))
+                exchange(stream, address, asked, each).await.map_err(|why| failed(place, why))
             }
         }
     };
@@ -268,9 +286,7 @@ fn failed(place: &Place, why: String) -> Unanswered {
 async fn exchange<S>(
     stream: S,
     host: &str,
-    method: Method,
-    path: &str,
-    sent: Option<String>,
+    asked: &Asked<'_>,
     mut each: impl FnMut(Bytes),
 ) -> Result<(StatusCode, Bytes), String>
 where
@@ -278,15 +294,20 @@ where
 {
     let text = |error: &dyn std::error::Error| crate::failure::chain(error);
     let request = Request::builder()
-        .method(method)
-        .uri(path)
+        .method(asked.method.clone())
+        .uri(asked.path)
         .header(header::HOST, host)
         .header(header::CONTENT_TYPE, "application/json");
     let request = match credentials::bearer()? {
         Some(bearer) => request.header(header::AUTHORIZATION, bearer),
         None => request,
     };
-    let request = request.body(Full::new(Bytes::from(sent.unwrap_or_default()))).map_err(|error| text(&error))?;
+    let request = match asked.version {
+        Some(version) => request.header(header::IF_MATCH, version),
+        None => request,
+    };
+    let sent = asked.sent.clone().unwrap_or_default();
+    let request = request.body(Full::new(Bytes::from(sent))).map_err(|error| text(&error))?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| text(&error))?;
     let exchange = async move {

@@ -80,7 +80,16 @@ mod tests {
 
     fn answer(draining: bool, eligible: u64) -> EndpointAnswer {
         let (service, endpoint) = ("shop".to_owned(), "10.0.0.1:80".to_owned());
-        EndpointAnswer { service, endpoint, draining, in_flight: 3, eligible, weight: 1, ejected: false }
+        EndpointAnswer {
+            service,
+            endpoint,
+            draining,
+            in_flight: 3,
+            eligible,
+            weight: 1,
+            ejected: false,
+            etag: String::new(),
+        }
     }
 
     #[test]

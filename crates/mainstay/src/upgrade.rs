@@ -46,7 +46,7 @@ pub fn upgrade(args: &UpgradeArgs) -> Result<ExitCode, Failure> {
     let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
     let mut last = None;
     let limit = Duration::from_secs(args.timeout) + AROUND;
-    client::follow(&place, "/api/v1/upgrade", sent, limit, |event: Event| {
+    client::follow(&place, "/api/v1/upgrade", (sent, None), limit, |event: Event| {
         let written = if args.admin.json { Ok(()) } else { output::text(&told(&event)) };
         last = Some(event);
         written

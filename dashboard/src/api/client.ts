@@ -77,12 +77,26 @@ export type Method = 'GET' | 'POST' | 'DELETE';
 /** What a change that takes a while says of each of its steps. */
 export type Step = (said: string) => void;
 
-/** Asks, and gives the answer's JSON; throws a `Problem` otherwise. Of an answer in steps `onStep` hears each one. */
-export async function ask<T>(path: string, method: Method = 'GET', body?: unknown, onStep: Step = () => undefined): Promise<T> {
+/** A change, and which version of what it changes somebody has seen: the node refuses it if there is another one by now. */
+export interface Change {
+  path: string;
+  method: Method;
+  body?: unknown;
+  version?: string | undefined;
+}
+
+/** Asks, and gives the answer's JSON; throws a `Problem` otherwise. */
+export function ask<T>(path: string, method: Method = 'GET', body?: unknown): Promise<T> {
+  return carryOut({ path, method, body });
+}
+
+/** As `ask`. Of an answer in steps `onStep` hears each one. */
+export async function carryOut<T>(change: Change, onStep: Step = () => undefined): Promise<T> {
+  const { path } = change;
   const patience = new AbortController();
   const timer = setTimeout(() => patience.abort(), TIMEOUT_MS);
   try {
-    const response = await send(path, method, body, patience.signal);
+    const response = await send(change, patience.signal);
     if (response.ok && (response.headers.get('content-type')?.includes('ndjson') ?? false)) {
       // A release takes as long as it bakes; each of its lines is a sign of life.
       clearTimeout(timer);
@@ -110,13 +124,16 @@ async function whole<T>(path: string, response: Response): Promise<T> {
   }
 }
 
-async function send(path: string, method: Method, body: unknown, signal: AbortSignal): Promise<Response> {
+async function send({ path, method, body, version }: Change, signal: AbortSignal): Promise<Response> {
   const headers: Record<string, string> = { accept: 'application/json' };
   if (body !== undefined) {
     headers['content-type'] = 'application/json';
   }
   if (method !== 'GET' && csrf !== null) {
     headers['x-mainstay-csrf'] = csrf;
+  }
+  if (version !== undefined) {
+    headers['if-match'] = version;
   }
   const init: RequestInit = { method, headers, credentials: 'same-origin', signal };
   if (body !== undefined) {

@@ -42,6 +42,8 @@ export interface Endpoint {
   breaker?: Breaker;
   /** What it said of itself within the last minute. */
   load?: { cpu_percent?: number | null; memory_percent?: number | null } | null;
+  /** The version of what operators said of it. */
+  etag?: string;
 }
 
 export interface Zone {
@@ -358,6 +360,7 @@ export interface Silence {
   created_by: string;
   comment: string;
   state: string;
+  etag?: string;
 }
 
 export interface Receiver {

@@ -213,7 +213,7 @@ function expiry(silence: Silence, words: string): Action {
     title: `Expire the silence of ${words}`,
     effect: 'Whatever of it still fires is told to its receivers.',
     command: () => command.expireSilence(silence.id),
-    request: () => ({ path: `/silences/${encodeURIComponent(silence.id)}`, method: 'DELETE' }),
+    request: () => ({ path: `/silences/${encodeURIComponent(silence.id)}`, method: 'DELETE', version: silence.etag }),
   };
 }
 

@@ -35,10 +35,10 @@ export function Configuration(): JSX.Element | null {
           empty="No node has reported yet."
         />
       </Section>
-      <Section title="Versions" side={<Stage author={author} hasVersion={current !== null} propose={propose} />}>
+      <Section title="Versions" side={<Stage author={author} current={current} propose={propose} />}>
         <Table
           name="Versions of the configuration"
-          columns={versionsFor(current, author)}
+          columns={versionsFor(current, overview.value.current, author)}
           rows={versions}
           rowKey={(row) => String(row.version)}
           order={{ column: 'version', descending: true }}
@@ -53,12 +53,12 @@ export function Configuration(): JSX.Element | null {
 }
 
 /** The button that asks for the text that is served now, to begin with that. */
-function Stage(props: { author: string; hasVersion: boolean; propose: (action: Action) => void }): JSX.Element {
+function Stage(props: { author: string; current: number | null; propose: (action: Action) => void }): JSX.Element {
   const { session } = useShell();
   const open = async (): Promise<void> => {
     const mayRead = session === null || session.role === 'admin';
-    const shown = props.hasVersion && mayRead ? await ask<ConfigText>('/config/versions/current').catch(() => null) : null;
-    props.propose(stage(shown?.text ?? '', props.author));
+    const shown = props.current !== null && mayRead ? await ask<ConfigText>('/config/versions/current').catch(() => null) : null;
+    props.propose(stage(shown?.text ?? '', shown?.meta.version ?? props.current, props.author));
   };
   return (
     <button type="button" class={refusalOf(session, { least: 'admin' }) === null ? '' : 'cannot'} onClick={() => void open()}>
@@ -127,7 +127,8 @@ function versionOf(version: number | null): string {
   return version === 0 ? 'own file' : count(version);
 }
 
-function versionsFor(current: number | null, author: string): Column<ConfigVersion>[] {
+/** `seen`: the current version as it was last asked for, which is asked more often. */
+function versionsFor(current: number | null, seen: number | null, author: string): Column<ConfigVersion>[] {
   return [
     {
       id: 'version', title: 'Version', isNumber: true, width: '6.5rem', key: (it) => it.version,
@@ -143,7 +144,7 @@ function versionsFor(current: number | null, author: string): Column<ConfigVersi
       cell: (it) =>
         it.version === current ? null : (
           <span class="actions">
-            <ActionButton action={rollback(it.version, author)} word="roll back" label={`roll back to version ${it.version}`} />
+            <ActionButton action={rollback(it.version, seen, author)} word="roll back" label={`roll back to version ${it.version}`} />
           </span>
         ),
     },
@@ -161,21 +162,31 @@ function termsOf(seconds: number, canary: string): unknown {
   return { bake: seconds === 0 ? null : { secs: seconds, nanos: 0 }, ...(canary === '' || seconds === 0 ? {} : { canary }) };
 }
 
-function rollback(version: number, author: string): Action {
+/** The version that a change builds on: it is refused if another one is current by then. */
+function tagOf(current: number | null): string {
+  return `"${current ?? 0}"`;
+}
+
+function rollback(version: number, current: number | null, author: string): Action {
   return {
     title: `Roll back to version ${version}`,
     effect: 'The text of that version is released as a new one: checked by every node, served by one, then by all.',
     harm: 'All nodes change what they serve.',
     fields: [BAKE],
     command: (values) => command.rollBack(version, bakeOf(values)),
-    request: (values) => ({ path: '/config/rollback', method: 'POST', body: { version, author, terms: termsOf(bakeOf(values), '') } }),
+    request: (values) => ({
+      path: '/config/rollback',
+      method: 'POST',
+      body: { version, author, terms: termsOf(bakeOf(values), '') },
+      version: tagOf(current),
+    }),
   };
 }
 
 const FILE = 'mainstay.toml';
 
-/** A new text, released in stages. `before` is what the nodes serve now; empty if they serve their own files. */
-function stage(before: string, author: string): Action {
+/** A new text, released in stages. `before` is what the nodes serve now, version `current`; empty if they serve their own files. */
+function stage(before: string, current: number | null, author: string): Action {
   const canaryOf = (values: Values): string => (values.canary ?? '').trim();
   return {
     title: 'Stage a new version',
@@ -189,11 +200,12 @@ function stage(before: string, author: string): Action {
       { name: 'canary', label: 'Which node serves it first (empty: one with enough traffic)', kind: 'text', initial: '', optional: true },
     ],
     preview: (values) => <Lines before={before} after={values.text ?? ''} />,
-    command: (values) => command.release(FILE, bakeOf(values), canaryOf(values), values.note ?? ''),
+    command: (values) => command.release(FILE, current, bakeOf(values), canaryOf(values), values.note ?? ''),
     request: (values) => ({
       path: '/config',
       method: 'POST',
       body: { text: values.text ?? '', author, note: values.note ?? '', terms: termsOf(bakeOf(values), canaryOf(values)) },
+      version: tagOf(current),
     }),
   };
 }

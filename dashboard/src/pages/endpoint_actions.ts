@@ -38,7 +38,7 @@ function drain(service: Service, endpoint: Endpoint): Action {
     effect: `It gets no new requests; the ${endpoint.in_flight} in flight are finished. It lasts until it is undone.`,
     harm: lastOne(service, endpoint),
     command: () => command.drain(service.name, endpoint.name, false),
-    request: () => post('/drain', { service: service.name, endpoint: endpoint.name, drain: true }),
+    request: () => post('/drain', { service: service.name, endpoint: endpoint.name, drain: true }, endpoint.etag),
   };
 }
 
@@ -48,7 +48,7 @@ function undrain(service: Service, endpoint: Endpoint): Action {
     service: service.name,
     effect: 'It gets new requests again.',
     command: () => command.drain(service.name, endpoint.name, true),
-    request: () => post('/drain', { service: service.name, endpoint: endpoint.name, drain: false }),
+    request: () => post('/drain', { service: service.name, endpoint: endpoint.name, drain: false }, endpoint.etag),
   };
 }
 
@@ -62,7 +62,7 @@ function weight(service: Service, endpoint: Endpoint): Action {
       { name: 'weight', label: 'Weight', kind: 'number', initial: String(endpoint.weight_override ?? endpoint.weight), min: 1, max: 1000, optional: true },
     ],
     command: (values) => command.weight(service.name, endpoint.name, wanted(values)),
-    request: (values) => post('/weight', { service: service.name, endpoint: endpoint.name, weight: wanted(values) }),
+    request: (values) => post('/weight', { service: service.name, endpoint: endpoint.name, weight: wanted(values) }, endpoint.etag),
   };
 }
 
@@ -96,6 +96,6 @@ function lastOne(service: Service, endpoint: Endpoint): string | null {
     : null;
 }
 
-function post(path: string, body: unknown): ReturnType<Action['request']> {
-  return { path, method: 'POST', body };
+function post(path: string, body: unknown, version?: string): ReturnType<Action['request']> {
+  return { path, method: 'POST', body, version };
 }

@@ -2,7 +2,7 @@
 
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { ask, Problem } from '../api/client';
+import { carryOut as change, Problem } from '../api/client';
 import { announce } from '../api/live';
 import { refusalOf, useShell, type Action, type Field, type Values } from '../shell';
 import { CommandLine } from './command_line';
@@ -23,9 +23,8 @@ export function Confirm(props: { action: Action; onClose: () => void }): JSX.Ele
 
   const carryOut = async (): Promise<void> => {
     setOutcome({ kind: 'under-way', step: null });
-    const { path, method, body } = action.request(values);
     try {
-      await ask(path, method, body, (step) => {
+      await change(action.request(values), (step) => {
         setOutcome({ kind: 'under-way', step });
         announce(null);
       });

@@ -2,6 +2,8 @@
 
 #[path = "access/oidc.rs"]
 mod oidc;
+#[path = "access/versions.rs"]
+mod versions;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

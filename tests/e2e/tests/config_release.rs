@@ -42,6 +42,9 @@ fn a_configuration_reaches_all_nodes_and_can_be_listed_compared_and_taken_back()
     assert!(diff.contains("\n-match = { path = \"/\" }\n+match = { path = \"/two\" }\n"), "{diff}");
     let again = said(&nodes.apply(0, &two, &["--now"]));
     assert!(again.contains("is this one already: version 10"), "{again}");
+    let late = said(&nodes.apply(0, &one, &["--now", "--builds-on", "9"]));
+    assert!(late.contains("this was changed since you looked at it"), "somebody else has released version 10: {late}");
+    assert_eq!(nodes.admin(0, "/api/v1/config").header("etag"), Some("\"10\""));
     let back = nodes.json(0, &["rollback", "--now"]);
     assert_eq!(back["version"], 11);
     assert_eq!([0, 1, 2].map(|node| nodes.get(node, "/")), [200; 3]);

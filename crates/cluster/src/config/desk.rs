@@ -57,6 +57,9 @@ pub enum DeskError {
     /// Nothing is being released.
     #[error("nothing is being released")]
     NoRelease,
+    /// Another version is current than whoever asks has seen.
+    #[error("version {0} is current by now, not the one that this builds on")]
+    Changed(Version),
     /// Others changed the configuration at the same time, again and again.
     #[error("the configuration changed meanwhile; look at it and ask again")]
     Raced,
@@ -65,11 +68,18 @@ pub enum DeskError {
     Store(#[from] coordinator::Error),
 }
 
+/// The versions of which one has to be current (0: none is), so that nobody takes back what others did meanwhile; `None`: any.
+pub type BuildsOn<'a> = Option<&'a [Version]>;
+
 /// Writes a new version and begins its release. Who asked may be gone afterwards: the release goes on.
 ///
 /// # Errors
-/// If it cannot begin. After [`coordinator::Error::Unknown`] it may have begun all the same.
-pub async fn propose(store: &Arc<dyn Coordinator>, proposal: &Proposal) -> Result<Version, DeskError> {
+/// If it cannot begin, or another version is current than it builds on. After [`coordinator::Error::Unknown`] it may have begun all the same.
+pub async fn propose(
+    store: &Arc<dyn Coordinator>,
+    proposal: &Proposal,
+    builds_on: BuildsOn<'_>,
+) -> Result<Version, DeskError> {
     if proposal.text.len() > TEXT_BYTES_MAX {
         return Err(DeskError::TooLarge { bytes: proposal.text.len() });
     }
@@ -78,6 +88,10 @@ pub async fn propose(store: &Arc<dyn Coordinator>, proposal: &Proposal) -> Resul
         let known = Known::read(store).await?;
         known.refuse_if_busy()?;
         let current = known.current.map_or(0, |current| current.version);
+        // The release that made it current changed the record, which the transaction below compares.
+        if builds_on.is_some_and(|versions| !versions.contains(&current)) {
+            return Err(DeskError::Changed(current));
+        }
         if known.metas.iter().any(|meta| meta.version == current && meta.sha256 == sha256) {
             return Err(DeskError::Unchanged(current));
         }
@@ -134,10 +148,14 @@ pub async fn roll_back(
     to: Option<Version>,
     author: &str,
     terms: Terms,
+    builds_on: BuildsOn<'_>,
 ) -> Result<(Version, Version), DeskError> {
     let known = Known::read(store).await?;
     known.refuse_if_busy()?;
     let current = known.current.map_or(0, |current| current.version);
+    if builds_on.is_some_and(|versions| !versions.contains(&current)) {
+        return Err(DeskError::Changed(current));
+    }
     let was_released = |meta: &&Meta| meta.outcome.as_deref().is_some_and(|outcome| outcome.starts_with("done"));
     let to = match to {
         Some(version) => version,
@@ -149,7 +167,7 @@ pub async fn roll_back(
     let text = view::text(store, to).await?.ok_or(DeskError::NoVersion(to))?;
     let note = format!("back to version {to}");
     let proposal = Proposal { text: text.to_string(), author: author.to_owned(), note, terms };
-    Ok((propose(store, &proposal).await?, to))
+    Ok((propose(store, &proposal, builds_on).await?, to))
 }
 
 /// Asks for the end of the release that goes on, and answers its version.

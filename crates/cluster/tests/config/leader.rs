@@ -82,7 +82,7 @@ fn what_was_acknowledged_is_there_and_all_else_is_whole_or_absent() {
             let (done, result) = oneshot::channel();
             let writing = Arc::clone(&store);
             spawn_local(Kind::Control, async move {
-                let _waited_for = done.send(desk::propose(&writing, &proposal).await);
+                let _waited_for = done.send(desk::propose(&writing, &proposal, None).await);
             });
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
             network.detach(NodeId(dies as u64 + 1));

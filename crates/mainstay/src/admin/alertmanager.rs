@@ -8,6 +8,7 @@ use axum::extract::{Path, RawQuery, State as Shared};
 use axum::response::{IntoResponse, Json, Response};
 use mainstay_admin::caller::Caller;
 use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::precondition::{Condition, Tag};
 use mainstay_admin::role::{OPERATOR, VIEWER};
 use mainstay_core::alert::{Fingerprint, Instance, Matcher, Phase, Silence};
 use mainstay_core::timestamp::{self, rfc3339};
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::Node;
-use super::alerts::{matcher, new_id, refused, silence_status};
+use super::alerts::{matcher, new_id, refused, seen, silence_status};
 use super::api::read;
 
 /// A silence as `amtool` sends it.
@@ -74,10 +75,12 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         endpoint::post("/api/v2/silences", OPERATOR, "Makes or changes a silence, as Alertmanager does")
             .command("mainstay silence add MATCHER --for 2h --comment WHY")
             .takes::<PostableSilence>()
+            .conditional()
             .by(post_silence),
-        endpoint::get("/api/v2/silence/{id}", VIEWER, "A silence, as Alertmanager answers it").by(silence),
+        endpoint::get("/api/v2/silence/{id}", VIEWER, "A silence, as Alertmanager answers it").tagged().by(silence),
         endpoint::delete("/api/v2/silence/{id}", OPERATOR, "Ends a silence, as Alertmanager does")
             .command("mainstay silence remove ID")
+            .conditional()
             .by(end_silence),
         endpoint::get("/api/v2/receivers", VIEWER, "Names of receivers, as Alertmanager answers them").by(receivers),
         endpoint::get("/api/v2/status", VIEWER, "What answers here, as Alertmanager says it").by(status),
@@ -242,7 +245,12 @@ async fn silences(Shared(node): Shared<Arc<Node>>, RawQuery(query): RawQuery) ->
     Json(all.values().filter(|silence| is_about(silence)).map(shown).collect::<Vec<_>>()).into_response()
 }
 
-async fn post_silence(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<Caller>, sent: Body) -> Response {
+async fn post_silence(
+    Shared(node): Shared<Arc<Node>>,
+    Extension(caller): Extension<Caller>,
+    condition: Condition,
+    sent: Body,
+) -> Response {
     let sent: PostableSilence = match read(sent, "see Alertmanager's interface, version 2").await {
         Ok(sent) => sent,
         Err(refusal) => return *refusal,
@@ -269,7 +277,11 @@ async fn post_silence(Shared(node): Shared<Arc<Node>>, Extension(caller): Extens
     if sent.id.as_ref().is_some_and(|id| !id.is_empty() && !node.alerts().silences().contains_key(id)) {
         return refused(&Refusal::NotThere("silence"));
     }
-    match node.alerts().silence(now, made.clone()).await {
+    let seen = match seen(&node, &made.id, &condition) {
+        Ok(seen) => seen,
+        Err(refusal) => return *refusal,
+    };
+    match node.alerts().silence(now, made.clone(), seen.as_ref()).await {
         Ok(()) => Json(json!({"silenceID": made.id})).into_response(),
         Err(why) => refused(&why),
     }
@@ -277,13 +289,17 @@ async fn post_silence(Shared(node): Shared<Arc<Node>>, Extension(caller): Extens
 
 async fn silence(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>) -> Response {
     match node.alerts().silences().get(&id) {
-        Some(silence) => Json(shown(silence)).into_response(),
+        Some(silence) => Tag::of(silence).on(Json(shown(silence))),
         None => refused(&Refusal::NotThere("silence")),
     }
 }
 
-async fn end_silence(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>) -> Response {
-    match node.alerts().end_silence(clock::now(), &id).await {
+async fn end_silence(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>, condition: Condition) -> Response {
+    let seen = match seen(&node, &id, &condition) {
+        Ok(seen) => seen,
+        Err(refusal) => return *refusal,
+    };
+    match node.alerts().end_silence(clock::now(), &id, seen.as_ref()).await {
         Ok(_over) => Json(json!({})).into_response(),
         Err(why) => refused(&why),
     }

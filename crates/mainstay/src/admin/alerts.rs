@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use mainstay_admin::caller::Caller;
 use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::precondition::{Changed, Condition, Tag};
 use mainstay_admin::role::{OPERATOR, VIEWER};
 use mainstay_core::alert::{
     Acknowledgement, Comparison, Fingerprint, Instance, Matcher, Phase, Silence, SilenceState, rule,
@@ -39,7 +40,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![
         endpoint::get("/api/v1/alerts", VIEWER, "What is wrong, and who was told of it")
             .command("mainstay alerts")
-            .query("state", "only those that are pending, firing or resolved")
+            .words("state", &["pending", "firing", "resolved"], "only those")
             .answers::<AlertsAnswer>()
             .by(list),
         endpoint::post(
@@ -64,6 +65,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         endpoint::delete("/api/v1/silences/{id}", OPERATOR, "Ends a silence")
             .command("mainstay silence remove ID")
             .answers::<SilenceStatus>()
+            .conditional()
             .by(end_silence),
         endpoint::get("/api/v1/receivers", VIEWER, "Who is told of alerts, and whether that works")
             .command("mainstay alerts receivers")
@@ -189,6 +191,7 @@ pub(super) fn refused(why: &Refusal) -> Response {
         Refusal::NotThere(_) => {
             (StatusCode::NOT_FOUND, Some("`mainstay alerts` and `mainstay silence list` show them"))
         }
+        Refusal::Changed => return Changed { present: None }.response(),
         Refusal::Wrong(_) => (StatusCode::BAD_REQUEST, None),
         Refusal::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, Some("`mainstay cluster status` says more")),
     };
@@ -223,7 +226,18 @@ pub(super) fn silence_status(silence: &Silence) -> SilenceStatus {
         created_by: silence.author.clone(),
         comment: silence.comment.clone(),
         state: state.to_owned(),
+        etag: Tag::of(silence).text(),
     }
+}
+
+/// The silence that somebody changes, if they name its version.
+pub(super) fn seen(node: &Node, id: &str, condition: &Condition) -> Result<Option<Silence>, Box<Response>> {
+    if *condition == Condition::None {
+        return Ok(None);
+    }
+    let found = node.alerts().silences().remove(id).ok_or_else(|| Box::new(refused(&Refusal::NotThere("silence"))))?;
+    condition.check(Some(&Tag::of(&found))).map_err(|changed| Box::new(changed.response()))?;
+    Ok(Some(found))
 }
 
 /// A matcher from its parts as they are sent.
@@ -278,14 +292,18 @@ async fn silence(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<C
         },
         Err(why) => return refused(&why),
     };
-    match node.alerts().silence(now, made.clone()).await {
+    match node.alerts().silence(now, made.clone(), None).await {
         Ok(()) => Json(silence_status(&made)).into_response(),
         Err(why) => refused(&why),
     }
 }
 
-async fn end_silence(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>) -> Response {
-    match node.alerts().end_silence(clock::now(), &id).await {
+async fn end_silence(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>, condition: Condition) -> Response {
+    let seen = match seen(&node, &id, &condition) {
+        Ok(seen) => seen,
+        Err(refusal) => return *refusal,
+    };
+    match node.alerts().end_silence(clock::now(), &id, seen.as_ref()).await {
         Ok(silence) => Json(silence_status(&silence)).into_response(),
         Err(why) => refused(&why),
     }

@@ -18,14 +18,23 @@ use crate::admin::document::Status;
 use crate::admin::explanation::Requests;
 use crate::admin::{Node, explanation, metrics, pages, table};
 
+/// Of a plain refusal that is put into another form.
+const PLAIN_BYTES_MAX: usize = 64 * 1024;
+const PLAIN_CHARS_MAX: usize = 1_024;
+
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![
         endpoint::get("/", ANYONE, "This list; a browser is led to the dashboard")
             .answers_text("text/plain; charset=utf-8")
             .by(index),
         endpoint::get("/health", ANYONE, "200 while the process lives").by(health),
-        endpoint::get("/ready", ANYONE, "200 if the node should get traffic, else 503 and why").by(ready),
-        endpoint::get("/metrics", VIEWER, "Metrics as OpenMetrics text").answers_text("text/plain").by(scrape),
+        endpoint::get("/ready", ANYONE, "200 if the node should get traffic, else 503 and why")
+            .or_status(503)
+            .by(ready),
+        endpoint::get("/metrics", VIEWER, "Metrics as OpenMetrics text")
+            .answers_text("application/openmetrics-text")
+            .or_as("text/plain")
+            .by(scrape),
         endpoint::get("/api/v1/openapi.json", ANYONE, "This interface, described").by(describe),
         endpoint::get("/api/v1/status", VIEWER, "Everything that the node does, as JSON")
             .command("mainstay status")
@@ -41,6 +50,22 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
 /// An error, with what to do.
 pub(super) fn error(status: StatusCode, error: String, hint: Option<String>) -> Response {
     Problem::new(status, error).hint(hint).into_response()
+}
+
+/// What was refused before it came to an endpoint (a query or a path that cannot be read) is told as a plain text: here it
+/// becomes the form that all errors have.
+pub(super) async fn as_problem(response: Response) -> Response {
+    let is_plain =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/plain"));
+    let status = response.status();
+    if !(is_plain && (status.is_client_error() || status.is_server_error())) {
+        return response;
+    }
+    let (_head, said) = response.into_parts();
+    let bytes = body::to_bytes(said, PLAIN_BYTES_MAX).await.unwrap_or_default();
+    let text: String = String::from_utf8_lossy(&bytes).chars().take(PLAIN_CHARS_MAX).collect();
+    let hint = "`GET /api/v1/openapi.json` says what is taken".to_owned();
+    error(status, text, Some(hint))
 }
 
 /// Reads a request's JSON, or says what to send.

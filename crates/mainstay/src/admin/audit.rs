@@ -39,8 +39,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![
         endpoint::get("/api/v1/audit", VIEWER, "What was changed at this node, the newest first")
             .command("mainstay audit-log list")
-            .number("limit", "At most so many at once, 1000 at most.")
-            .number("cursor", "The `next` of the answer before.")
+            .paged_by_number()
             .answers::<AuditPage>()
             .by(list),
         endpoint::get("/api/v1/audit/verify", VIEWER, "Whether the audit trail is whole")

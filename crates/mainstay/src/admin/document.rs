@@ -347,6 +347,9 @@ pub struct EndpointStatus {
     /// What it says of its own load, if it said so within the last minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadStatus>,
+    /// The version of what operators said of it, for `If-Match` with a weight or a drain.
+    #[serde(default)]
+    pub etag: String,
 }
 
 /// What an endpoint says of its own load (Open Request Cost Aggregation).

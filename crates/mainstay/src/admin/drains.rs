@@ -2,16 +2,18 @@
 //! and `/api/v1/reset`, on this node.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{Json, Response};
 use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::precondition::{Condition, Tag};
 use mainstay_admin::role::OPERATOR;
 use mainstay_gateway::UnknownEndpoint;
+use mainstay_gateway::state;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -86,6 +88,9 @@ pub struct EndpointAnswer {
     pub weight: u32,
     /// Whether it gets nothing for a while. An order to eject or to reset is carried out a moment after the answer.
     pub ejected: bool,
+    /// The version of what operators said of it: its weight and drains.
+    #[serde(default)]
+    pub etag: String,
 }
 
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
@@ -94,12 +99,14 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
             .command("mainstay drain SERVICE/ENDPOINT")
             .takes::<DrainRequest>()
             .service_in_body("service")
-            .answers::<EndpointAnswer>();
+            .answers::<EndpointAnswer>()
+            .conditional();
     let weights = endpoint::post("/api/v1/weight", OPERATOR, "Gives one endpoint another share of traffic")
         .command("mainstay weight SERVICE/ENDPOINT N")
         .takes::<WeightRequest>()
         .service_in_body("service")
-        .answers::<EndpointAnswer>();
+        .answers::<EndpointAnswer>()
+        .conditional();
     let ejections = endpoint::post("/api/v1/eject", OPERATOR, "Sends one endpoint nothing for a while")
         .command("mainstay eject SERVICE/ENDPOINT --for TIME")
         .takes::<EjectRequest>()
@@ -113,12 +120,15 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![drains.by(drain), weights.by(weigh), ejections.by(eject), resets.by(reset)]
 }
 
-async fn drain(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+async fn drain(Shared(node): Shared<Arc<Node>>, condition: Condition, sent: Body) -> Response {
     let hint = r#"send {"service": "NAME", "endpoint": "HOST:PORT", "drain": true}"#;
     let request: DrainRequest = match read(sent, hint).await {
         Ok(request) => request,
         Err(refusal) => return *refusal,
     };
+    if let Some(refusal) = is_other(&node, &request.service, &request.endpoint, &condition) {
+        return refusal;
+    }
     let is_for_all = !request.local && node.cluster().is_some();
     // A drain for all is a key that all nodes follow, this one too; what was drained here alone is undone with it.
     let done = match is_for_all && request.drain {
@@ -133,7 +143,7 @@ async fn drain(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
     answer(&node, &request.service, &request.endpoint, done)
 }
 
-async fn weigh(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+async fn weigh(Shared(node): Shared<Arc<Node>>, condition: Condition, sent: Body) -> Response {
     let hint = r#"send {"service": "NAME", "endpoint": "HOST:PORT", "weight": 10}, or null for the configured weight"#;
     let request: WeightRequest = match read(sent, hint).await {
         Ok(request) => request,
@@ -142,6 +152,9 @@ async fn weigh(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
     if request.weight.is_some_and(|weight| !(1..=1_000).contains(&weight)) {
         let hint = Some("a weight is from 1 to 1000; to send it nothing, drain it".to_owned());
         return error(StatusCode::BAD_REQUEST, "`weight` is out of bounds".to_owned(), hint);
+    }
+    if let Some(refusal) = is_other(&node, &request.service, &request.endpoint, &condition) {
+        return refusal;
     }
     let done = node.gateway.weigh(&request.service, &request.endpoint, request.weight);
     answer(&node, &request.service, &request.endpoint, done)
@@ -170,11 +183,25 @@ async fn reset(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
     answer(&node, &request.service, &request.endpoint, done)
 }
 
+/// What is answered if somebody has changed the endpoint since it was of the version that is asked for. Who asks for an unknown
+/// endpoint is told so by what is done next. Requests are carried out one after another, on one thread, up to where they wait.
+fn is_other(node: &Node, service: &str, endpoint: &str, condition: &Condition) -> Option<Response> {
+    let found = node.gateway.find(service, endpoint).ok()?;
+    condition.check(Some(&tag(&found))).err().map(|changed| changed.response())
+}
+
+/// The version of what operators said of an endpoint at this node.
+pub(super) fn tag(endpoint: &state::Endpoint) -> Tag {
+    let weight = Tag::number(endpoint.weight_override().map_or(0, u64::from));
+    let said = |drained: &AtomicBool, word| if drained.load(Ordering::Acquire) { word } else { "" };
+    weight.and(said(&endpoint.drained, "-drained")).and(said(&endpoint.drained_for_all, "-drained-for-all"))
+}
+
 /// How the endpoint stands after what was done.
 fn answer(node: &Node, service: &str, endpoint: &str, done: Result<(), UnknownEndpoint>) -> Response {
     match done {
         Ok(()) => match standing(node, service, endpoint) {
-            Some(answer) => Json(answer).into_response(),
+            Some((answer, tag)) => tag.on(Json(answer)),
             // A reload took the endpoint away in this very moment, and with it all its traffic.
             None => error(StatusCode::CONFLICT, "the configuration changed meanwhile".to_owned(), None),
         },
@@ -184,11 +211,12 @@ fn answer(node: &Node, service: &str, endpoint: &str, done: Result<(), UnknownEn
     }
 }
 
-fn standing(node: &Node, service: &str, endpoint: &str) -> Option<EndpointAnswer> {
+fn standing(node: &Node, service: &str, endpoint: &str) -> Option<(EndpointAnswer, Tag)> {
     let state = node.gateway.state();
     let service = state.services.iter().find(|it| it.spec.name == service)?;
     let endpoint = service.endpoints.iter().find(|it| it.name == endpoint)?;
-    Some(EndpointAnswer {
+    let tag = tag(endpoint);
+    let answer = EndpointAnswer {
         service: service.spec.name.clone(),
         endpoint: endpoint.name.clone(),
         draining: endpoint.is_draining(),
@@ -196,5 +224,7 @@ fn standing(node: &Node, service: &str, endpoint: &str) -> Option<EndpointAnswer
         eligible: service.eligible().iter().filter(|eligible| **eligible).count() as u64,
         weight: endpoint.weight(),
         ejected: endpoint.ejected.load(Ordering::Acquire),
-    })
+        etag: tag.text(),
+    };
+    Some((answer, tag))
 }

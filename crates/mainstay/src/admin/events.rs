@@ -32,7 +32,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![
         endpoint::get("/api/v1/events", VIEWER, "What has changed on this node, the latest first")
-            .paged()
+            .paged_by_number()
             .query("service", "Only what is about this service and its endpoints")
             .answers::<EventsAnswer>()
             .by(list),

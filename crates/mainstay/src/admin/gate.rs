@@ -17,7 +17,7 @@ use mainstay_admin::{secret, session};
 
 use crate::admin::Node;
 use crate::admin::access::{Access, By, Visitor};
-use crate::admin::api::{Problem, error};
+use crate::admin::api::{self, Problem, error};
 use crate::admin::guard::{self, Origin};
 use crate::admin::pages;
 use crate::timestamp::rfc3339;
@@ -85,6 +85,7 @@ pub(super) async fn admit(Shared(node): Shared<Arc<Node>>, mut request: Request,
             *refusal
         }
     };
+    response = api::as_problem(response).await;
     let is_page =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/html"));
     let headers = response.headers_mut();
@@ -234,6 +235,11 @@ async fn change(node: Arc<Node>, about: &About, caller: &Caller, request: Reques
         return error(StatusCode::FORBIDDEN, why, Some("GET /api/v1/session says what it has to be".to_owned()));
     }
     let path = head.uri.path().to_owned();
+    if head.headers.contains_key(header::IF_MATCH) && !about.takes_condition {
+        // Whoever sends it relies on it.
+        let hint = Some("send it without `If-Match`".to_owned());
+        return error(StatusCode::BAD_REQUEST, "what this changes has no versions".to_owned(), hint);
+    }
     if let Err(why) = caller.may(about, &path, &bytes) {
         let response = refused(about, caller, why);
         let entry = entry(&node, about, caller, (&path, &bytes), response.status());

@@ -23,17 +23,21 @@ use counts::CountsAnswer;
 /// What is looked back on unless the question says.
 const SPAN_SECONDS: u64 = 3_600;
 
+/// [`Kind::ALL`] as they are called.
+const KINDS: &[&str] = &["route", "service", "endpoint", "listener", "node", "probe"];
+
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     let asks = |draft: Draft| {
         draft
-            .query("kind", "What it is about: route, service, endpoint, listener, node or probe")
-            .query("name", "Its name; of an endpoint SERVICE/ADDRESS")
-            .query("series", "Both in one: KIND/NAME")
+            .words("kind", KINDS, "What it is about")
+            .matching("name", "^.", "Its name; of an endpoint SERVICE/ADDRESS")
+            .matching("series", "^(route|service|endpoint|listener|node|probe)/.", "Both in one: KIND/NAME")
+            .either(&[&["kind", "name"], &["series"]])
             .number("span", "The last so many seconds until now, instead of from and to")
             .number("from", "Seconds since 1970")
             .number("to", "Seconds since 1970")
             .number("step", "Seconds of a step; if absent, as many steps as a screen shows")
-            .query("scope", "node, or cluster: all nodes together")
+            .words("scope", Scope::WORDS, "node, or cluster: all nodes together")
     };
     let shown = endpoint::get("/api/v1/history", VIEWER, "What a series has counted, step by step");
     let path = "/api/v1/history/counts";

@@ -9,9 +9,10 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use mainstay_admin::caller::Caller;
-use mainstay_admin::directory::{DirectoryError, Grant};
+use mainstay_admin::directory::{self, Directory, DirectoryError, Grant};
 use mainstay_admin::endpoint::{self, Endpoint};
 use mainstay_admin::password;
+use mainstay_admin::precondition::Condition;
 use mainstay_admin::role::{ADMIN, Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -73,6 +74,9 @@ pub struct TokenStatus {
     pub expired: bool,
     /// When it was last used at the node that answers, since that started.
     pub last_used_at: Option<String>,
+    /// Its version, for `If-Match`.
+    #[serde(default)]
+    pub etag: String,
 }
 
 /// What `POST /api/v1/access/users` takes.
@@ -109,6 +113,9 @@ pub struct UserStatus {
     pub services: Option<Vec<String>>,
     /// Since when they are there.
     pub created_at: String,
+    /// Its version, for `If-Match`.
+    #[serde(default)]
+    pub etag: String,
 }
 
 /// That something is done.
@@ -121,65 +128,98 @@ pub struct Done {
 
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     let (tokens, users) = ("/api/v1/access/tokens", "/api/v1/access/users");
+    let (token, user) = ("/api/v1/access/tokens/{id}", "/api/v1/access/users/{name}");
+    let password = "/api/v1/access/users/{name}/password";
     vec![
         endpoint::get(tokens, ADMIN, "The tokens, without themselves")
             .command("mainstay access token list")
             .answers_list::<TokenStatus>()
+            .tagged()
             .by(list_tokens),
+        endpoint::get(token, ADMIN, "A token, without itself").answers::<TokenStatus>().tagged().by(show_token),
         endpoint::post(tokens, ADMIN, "Makes a token, which is shown once")
             .command("mainstay access token create NAME --role ROLE")
             .takes::<NewToken>()
             .answers::<MadeToken>()
+            .conditional()
             .by(make_token),
-        endpoint::delete("/api/v1/access/tokens/{id}", ADMIN, "Revokes a token")
+        endpoint::delete(token, ADMIN, "Revokes a token")
             .command("mainstay access token revoke ID")
             .answers::<Done>()
+            .conditional()
             .by(revoke),
         endpoint::get(users, ADMIN, "The users")
             .command("mainstay access user list")
             .answers_list::<UserStatus>()
+            .tagged()
             .by(list_users),
+        endpoint::get(user, ADMIN, "A user").answers::<UserStatus>().tagged().by(show_user),
         endpoint::post(users, ADMIN, "Adds a user")
             .command("mainstay access user add NAME --role ROLE")
             .takes::<NewUser>()
             .secrets(&["password"])
             .answers::<Done>()
+            .conditional()
             .by(add_user),
-        endpoint::delete("/api/v1/access/users/{name}", ADMIN, "Removes a user and ends their sessions")
+        endpoint::delete(user, ADMIN, "Removes a user and ends their sessions")
             .command("mainstay access user remove NAME")
             .answers::<Done>()
+            .conditional()
             .by(remove_user),
-        endpoint::put(
-            "/api/v1/access/users/{name}/password",
-            ADMIN,
-            "Gives a user another password and ends their sessions",
-        )
-        .command("mainstay access user password NAME")
-        .takes::<NewPassword>()
-        .secrets(&["password"])
-        .answers::<Done>()
-        .by(set_password),
+        endpoint::put(password, ADMIN, "Gives a user another password and ends their sessions")
+            .command("mainstay access user password NAME")
+            .takes::<NewPassword>()
+            .secrets(&["password"])
+            .answers::<Done>()
+            .conditional()
+            .by(set_password),
     ]
 }
 
-async fn list_tokens(Shared(node): Shared<Arc<Node>>) -> Response {
-    let (access, now) = (node.access(), unix_seconds());
-    let directory = access.directory();
-    let status = |(id, token): (&String, &mainstay_admin::directory::Token)| TokenStatus {
-        id: id.clone(),
+fn token_status(node: &Node, id: &str, token: &directory::Token) -> TokenStatus {
+    TokenStatus {
+        id: id.to_owned(),
         name: token.name.clone(),
         role: token.role,
         services: token.services.clone(),
         created_at: shown(token.created_unix_s),
         created_by: token.by.clone(),
         expires_at: token.expires_unix_s.map(shown),
-        expired: token.expires_unix_s.is_some_and(|end| end <= now),
-        last_used_at: access.last_used(id).map(shown),
-    };
-    Json(directory.tokens().iter().map(status).collect::<Vec<_>>()).into_response()
+        expired: token.expires_unix_s.is_some_and(|end| end <= unix_seconds()),
+        last_used_at: node.access().last_used(id).map(shown),
+        etag: token.tag().text(),
+    }
 }
 
-async fn make_token(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<Caller>, sent: Body) -> Response {
+fn user_status(name: &str, user: &directory::User) -> UserStatus {
+    UserStatus {
+        name: name.to_owned(),
+        role: user.role,
+        services: user.services.clone(),
+        created_at: shown(user.created_unix_s),
+        etag: user.tag().text(),
+    }
+}
+
+async fn list_tokens(Shared(node): Shared<Arc<Node>>) -> Response {
+    let directory = node.access().directory();
+    let tokens: Vec<_> = directory.tokens().iter().map(|(id, token)| token_status(&node, id, token)).collect();
+    directory.tokens_tag().on(Json(tokens))
+}
+
+async fn show_token(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>) -> Response {
+    match node.access().directory().tokens().get(&id) {
+        Some(token) => token.tag().on(Json(token_status(&node, &id, token))),
+        None => answer::<Done>(Err(DirectoryError::Unknown("token", id).into())),
+    }
+}
+
+async fn make_token(
+    Shared(node): Shared<Arc<Node>>,
+    Extension(caller): Extension<Caller>,
+    condition: Condition,
+    sent: Body,
+) -> Response {
     let request: NewToken = match read(sent, r#"send {"name": "ci", "role": "operator", "seconds": 86400}"#).await {
         Ok(request) => request,
         Err(refusal) => return *refusal,
@@ -191,27 +231,37 @@ async fn make_token(Shared(node): Shared<Arc<Node>>, Extension(caller): Extensio
     let expires = request.seconds.map(|seconds| now + seconds);
     let NewToken { name, role, services, .. } = request;
     let grant = Grant { name, role, services };
-    let made = node.access().change(&node, |it| it.add_token(grant.clone(), expires, &caller.name, now)).await;
+    let make = |it: &mut Directory| {
+        condition.check(Some(&it.tokens_tag()))?;
+        it.add_token(grant.clone(), expires, &caller.name, now)
+    };
+    let made = node.access().change(&node, make).await;
     answer(made.map(|(id, token)| MadeToken { id, token, expires_at: expires.map(shown) }))
 }
 
-async fn revoke(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>) -> Response {
-    let revoked = node.access().change(&node, |directory| directory.remove_token(&id)).await;
+async fn revoke(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>, condition: Condition) -> Response {
+    let revoke = |directory: &mut Directory| {
+        directory.check_token(&id, &condition)?;
+        directory.remove_token(&id)
+    };
+    let revoked = node.access().change(&node, revoke).await;
     answer(revoked.map(|token| Done { name: token.name }))
 }
 
 async fn list_users(Shared(node): Shared<Arc<Node>>) -> Response {
     let directory = node.access().directory();
-    let status = |(name, user): (&String, &mainstay_admin::directory::User)| UserStatus {
-        name: name.clone(),
-        role: user.role,
-        services: user.services.clone(),
-        created_at: shown(user.created_unix_s),
-    };
-    Json(directory.users().iter().map(status).collect::<Vec<_>>()).into_response()
+    let users: Vec<_> = directory.users().iter().map(|(name, user)| user_status(name, user)).collect();
+    directory.users_tag().on(Json(users))
 }
 
-async fn add_user(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+async fn show_user(Shared(node): Shared<Arc<Node>>, Path(name): Path<String>) -> Response {
+    match node.access().directory().users().get(&name) {
+        Some(user) => user.tag().on(Json(user_status(&name, user))),
+        None => answer::<Done>(Err(DirectoryError::Unknown("user", name).into())),
+    }
+}
+
+async fn add_user(Shared(node): Shared<Arc<Node>>, condition: Condition, sent: Body) -> Response {
     let request: NewUser = match read(sent, r#"send {"name": "jane", "role": "operator", "password": "..."}"#).await {
         Ok(request) => request,
         Err(refusal) => return *refusal,
@@ -223,16 +273,29 @@ async fn add_user(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
         Ok(hashed) => hashed,
         Err(why) => return answer::<Done>(Err(why)),
     };
-    let added = node.access().change(&node, |it| it.add_user(grant.clone(), hashed.clone(), now)).await;
+    let add = |it: &mut Directory| {
+        condition.check(Some(&it.users_tag()))?;
+        it.add_user(grant.clone(), hashed.clone(), now)
+    };
+    let added = node.access().change(&node, add).await;
     answer(added.map(|()| Done { name }))
 }
 
-async fn remove_user(Shared(node): Shared<Arc<Node>>, Path(name): Path<String>) -> Response {
-    let removed = node.access().change(&node, |directory| directory.remove_user(&name)).await;
+async fn remove_user(Shared(node): Shared<Arc<Node>>, Path(name): Path<String>, condition: Condition) -> Response {
+    let remove = |directory: &mut Directory| {
+        directory.check_user(&name, &condition)?;
+        directory.remove_user(&name)
+    };
+    let removed = node.access().change(&node, remove).await;
     answer(removed.map(|()| Done { name }))
 }
 
-async fn set_password(Shared(node): Shared<Arc<Node>>, Path(name): Path<String>, sent: Body) -> Response {
+async fn set_password(
+    Shared(node): Shared<Arc<Node>>,
+    Path(name): Path<String>,
+    condition: Condition,
+    sent: Body,
+) -> Response {
     let request: NewPassword = match read(sent, r#"send {"password": "..."}"#).await {
         Ok(request) => request,
         Err(refusal) => return *refusal,
@@ -241,7 +304,11 @@ async fn set_password(Shared(node): Shared<Arc<Node>>, Path(name): Path<String>,
         Ok(hashed) => hashed,
         Err(why) => return answer::<Done>(Err(why)),
     };
-    let set = node.access().change(&node, |directory| directory.set_password(&name, hashed.clone())).await;
+    let set = |directory: &mut Directory| {
+        directory.check_user(&name, &condition)?;
+        directory.set_password(&name, hashed.clone())
+    };
+    let set = node.access().change(&node, set).await;
     answer(set.map(|()| Done { name }))
 }
 
@@ -261,6 +328,7 @@ fn answer<T: Serialize>(done: Result<T, ChangeError>) -> Response {
         ChangeError::Asked(DirectoryError::Unknown(..)) => {
             (StatusCode::NOT_FOUND, Some("`mainstay access` lists them"))
         }
+        ChangeError::Asked(DirectoryError::Changed(changed)) => return changed.response(),
         ChangeError::Asked(DirectoryError::Taken(_) | DirectoryError::Full(..)) => (StatusCode::CONFLICT, None),
         ChangeError::Asked(DirectoryError::Random(_)) => (StatusCode::INTERNAL_SERVER_ERROR, None),
         ChangeError::Asked(_) => (StatusCode::BAD_REQUEST, None),

@@ -29,6 +29,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
             .command("mainstay ledger")
             .query("service", "The service")
             .query("probe", "Or the synthetic probe")
+            .either(&[&["service"], &["probe"]])
             .number("span", "The last so many seconds; if absent, 28 days")
             .answers::<LedgerAnswer>()
             .by(ask),

@@ -73,7 +73,7 @@ struct Registration {
 
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     let path = "/api/v1/nodes/{name}/{*rest}";
-    let change = |draft: Draft| draft.secrets(SECRETS).command("mainstay ... --node NAME").by(ask);
+    let change = |draft: Draft| draft.conditional().secrets(SECRETS).command("mainstay ... --node NAME").by(ask);
     vec![
         endpoint::get("/api/v1/nodes", VIEWER, "The nodes of the cluster, or this one alone")
             .command("mainstay cluster nodes")

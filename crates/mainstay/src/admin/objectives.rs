@@ -28,7 +28,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![
         endpoint::get("/api/v1/objectives", VIEWER, "Objectives, and what is left of their error budgets")
             .command("mainstay slo")
-            .query("scope", "node, or cluster: by the counts of all nodes together")
+            .words("scope", Scope::WORDS, "node, or cluster: by the counts of all nodes together")
             .answers::<Objectives>()
             .by(list),
         endpoint::get("/api/v1/objectives/{name}/history", VIEWER, "How an objective's error budget went down")

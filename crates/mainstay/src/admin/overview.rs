@@ -25,7 +25,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![
         endpoint::get("/api/v1/overview", VIEWER, "Nodes and services on one page, of this node or of the cluster")
             .command("mainstay status --cluster")
-            .query("scope", "node or cluster")
+            .words("scope", Scope::WORDS, "Of the node, or of the cluster")
             .answers::<Overview>()
             .by(overview),
     ]

@@ -23,13 +23,13 @@ const LIMIT_MAX: usize = 1000;
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     vec![
         endpoint::get("/api/v1/requests", VIEWER, "Recent requests of this node, the newest first")
-            .paged()
+            .paged_by_number()
             .query("route", "Those that this route took")
             .query("service", "Those for this service")
             .query("endpoint", "Those for which this endpoint was asked")
-            .query("status", "A status such as 503, or a class such as 5xx")
+            .matching("status", "^([0-9]xx|[1-9][0-9]{0,3})$", "A status such as 503, or a class such as 5xx")
             .number("min_ms", "Those that took at least so many milliseconds")
-            .query("errors", "true: those that went wrong")
+            .words("errors", &["true", "false"], "true: those that went wrong")
             .query("text", "What id, host or path contain")
             .answers::<RequestsFound>()
             .by(requests),

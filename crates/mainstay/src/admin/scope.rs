@@ -49,6 +49,11 @@ pub struct MissingNode {
     pub reason: String,
 }
 
+impl Scope {
+    /// As queries name them.
+    pub const WORDS: &[&str] = &["node", "cluster"];
+}
+
 impl Coverage {
     fn without(name: &str, reason: impl Into<String>) -> MissingNode {
         MissingNode { name: name.to_owned(), reason: reason.into() }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Json, Response};
 use hyper::body::Bytes;
 use mainstay_admin::caller::Caller;
 use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::precondition::{Changed, Condition, Tag};
 use mainstay_admin::role::{ADMIN, OPERATOR, VIEWER};
 use mainstay_cluster::config::desk::{self, DeskError, Proposal};
 use mainstay_cluster::config::{TEXT_BYTES_MAX, View};
@@ -37,6 +38,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         endpoint::get("/api/v1/config", VIEWER, "What a cluster's nodes serve, and how far a release is")
             .command("mainstay config status")
             .answers::<Overview>()
+            .tagged()
             .by(overview),
         endpoint::post("/api/v1/config", ADMIN, "Releases a configuration, and tells each step of it")
             .command("mainstay config apply FILE")
@@ -44,11 +46,13 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
             .up_to(REQUEST_BYTES_MAX)
             .secrets(&["text"])
             .answers_lines::<Event>()
+            .conditional()
             .by(apply),
         endpoint::post("/api/v1/config/rollback", OPERATOR, "Releases an earlier configuration again")
             .command("mainstay config rollback [VERSION]")
             .takes::<RollbackRequest>()
             .answers_lines::<Event>()
+            .conditional()
             .by(roll_back),
         endpoint::post("/api/v1/config/abort", OPERATOR, "Ends a release: all nodes go back")
             .command("mainstay config abort")
@@ -57,10 +61,12 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         endpoint::get("/api/v1/config/versions", VIEWER, "The versions that are kept, and how their releases ended")
             .command("mainstay config history")
             .answers::<History>()
+            .tagged()
             .by(history),
         endpoint::get("/api/v1/config/versions/{version}", ADMIN, "A version's text, which may hold secrets")
             .command("mainstay config show [VERSION]")
             .answers::<Shown>()
+            .tagged()
             .by(show),
     ]
 }
@@ -70,7 +76,8 @@ async fn overview(Shared(node): Shared<Arc<Node>>) -> Response {
         return *refusal;
     }
     let board = node.shared();
-    Json(Overview::of(&node.name, board.serves(), board.seen().borrow().as_ref())).into_response()
+    let overview = Overview::of(&node.name, board.serves(), board.seen().borrow().as_ref());
+    Tag::number(overview.current.unwrap_or_default()).on(Json(overview))
 }
 
 async fn history(Shared(node): Shared<Arc<Node>>) -> Response {
@@ -79,7 +86,7 @@ async fn history(Shared(node): Shared<Arc<Node>>) -> Response {
         Err(refusal) => return *refusal,
     };
     match desk::history(&store).await {
-        Ok((versions, current)) => Json(History { current, versions }).into_response(),
+        Ok((versions, current)) => Tag::number(current.unwrap_or_default()).on(Json(History { current, versions })),
         Err(why) => declined(&why),
     }
 }
@@ -100,12 +107,17 @@ async fn show(Shared(node): Shared<Arc<Node>>, Path(version): Path<String>) -> R
         },
     };
     match desk::show(&store, version).await {
-        Ok((meta, text)) => Json(Shown { meta, text }).into_response(),
+        Ok((meta, text)) => Tag::number(meta.version).on(Json(Shown { meta, text })),
         Err(why) => declined(&why),
     }
 }
 
-async fn apply(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<Caller>, sent: Body) -> Response {
+async fn apply(
+    Shared(node): Shared<Arc<Node>>,
+    Extension(caller): Extension<Caller>,
+    condition: Condition,
+    sent: Body,
+) -> Response {
     let request: ApplyRequest = match read_up_to(sent, EXAMPLE, REQUEST_BYTES_MAX).await {
         Ok(request) => request,
         Err(refusal) => return *refusal,
@@ -122,13 +134,19 @@ async fn apply(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<Cal
     let ApplyRequest { text, author, note, terms } = request;
     let author = caller.author(&author);
     let seen = node.shared().seen();
-    match desk::propose(&store, &Proposal { text, author, note, terms }).await {
+    let builds_on = condition.numbers();
+    match desk::propose(&store, &Proposal { text, author, note, terms }, builds_on.as_deref()).await {
         Ok(version) => progress(seen, version, None),
         Err(why) => declined(&why),
     }
 }
 
-async fn roll_back(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension<Caller>, sent: Body) -> Response {
+async fn roll_back(
+    Shared(node): Shared<Arc<Node>>,
+    Extension(caller): Extension<Caller>,
+    condition: Condition,
+    sent: Body,
+) -> Response {
     let request: RollbackRequest = match read(sent, r#"send {}, or {"version": 3}"#).await {
         Ok(request) => request,
         Err(refusal) => return *refusal,
@@ -138,7 +156,8 @@ async fn roll_back(Shared(node): Shared<Arc<Node>>, Extension(caller): Extension
         Err(refusal) => return *refusal,
     };
     let seen = node.shared().seen();
-    match desk::roll_back(&store, request.version, &caller.author(&request.author), request.terms).await {
+    let (author, builds_on) = (caller.author(&request.author), condition.numbers());
+    match desk::roll_back(&store, request.version, &author, request.terms, builds_on.as_deref()).await {
         Ok((version, same_as)) => progress(seen, version, Some(same_as)),
         Err(why) => declined(&why),
     }
@@ -173,6 +192,7 @@ fn declined(why: &DeskError) -> Response {
         DeskError::Busy { .. } => {
             (StatusCode::CONFLICT, Some("wait for its end (`mainstay config status`), or `mainstay config abort`"))
         }
+        DeskError::Changed(current) => return Changed { present: Some(Tag::number(*current)) }.response(),
         DeskError::Unchanged(_) | DeskError::Raced => (StatusCode::CONFLICT, None),
         DeskError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None),
         DeskError::NoVersion(_) | DeskError::NothingBefore | DeskError::NoRelease => {

@@ -14,7 +14,7 @@ use crate::admin::document::{
     ServiceState, ServiceStatus, SourceStatus, ZoneStatus,
 };
 use crate::admin::sampler::{Activity, Sampler, Totals};
-use crate::admin::shared;
+use crate::admin::{drains, shared};
 use crate::timestamp;
 
 impl From<Activity> for ActivityStatus {
@@ -243,6 +243,7 @@ fn endpoint_status(
         ejections: endpoint.ejections.load(Ordering::Relaxed),
         breaker: breaker.map(breaker_status),
         load: load_status(endpoint, clock),
+        etag: drains::tag(endpoint).text(),
     }
 }
 

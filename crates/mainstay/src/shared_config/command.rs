@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use hyper::Method;
+use mainstay_admin::precondition::Tag;
 use mainstay_core::release::{Quiet, Terms, Version};
 use serde::Serialize;
 
@@ -48,6 +49,9 @@ enum Command {
         /// Why, for the history
         #[arg(long, value_name = "TEXT", default_value = "")]
         note: String,
+        /// Only if this version is current still, which the file was made from; 0: if there is none
+        #[arg(long, value_name = "VERSION")]
+        builds_on: Option<Version>,
         #[command(flatten)]
         terms: TermsArgs,
     },
@@ -130,10 +134,10 @@ fn parse_bake(text: &str) -> Result<Duration, String> {
 pub fn config(args: &ConfigArgs) -> Result<ExitCode, Failure> {
     let desk = Desk { place: args.admin.place_for_changes(), json: args.admin.json };
     match &args.command {
-        Command::Apply { file, note, terms } => desk.apply(file, note, terms),
+        Command::Apply { file, note, builds_on, terms } => desk.apply(file, note, *builds_on, terms),
         Command::Rollback { version, terms } => {
             let request = RollbackRequest { version: *version, author: author(), terms: terms.terms() };
-            desk.release("/api/v1/config/rollback", &request, terms)
+            desk.release("/api/v1/config/rollback", &request, None, terms)
         }
         Command::Show { version } => {
             let shown = desk.shown(*version)?;
@@ -197,7 +201,13 @@ impl Desk {
         self.ask(Method::GET, &format!("/api/v1/config/versions/{version}"), None)
     }
 
-    fn apply(&self, file: &Path, note: &str, terms: &TermsArgs) -> Result<ExitCode, Failure> {
+    fn apply(
+        &self,
+        file: &Path,
+        note: &str,
+        builds_on: Option<Version>,
+        terms: &TermsArgs,
+    ) -> Result<ExitCode, Failure> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
         let checked = config::shared::check_text(&text, &file.display().to_string());
@@ -206,25 +216,38 @@ impl Desk {
             return Err(Failure::rendered(format!("{problems}nothing has been changed")));
         }
         let request = ApplyRequest { text, author: author(), note: note.to_owned(), terms: terms.terms() };
-        self.release("/api/v1/config", &request, terms)
+        self.release("/api/v1/config", &request, builds_on, terms)
     }
 
     /// Begins a release, and follows it to its end.
-    fn release(&self, path: &str, request: &impl Serialize, terms: &TermsArgs) -> Result<ExitCode, Failure> {
+    fn release(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+        builds_on: Option<Version>,
+        terms: &TermsArgs,
+    ) -> Result<ExitCode, Failure> {
+        let tag = builds_on.map(|version| Tag::number(version).text());
         let sent = serde_json::to_string(request).map_err(|error| Failure::new(error.to_string()))?;
         let (mut last, mut version, mut before) = (None, None, None);
         let end = Instant::now() + terms.limit();
-        let followed = client::follow(&self.place, path, sent, terms.limit().min(FOLLOWED_MAX), |event: Event| {
-            if let Event::Proposed { version: number, .. } = &event {
-                version = Some(*number);
-            }
-            let written = if self.json { Ok(()) } else { output::text(&text::told(&event, before.as_ref())) };
-            if let Event::Progress(progress) = &event {
-                before = Some(progress.clone());
-            }
-            last = Some(event);
-            written
-        });
+        let followed = client::follow(
+            &self.place,
+            path,
+            (sent, tag.as_deref()),
+            terms.limit().min(FOLLOWED_MAX),
+            |event: Event| {
+                if let Event::Proposed { version: number, .. } = &event {
+                    version = Some(*number);
+                }
+                let written = if self.json { Ok(()) } else { output::text(&text::told(&event, before.as_ref())) };
+                if let Event::Progress(progress) = &event {
+                    before = Some(progress.clone());
+                }
+                last = Some(event);
+                written
+            },
+        );
         let is_told = matches!(last, Some(Event::Ended(_) | Event::Failed { .. }));
         if let (Some(version), false) = (version, is_told) {
             last = self.resume(version, before, end)?;

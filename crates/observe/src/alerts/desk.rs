@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use mainstay_cluster::coordinator::Coordinator;
+use mainstay_cluster::coordinator::{self, Compare, Coordinator, Operation, Transaction};
 use mainstay_core::alert::{Acknowledgement, Fingerprint, Millis, Muted, Silence, SilenceState, Silences, State};
 use tokio::sync::Notify;
 
@@ -78,6 +78,9 @@ pub enum Refusal {
     /// It makes no sense.
     #[error("{0}")]
     Wrong(String),
+    /// It is not as whoever asks has seen it.
+    #[error("it was changed meanwhile")]
+    Changed,
     /// The cluster's store did not take it.
     #[error("the cluster's store did not take it: {0}")]
     Store(String),
@@ -120,37 +123,53 @@ impl Desk {
         self.lock().silences.clone()
     }
 
-    /// Makes or changes a silence.
+    /// Makes or changes a silence; if `seen` is given, only if it is still like that.
     ///
     /// # Errors
-    /// If it makes no sense, there are too many, or the store does not take it.
-    pub async fn silence(&self, now: Millis, silence: Silence) -> Result<(), Refusal> {
+    /// If it makes no sense, there are too many, it is not as it was seen, or the store does not take it.
+    pub async fn silence(&self, now: Millis, silence: Silence, seen: Option<&Silence>) -> Result<(), Refusal> {
         silence.check(now).map_err(|why| Refusal::Wrong(why.to_string()))?;
         if self.lock().silences.len() >= SILENCES_MAX && !self.lock().silences.contains_key(&silence.id) {
             return Err(Refusal::Wrong(format!("there are {SILENCES_MAX} silences already: end some of them")));
         }
-        self.write(silence).await
+        self.write(silence, seen).await
     }
 
-    /// Ends a silence.
+    /// Ends a silence; if `seen` is given, only if it is still like that.
     ///
     /// # Errors
-    /// If there is none, it is over already, or the store does not take it.
-    pub async fn end_silence(&self, now: Millis, id: &str) -> Result<Silence, Refusal> {
+    /// If there is none, it is over already, it is not as it was seen, or the store does not take it.
+    pub async fn end_silence(&self, now: Millis, id: &str, seen: Option<&Silence>) -> Result<Silence, Refusal> {
         let found = self.lock().silences.get(id).cloned().ok_or(Refusal::NotThere("silence"))?;
         if found.state(now) == SilenceState::Expired {
             return Err(Refusal::Wrong("this silence is over already".to_owned()));
         }
         let over = Silence { starts: found.starts.min(now), ends: now, updated: now, ..found };
-        self.write(over.clone()).await?;
+        self.write(over.clone(), seen).await?;
         Ok(over)
     }
 
-    async fn write(&self, silence: Silence) -> Result<(), Refusal> {
+    async fn write(&self, silence: Silence, seen: Option<&Silence>) -> Result<(), Refusal> {
         if let Some(store) = self.store() {
             let bytes = serde_json::to_vec(&silence).map_err(|error| Refusal::Wrong(error.to_string()))?;
-            let written = store.put(&silence_key(&silence.id), Bytes::from(bytes), None).await;
-            written.map_err(|error| Refusal::Store(error.to_string()))?;
+            let (key, failed) = (silence_key(&silence.id), |why: coordinator::Error| Refusal::Store(why.to_string()));
+            let unchanged = match seen {
+                None => Vec::new(),
+                Some(seen) => {
+                    let entry = store.get(&key).await.map_err(failed)?.ok_or(Refusal::Changed)?;
+                    let present: Option<Silence> = serde_json::from_slice(&entry.value).ok();
+                    if present.as_ref() != Some(seen) {
+                        return Err(Refusal::Changed);
+                    }
+                    vec![Compare::modified(key.clone(), entry.modified)]
+                }
+            };
+            let put = Operation::put(key, Bytes::from(bytes), None);
+            if !store.transact(Transaction::when(unchanged, [put])).await.map_err(failed)?.succeeded {
+                return Err(Refusal::Changed);
+            }
+        } else if seen.is_some_and(|seen| self.lock().silences.get(&silence.id) != Some(seen)) {
+            return Err(Refusal::Changed);
         }
         self.lock().silences.insert(silence.id.clone(), silence);
         self.changed.notify_one();

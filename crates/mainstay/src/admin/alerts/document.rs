@@ -92,6 +92,9 @@ pub struct SilenceStatus {
     pub comment: String,
     /// `pending`, `active` or `expired`.
     pub state: String,
+    /// Its version, for `If-Match`.
+    #[serde(default)]
+    pub etag: String,
 }
 
 /// A condition on a label.
