@@ -2,6 +2,7 @@
 //! the node's own namespace, for frames of every protocol, in one direction or both.
 
 mod arp;
+pub mod databases;
 pub mod nodes;
 pub mod patroni;
 pub mod slow;
@@ -240,6 +241,14 @@ fn answer(mut stream: TcpStream) -> Option<()> {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n").ok()?;
         }
     }
+}
+
+/// Signals a process and its children, by their ids.
+pub fn signal_tree(pid: u32, signal: &str) {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let all = [pid.to_string()].into_iter().chain(children.split_whitespace().map(str::to_owned));
+    let all: Vec<String> = all.collect();
+    let _some_are_gone = Command::new("kill").arg(format!("-{signal}")).args(&all).status();
 }
 
 fn ip(arguments: &[&str]) -> String {

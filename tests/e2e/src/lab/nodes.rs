@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -57,9 +58,26 @@ impl Nodes {
     pub fn start_over(count: usize, engine: Engine, cluster: &str, address: &str, prepare: impl FnOnce(&Lab)) -> Self {
         let lab = Lab::new(count);
         prepare(&lab);
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let etcd = (engine == Engine::Etcd).then(|| etcd(&lab, dir.path()));
         serve(&lab.client(), ORIGIN);
+        Self::in_lab(lab, engine, cluster, |_lab, _node, _folder| {
+            format!(
+                "[[address]]\nip = \"{FLOATING}/32\"\ninterface = \"eth0\"\n{address}\n\
+                 [[listener]]\nname = \"web\"\nbind = \"0.0.0.0:{PORT}\"\n\
+                 [[service]]\nname = \"app\"\nendpoints = [\"{CLIENT}:{ORIGIN}\"]\n"
+            )
+        })
+    }
+
+    /// One node on each machine of a lab, whose configurations go on as `body` says, which is told the node's folder.
+    ///
+    /// # Panics
+    /// As [`Nodes::start`].
+    pub fn in_lab(lab: Lab, engine: Engine, cluster: &str, body: impl Fn(&Lab, usize, &Path) -> String) -> Self {
+        let count = lab.nodes();
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        // Servers beside a node may run as other users, who have to get to their own folders.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("the directory is ours");
+        let etcd = (engine == Engine::Etcd).then(|| etcd(&lab, dir.path()));
         let mut nodes = Self { processes: Vec::new(), successors: Vec::new(), etcd, dir, lab };
         for node in 0..count {
             fs::create_dir(nodes.folder(node)).expect("a folder");
@@ -73,11 +91,9 @@ impl Nodes {
             };
             let text = format!(
                 "[node]\nname = \"n{node}\"\nadmin = \"off\"\nadmin_socket = \"{}\"\naccess_log = \"off\"\nworkers = 1\n\
-                 {folder}[cluster]\n{agreement}\n{cluster}\n\
-                 [[address]]\nip = \"{FLOATING}/32\"\ninterface = \"eth0\"\n{address}\n\
-                 [[listener]]\nname = \"web\"\nbind = \"0.0.0.0:{PORT}\"\n\
-                 [[service]]\nname = \"app\"\nendpoints = [\"{CLIENT}:{ORIGIN}\"]\n",
-                path("admin.sock")
+                 {folder}[cluster]\n{agreement}\n{cluster}\n{}",
+                path("admin.sock"),
+                body(&nodes.lab, node, &nodes.folder(node))
             );
             fs::write(nodes.folder(node).join("mainstay.toml"), text).expect("a configuration");
             nodes.processes.push(None);
@@ -157,6 +173,11 @@ impl Nodes {
     /// If it does not run.
     pub fn process(&mut self, node: usize) -> &mut Process {
         self.processes[node].as_mut().expect("the node runs")
+    }
+
+    /// Whether a node's process runs.
+    pub fn is_running(&mut self, node: usize) -> bool {
+        self.processes[node].as_mut().is_some_and(Process::is_running)
     }
 
     /// `kill -9`, and the moment before it.
@@ -240,7 +261,7 @@ impl Drop for Nodes {
     }
 }
 
-fn etcd(lab: &Lab, dir: &std::path::Path) -> Process {
+fn etcd(lab: &Lab, dir: &Path) -> Process {
     let url = |port: u16| format!("http://{CLIENT}:{port}");
     let mut command = lab.command(&lab.client(), &tools::find("etcd", "etcd-server"));
     command.args(["--name", "lab", "--data-dir", &dir.join("etcd").display().to_string()]);

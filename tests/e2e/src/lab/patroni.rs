@@ -4,12 +4,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use postgres::{Config, NoTls};
 
-use super::{CLIENT, Lab, writer};
+use super::{CLIENT, Lab, signal_tree, writer};
 use crate::process::Process;
 use crate::{eventually, tools};
 
@@ -279,14 +278,6 @@ impl Drop for Patroni {
             proxy.kill();
         }
     }
-}
-
-/// Signals a server and all of its processes.
-pub fn signal_tree(pid: u32, signal: &str) {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let all = [pid.to_string()].into_iter().chain(children.split_whitespace().map(str::to_owned));
-    let all: Vec<String> = all.collect();
-    let _some_are_gone = Command::new("kill").arg(format!("-{signal}")).args(&all).status();
 }
 
 /// The user of Debian's PostgreSQL.

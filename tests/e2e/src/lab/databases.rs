@@ -1,0 +1,189 @@
+//! Three machines with a PostgreSQL each, kept by nodes that run the real binary.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use postgres::{Client, Config, NoTls};
+use serde_json::Value;
+
+use super::nodes::{Engine, Nodes};
+use super::{Lab, signal_tree};
+use crate::eventually;
+
+const SOON: Duration = Duration::from_secs(90);
+/// Where each node leads writes to the primary.
+const WRITES: u16 = 5000;
+const SERVER: u16 = 5432;
+/// The group's name.
+pub const GROUP: &str = "orders";
+
+/// The nodes with their servers. Dropping it ends all of them.
+#[derive(Debug)]
+pub struct Databases {
+    nodes: Nodes,
+}
+
+impl Databases {
+    /// Starts three nodes with a group, and waits until one is primary and two stream. `cluster` and `database` are further lines
+    /// of these tables.
+    ///
+    /// # Panics
+    /// If that does not happen.
+    pub fn start(cluster: &str, database: &str) -> Self {
+        let body = |lab: &Lab, _node: usize, folder: &Path| {
+            let file = File::options().write(true).create(true).mode(0o600).open(folder.join("replication.password"));
+            file.and_then(|mut file| file.write_all(b"it's: a secret\n")).expect("the folder is there");
+            let members = (0..lab.nodes()).map(|member| {
+                format!("[[database.member]]\nnode = \"n{member}\"\naddress = \"{}:{SERVER}\"\n", lab.address(member))
+            });
+            format!(
+                "[[database]]\nname = \"{GROUP}\"\nengine = \"postgres\"\nwrite = \"0.0.0.0:{WRITES}\"\n{database}\n{}\
+                 [database.server]\nuser = \"postgres\"\nreplication_password = {{ file = \"replication.password\" }}\n\
+                 extra = \"shared_buffers = 16MB\"\n",
+                members.collect::<String>()
+            )
+        };
+        let databases = Self { nodes: Nodes::in_lab(Lab::new(3), Engine::Embedded, cluster, body) };
+        databases.settle();
+        databases.let_clients_in();
+        databases
+    }
+
+    /// The machines and the nodes on them.
+    pub fn nodes(&mut self) -> &mut Nodes {
+        &mut self.nodes
+    }
+
+    /// The machines.
+    pub fn lab(&self) -> &Lab {
+        self.nodes.lab()
+    }
+
+    /// Where clients write: through each of the nodes.
+    pub fn writes(&self) -> Vec<SocketAddr> {
+        (0..3).map(|node| (self.lab().address(node), WRITES).into()).collect()
+    }
+
+    /// A node's server.
+    pub fn server(&self, node: usize) -> SocketAddr {
+        (self.lab().address(node), SERVER).into()
+    }
+
+    /// Who a client is.
+    pub fn login() -> Config {
+        let mut login = Config::new();
+        login.user("app").password("secret").dbname("postgres");
+        login
+    }
+
+    /// What a node says of the group; null if it says nothing.
+    pub fn status(&self, node: usize) -> Value {
+        let told = self.nodes.command(node, &["database", "status", "--json"]);
+        serde_json::from_slice(&told.stdout).unwrap_or_default()
+    }
+
+    /// The server of a node over its local socket, as its superuser.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn superuser(&self, node: usize) -> Result<Client, postgres::Error> {
+        let state = self.state_dir(node);
+        Config::new().host_path(state).port(SERVER).user("postgres").dbname("postgres").connect(NoTls)
+    }
+
+    /// Everybody whose server takes writes.
+    pub fn primaries(&self) -> Vec<usize> {
+        let takes_writes = |node: &usize| {
+            let mut client = self.superuser(*node).ok()?;
+            let row = client.query_one("SELECT NOT pg_is_in_recovery()", &[]).ok()?;
+            row.try_get::<_, bool>(0).ok()
+        };
+        (0..3).filter(|node| takes_writes(node) == Some(true)).collect()
+    }
+
+    /// The primary.
+    pub fn primary(&self) -> Option<usize> {
+        self.primaries().into_iter().next()
+    }
+
+    /// Waits until one is primary and two stream from it.
+    ///
+    /// # Panics
+    /// If that does not happen.
+    pub fn settle(&self) {
+        eventually("a primary and two replicas", SOON, || {
+            let Some(mut client) = self.primary().and_then(|primary| self.superuser(primary).ok()) else {
+                return false;
+            };
+            let question = "SELECT count(*) = 2 FROM pg_stat_replication WHERE state = 'streaming'";
+            client.query_one(question, &[]).is_ok_and(|row| row.get(0))
+        });
+    }
+
+    /// The process of a node's server.
+    pub fn postmaster(&self, node: usize) -> Option<u32> {
+        let file = self.nodes.folder(node).join("data/databases").join(GROUP).join("data/postmaster.pid");
+        fs::read_to_string(file).ok()?.lines().next()?.trim().parse().ok()
+    }
+
+    /// Everything on a machine ends at once, the node's guard included.
+    pub fn power_off(&mut self, node: usize) {
+        let server = self.postmaster(node);
+        let agent = self.nodes.process(node).pid();
+        // Frozen first, so that none of them sees another one die.
+        signal_tree(agent, "STOP");
+        server.into_iter().for_each(|pid| signal_tree(pid, "KILL"));
+        signal_tree(agent, "KILL");
+        self.nodes.process(node).kill();
+    }
+
+    /// Starts a node that was powered off.
+    pub fn power_on(&mut self, node: usize) {
+        self.nodes.launch(node);
+    }
+
+    fn state_dir(&self, node: usize) -> PathBuf {
+        self.nodes.folder(node).join("data/databases").join(GROUP).join("state")
+    }
+
+    /// Clients have a user of their own: the superuser only comes over the local socket.
+    fn let_clients_in(&self) {
+        eventually("a user for clients", SOON, || {
+            let Some(mut client) = self.primary().and_then(|primary| self.superuser(primary).ok()) else {
+                return false;
+            };
+            let made =
+                client.batch_execute("CREATE ROLE app LOGIN PASSWORD 'secret'; GRANT ALL ON SCHEMA public TO app");
+            made.is_ok()
+        });
+    }
+}
+
+impl Drop for Databases {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for node in 0..3 {
+                eprintln!("n{node}: {}", self.status(node));
+                let log = fs::read_to_string(self.state_dir(node).join("postgresql.log")).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().rev().take(20).collect();
+                eprintln!("{}\n---", lines.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            }
+        }
+        let servers: Vec<u32> = (0..3).filter_map(|node| self.postmaster(node)).collect();
+        for node in 0..3 {
+            if self.nodes.is_running(node) {
+                self.nodes.process(node).kill();
+            }
+        }
+        // What a guard that died as well has left.
+        servers.into_iter().filter(|pid| is_postgres(*pid)).for_each(|pid| signal_tree(pid, "KILL"));
+    }
+}
+
+fn is_postgres(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "postgres")
+}
