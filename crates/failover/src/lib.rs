@@ -3,6 +3,7 @@
 
 mod error;
 mod executor;
+pub mod fence;
 pub mod group;
 pub mod postgres;
 pub mod redis;
