@@ -2,3 +2,14 @@
 //! node at a time is.
 
 pub mod board;
+mod follow;
+pub mod keys;
+mod mandate;
+pub mod member;
+mod memory;
+pub mod planning;
+pub mod stored;
+pub mod view;
+mod words;
+
+pub use mandate::Warden;

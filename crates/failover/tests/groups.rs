@@ -1,8 +1,12 @@
 //! The planner of database groups and the members' agents, model-checked together: all orders of what they do, with frozen
 //! and killed agents, crashed servers and a store that cannot be reached. Variants that leave a safeguard out are found out.
 
+#[path = "groups/driven.rs"]
+mod driven;
 #[path = "groups/model.rs"]
 mod model;
+#[path = "groups/site.rs"]
+mod site;
 #[path = "groups/world.rs"]
 mod world;
 

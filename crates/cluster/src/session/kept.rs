@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use mainstay_core::time::Moment;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::coordinator::{Compare, Coordinator, Entry, Error, LeaseId, Operation, Outcome, Revision, Transaction};
 
@@ -24,6 +24,16 @@ impl Kept {
             self.shared.driver.notify_one();
         }
     }
+
+    /// Waits until what was set last, or something later, stands in the store on this lease, as far as the store has confirmed
+    /// it; for ever if the lease is over. It may be dropped.
+    pub async fn stands_on(&self, lease: LeaseId) {
+        let version = self.shared.wish().version;
+        let mut stands = self.shared.stands.subscribe();
+        let is_there = |stands: &Option<(i64, u64)>| stands.is_some_and(|(on, what)| on == lease.0 && what >= version);
+        // The sender lives as long as this does.
+        let _there = stands.wait_for(is_there).await;
+    }
 }
 
 impl Drop for Kept {
@@ -38,6 +48,8 @@ pub(super) struct Shared {
     pub(super) key: String,
     wish: Mutex<Wish>,
     driver: Arc<Notify>,
+    /// On which lease which version was confirmed last.
+    stands: watch::Sender<Option<(i64, u64)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,7 +62,12 @@ struct Wish {
 
 impl Shared {
     pub(super) fn new(key: String, value: Bytes, driver: Arc<Notify>) -> Self {
-        Self { key, wish: Mutex::new(Wish { value, version: 1, dropped: false }), driver }
+        Self {
+            key,
+            wish: Mutex::new(Wish { value, version: 1, dropped: false }),
+            driver,
+            stands: watch::Sender::new(None),
+        }
     }
 
     pub(super) fn is_dropped(&self) -> bool {
@@ -123,6 +140,7 @@ impl Place {
             Ok(Ok(revision)) => {
                 self.written = done;
                 self.known = revision;
+                self.shared.stands.send_replace(done);
             }
             Ok(Err(there)) => {
                 let known = there.map_or(0, |entry| entry.modified);

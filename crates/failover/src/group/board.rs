@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use mainstay_core::database::Engine;
-use mainstay_core::database::{Plan, Report};
+use mainstay_core::database::{Plan, Report, Risk};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -26,6 +26,40 @@ pub struct View {
     pub obstacle: Option<String>,
     /// An operator has paused it: nothing is changed over by itself.
     pub paused: bool,
+    /// The last changes of primary, the latest first; at most [`FAILOVERS_MAX`].
+    pub failovers: Vec<Failover>,
+}
+
+/// Changes of primary that are remembered.
+pub const FAILOVERS_MAX: usize = 16;
+
+/// A change of primary, from the first sign of it to the moment at which writes go to the new one. Times are those that the
+/// planner's node saw; one that has begun to plan in the middle knows less of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failover {
+    /// The old primary.
+    pub from: String,
+    /// The new one.
+    pub to: String,
+    /// The new one's term.
+    pub term: u64,
+    /// When writes went on, in milliseconds since 1970 by the clock of the planner's node.
+    pub at_unix_ms: u64,
+    /// An operator asked for it.
+    pub planned: bool,
+    /// Why, for people.
+    pub cause: String,
+    /// From the last sign that the old primary was well until it was known that it is not, in milliseconds. What was waited for
+    /// its lease is in it, since only the end of the lease says that a node is gone.
+    pub detect_ms: Option<u64>,
+    /// From there until the old primary could not acknowledge anything any more.
+    pub fence_ms: Option<u64>,
+    /// From there until the new one was chosen.
+    pub elect_ms: Option<u64>,
+    /// From there until it took writes.
+    pub promote_ms: Option<u64>,
+    /// What may have been lost; `None`: nothing that was acknowledged.
+    pub risk: Option<Risk>,
 }
 
 /// A member of a group.
@@ -94,6 +128,19 @@ impl Board {
         views.insert(group.to_owned(), view);
         drop(views);
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Changes a part of what is known of a group, if anything is.
+    pub fn update(&self, group: &str, change: impl FnOnce(&mut View)) {
+        let mut views = self.lock();
+        let Some(view) = views.get_mut(group) else { return };
+        let before = view.clone();
+        change(view);
+        let differs = *view != before;
+        drop(views);
+        if differs {
+            self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        }
     }
 
     /// Tells of changes.

@@ -1,0 +1,239 @@
+//! What allows a member to act: the node's session, the latest plan, and whoever ends the server when its driver cannot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_cluster::coordinator::{Coordinator, Error, LeaseId};
+use mainstay_cluster::session::{Kept, Session, Standing};
+use mainstay_core::database::{Plan, Report};
+use mainstay_core::lease::Term;
+use mainstay_core::time::Moment;
+use tokio::sync::watch;
+
+use super::follow::within;
+use super::keys;
+use super::stored::{Stored, decode, encode};
+
+/// Ends the server at the session's end when the driver does not.
+pub trait Warden {
+    /// Asked before anything that leads, and at each renewal of the session.
+    ///
+    /// # Errors
+    /// Why there is nobody; nothing leads then.
+    fn protect(&mut self, term: Term) -> Result<(), String>;
+
+    /// Nothing leads any more.
+    fn release(&mut self);
+}
+
+/// What ended an action before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// The session must not be acted on any more.
+    Deadline,
+    /// The plan is another one.
+    Plan,
+}
+
+/// How long a new session's beginning is waited for before it is tried anew.
+const BEGIN_WITHIN: Duration = Duration::from_secs(2);
+
+pub(super) struct Mandate {
+    pub(super) session: Session,
+    coordinator: Arc<dyn Coordinator>,
+    standing: watch::Receiver<Standing>,
+    feed: watch::Receiver<Arc<Stored>>,
+    group: String,
+    /// The latest plan that was read. An older one is never acted on.
+    plan: Plan,
+    /// The lease on which the report stood before the plan was read: since then the planner has counted with this member.
+    begun: Option<i64>,
+    kept: Option<Kept>,
+    warden: Option<Box<dyn Warden>>,
+    /// For which lease, and until when, the warden has agreed.
+    guarded: Option<(i64, Moment)>,
+    /// Why it has not.
+    pub(super) unguarded: Option<String>,
+}
+
+impl Mandate {
+    pub(super) fn new(
+        session: Session,
+        coordinator: Arc<dyn Coordinator>,
+        feed: watch::Receiver<Arc<Stored>>,
+        group: &str,
+        warden: Option<Box<dyn Warden>>,
+    ) -> Self {
+        let standing = session.follow();
+        Self {
+            session,
+            coordinator,
+            standing,
+            feed,
+            group: group.to_owned(),
+            plan: Plan::default(),
+            begun: None,
+            kept: None,
+            warden,
+            guarded: None,
+            unguarded: None,
+        }
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub(super) fn stored(&self) -> Arc<Stored> {
+        Arc::clone(&self.feed.borrow())
+    }
+
+    /// Takes over a later plan, if there is one.
+    pub(super) fn follow(&mut self) {
+        let stored = Arc::clone(&self.feed.borrow_and_update());
+        if let Some(plan) = &stored.plan {
+            self.take(plan);
+        }
+    }
+
+    fn take(&mut self, plan: &Plan) {
+        if plan.number > self.plan.number {
+            self.plan = plan.clone();
+        }
+    }
+
+    fn term(&self) -> Option<Term> {
+        match *self.standing.borrow() {
+            Standing::Held(term) if self.session.now() < term.deadline => Some(term),
+            Standing::Held(_) | Standing::Without | Standing::Closed => None,
+        }
+    }
+
+    /// A session whose beginning has not been told of and asked about yet.
+    pub(super) fn new_lease(&self) -> Option<i64> {
+        self.term().map(|term| term.lease).filter(|lease| self.begun != Some(*lease))
+    }
+
+    /// Says what there is.
+    pub(super) fn say(&mut self, node: &str, report: &Report) {
+        let value = encode(report);
+        match &self.kept {
+            Some(kept) => kept.set(value),
+            None => match self.session.keep(keys::report(&self.group, node), value) {
+                Ok(kept) => self.kept = Some(kept),
+                Err(error) => tracing::error!(%error, group = self.group, "databases: the member cannot be heard of"),
+            },
+        }
+    }
+
+    /// Begins with a new session. The report has to stand in the store before the plan is read: a planner that promotes somebody
+    /// else because this member is gone has written an election before, which is either read here, or was written by one that
+    /// counts with what stands there.
+    pub(super) async fn begin(&mut self, lease: i64) -> Result<(), Error> {
+        let mut standing = self.standing.clone();
+        let is_over = |standing: &Standing| !matches!(standing, Standing::Held(term) if term.lease == lease);
+        let Some(kept) = &self.kept else { return Err(Error::Unavailable("nothing was said yet".to_owned())) };
+        tokio::select! {
+            biased;
+            _over = standing.wait_for(is_over) => return Err(Error::LeaseNotFound(LeaseId(lease))),
+            stands = tokio::time::timeout(BEGIN_WITHIN, kept.stands_on(LeaseId(lease))) => {
+                stands.map_err(|_elapsed| Error::Unknown("the report was not written in time".to_owned()))?;
+            }
+        }
+        self.read().await?;
+        self.begun = Some(lease);
+        Ok(())
+    }
+
+    /// Reads the plan as it is now, and answers whether it is later than what was known.
+    pub(super) async fn read(&mut self) -> Result<bool, Error> {
+        let entry = within(self.coordinator.get(&keys::plan(&self.group))).await?;
+        let plan = entry.map_or_else(|| Some(Plan::default()), |entry| decode(&entry.value));
+        let plan = plan.ok_or_else(|| Error::Invalid("the plan is of a later version of Mainstay".to_owned()))?;
+        // Nobody may lead by a plan that is later than what stands in the store: it was made anew, perhaps from a backup.
+        if plan.number < self.plan.number {
+            return Err(Error::Invalid(format!(
+                "the plan in the store has the number {}, and {} was seen before: the store has forgotten something",
+                plan.number, self.plan.number
+            )));
+        }
+        let is_later = plan.number > self.plan.number;
+        self.take(&plan);
+        Ok(is_later)
+    }
+
+    /// Until when the session may be acted on. Whoever leads, or is to, needs a warden's agreement to that.
+    pub(super) fn deadline(&mut self, leads: bool) -> Option<Moment> {
+        let term = self.term().filter(|term| self.begun == Some(term.lease))?;
+        if !leads {
+            return Some(term.deadline);
+        }
+        if self.guarded != Some((term.lease, term.expiry))
+            && let Some(warden) = &mut self.warden
+        {
+            match warden.protect(term) {
+                Ok(()) => (self.guarded, self.unguarded) = (Some((term.lease, term.expiry)), None),
+                Err(why) => {
+                    (self.guarded, self.unguarded) = (None, Some(why));
+                    return None;
+                }
+            }
+        }
+        Some(term.deadline)
+    }
+
+    /// Nothing leads any more.
+    pub(super) fn release(&mut self) {
+        if self.guarded.take().is_some()
+            && let Some(warden) = &mut self.warden
+        {
+            warden.release();
+        }
+    }
+
+    /// Waits until what is being done by the present plan must not go on. What leads is `bound` to the session.
+    pub(super) async fn cut(&mut self, bound: bool) -> Cut {
+        let (term, phase) = (self.plan.term, self.plan.phase.clone());
+        let mut standing = self.standing.clone();
+        let mut feed = self.feed.clone();
+        loop {
+            self.follow();
+            if self.plan.term != term || self.plan.phase != phase {
+                return Cut::Plan;
+            }
+            let until = if bound { self.deadline(true) } else { Some(Moment::NEVER) };
+            let now = self.session.now();
+            let Some(until) = until.filter(|until| now < *until) else { return Cut::Deadline };
+            tokio::select! {
+                biased;
+                () = self.session.clock().sleep_until(until) => {}
+                () = changed(&mut standing) => {}
+                () = changed(&mut feed) => {}
+            }
+        }
+    }
+
+    /// Waits for another plan or report, or another standing than the present one; renewals are none.
+    pub(super) async fn changed(&mut self, leads: bool) {
+        let mut feed = self.feed.clone();
+        let mut standing = self.standing.clone();
+        let before = self.term().map(|term| term.lease);
+        loop {
+            let until = if leads { self.deadline(true) } else { Some(Moment::NEVER) };
+            let Some(until) = until else { return };
+            tokio::select! {
+                biased;
+                () = self.session.clock().sleep_until(until) => return,
+                () = changed(&mut standing) => if self.term().map(|term| term.lease) != before { return },
+                () = changed(&mut feed) => return,
+            }
+        }
+    }
+}
+
+/// Waits for the next change; for ever if there will be none.
+async fn changed<T>(follow: &mut watch::Receiver<T>) {
+    if follow.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,443 @@
+//! A member's driver: beside a local server, it says what there is, and carries out what the plan makes of it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_cluster::coordinator::{Compare, Coordinator, Operation, Transaction};
+use mainstay_cluster::session::Session;
+use mainstay_core::backoff;
+use mainstay_core::database::agent::{Action, Local, Stop, conforms, step};
+use mainstay_core::database::{Phase, Report, Request, Server};
+use mainstay_core::random::Rng;
+use mainstay_core::time::Moment;
+use tokio::sync::watch;
+
+use super::board::{Board, Engine, Own, Rung};
+use super::follow::within;
+use super::keys;
+use super::mandate::{Cut, Mandate, Warden};
+use super::stored::{Stored, encode};
+use super::words::{describe, describe_error};
+use crate::Executor;
+
+/// How often the server is asked what it does while nothing changes.
+const LOOK: Duration = Duration::from_millis(500);
+/// The same while something does.
+const LOOK_CLOSELY: Duration = Duration::from_millis(100);
+/// How often it is seen whether the server's process is there.
+const GLANCE: Duration = Duration::from_millis(50);
+/// Positions alone are told no more often than this while nothing changes.
+const TELL: Duration = Duration::from_millis(250);
+/// A primary whose session was lost is started again for reading only when the session has been away so long: one that comes
+/// back earlier finds it as it was.
+const READ_ONLY_AFTER: Duration = Duration::from_secs(3);
+/// Waits after what failed.
+const RETRY: backoff::Policy = backoff::Policy { base: Duration::from_millis(200), cap: Duration::from_secs(30) };
+/// How long a member that leaves waits for another one to take over.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(15);
+
+/// What a member has besides its server.
+pub struct Seat {
+    /// The node's session.
+    pub session: Session,
+    /// The store.
+    pub coordinator: Arc<dyn Coordinator>,
+    /// What stands there of the group.
+    pub feed: watch::Receiver<Arc<Stored>>,
+    /// Where it is told what is done.
+    pub board: Board,
+    /// The group's name.
+    pub group: String,
+    /// What kind of server it is.
+    pub engine: Engine,
+    /// Whoever ends the server when this driver cannot.
+    pub warden: Option<Box<dyn Warden>>,
+    /// Further rungs of the fencing ladder, for people.
+    pub rungs: Vec<Rung>,
+    /// Spreads the retries of several nodes; any number.
+    pub seed: u64,
+}
+
+/// Keeps the server in its role until `leave` is over; then its role is handed over and the server is stopped.
+pub async fn run<E: Executor>(seat: Seat, executor: E, leave: impl Future<Output = ()>) {
+    let Seat { session, coordinator, feed, board, group, engine, warden, rungs, seed } = seat;
+    let mut member = Member {
+        me: session.node().to_owned(),
+        mandate: Mandate::new(session, Arc::clone(&coordinator), feed, &group, warden),
+        coordinator,
+        group,
+        engine,
+        executor,
+        board,
+        rungs,
+        said: 0,
+        local: None,
+        told: None,
+        work: Work { rng: Rng::seeded(seed), ..Work::default() },
+        stopped_at: None,
+    };
+    tokio::pin!(leave);
+    tokio::select! {
+        biased;
+        () = &mut leave => {}
+        () = member.live() => {}
+    }
+    member.depart().await;
+}
+
+/// How what is done fares.
+#[derive(Debug)]
+struct Work {
+    /// What was done last.
+    last: Option<Action>,
+    /// How often it has failed.
+    failures: u32,
+    not_before: Moment,
+    /// What went wrong last, until something goes right.
+    error: Option<String>,
+    rng: Rng,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self { last: None, failures: 0, not_before: Moment::ZERO, error: None, rng: Rng::seeded(0) }
+    }
+}
+
+struct Member<E> {
+    me: String,
+    group: String,
+    engine: Engine,
+    coordinator: Arc<dyn Coordinator>,
+    mandate: Mandate,
+    executor: E,
+    board: Board,
+    rungs: Vec<Rung>,
+    /// The term that it said last that its server conforms to.
+    said: u64,
+    local: Option<Local>,
+    told: Option<(Report, Moment)>,
+    work: Work,
+    /// When the server was stopped because there is no session.
+    stopped_at: Option<Moment>,
+}
+
+impl<E: Executor> Member<E> {
+    async fn live(&mut self) {
+        loop {
+            // What is known suffices to stop: a server that hangs is not asked first.
+            if self.is_leading()
+                && let Action::Stop(stop) = self.decide()
+            {
+                self.act(Action::Stop(stop)).await;
+            }
+            self.look().await;
+            self.turn().await;
+        }
+    }
+
+    /// Does one thing, or waits for something to change.
+    async fn turn(&mut self) {
+        let action = self.decide();
+        if !matches!(action, Action::Stop(_))
+            && let Some(lease) = self.mandate.new_lease()
+        {
+            return self.begin(lease).await;
+        }
+        let now = self.mandate.session.now();
+        match action {
+            Action::Wait => self.rest(self.pace()).await,
+            Action::GiveUp => {
+                self.fails("its data cannot be made the primary's: see the log, then `mainstay database reinit`");
+                self.rest(LOOK).await;
+            }
+            action if self.work.last.as_ref() == Some(&action) && now < self.work.not_before => {
+                self.rest(self.work.not_before.since(now).min(LOOK)).await;
+            }
+            Action::StartReplica { of: None } if self.may_lead_again(now) => self.rest(LOOK_CLOSELY).await,
+            action => self.act(action).await,
+        }
+    }
+
+    /// As far as it is known.
+    fn is_leading(&self) -> bool {
+        self.local.as_ref().is_some_and(|local| local.leads)
+    }
+
+    /// Whether what goes on must end with the session. A primary that nobody has taken over yet goes on without one.
+    fn is_bound(&mut self) -> bool {
+        self.is_leading() && self.mandate.deadline(true).is_some()
+    }
+
+    /// It led until its session was lost, which may come back.
+    fn may_lead_again(&self, now: Moment) -> bool {
+        self.mandate.plan().leader() == Some(&self.me)
+            && self.stopped_at.is_some_and(|stopped| now.since(stopped) < READ_ONLY_AFTER)
+    }
+
+    fn pace(&self) -> Duration {
+        match self.mandate.plan().phase {
+            Phase::Serving { .. } | Phase::Founding { .. } => LOOK,
+            Phase::Yielding { .. } | Phase::Electing { .. } | Phase::Promoting { .. } => LOOK_CLOSELY,
+        }
+    }
+
+    /// Asks the server what it does, and says it. Whoever leads must be able to stop meanwhile.
+    async fn look(&mut self) {
+        let looked = if self.is_bound() {
+            tokio::select! {
+                biased;
+                _cut = self.mandate.cut(true) => None,
+                looked = self.executor.observe(self.said) => Some(looked),
+            }
+        } else {
+            Some(self.executor.observe(self.said).await)
+        };
+        self.mandate.follow();
+        match looked {
+            Some(Ok(local)) => self.local = Some(local),
+            Some(Err(error)) => {
+                self.fails(&describe_error(&error));
+                self.blind(false);
+            }
+            None => self.blind(false),
+        }
+        self.say();
+    }
+
+    /// Nothing is known of the server but what was known before.
+    fn blind(&mut self, may_lead: bool) {
+        let local = self.local.get_or_insert_with(|| Local {
+            engine: self.engine,
+            report: Report {
+                term: 0,
+                server: Server::Unknown,
+                system: None,
+                timeline: 0,
+                position: 0,
+                led: None,
+                branches: Vec::new(),
+                before: None,
+                checkpointed: false,
+                sync: None,
+            },
+            leads: true,
+            rewinds: 0,
+            clones: 0,
+        });
+        local.report.server = Server::Unknown;
+        local.leads |= may_lead;
+    }
+
+    fn say(&mut self) {
+        let Some(local) = &mut self.local else { return };
+        local.report.term = self.said;
+        self.said = conforms(&self.me, local, self.mandate.plan());
+        local.report.term = self.said;
+        let now = self.mandate.session.now();
+        let is_calm = matches!(self.mandate.plan().phase, Phase::Serving { .. });
+        let is_due = self.told.as_ref().is_none_or(|(told, at)| {
+            let moved = Report { position: local.report.position, ..told.clone() };
+            moved != local.report || (*told != local.report && (!is_calm || now.since(*at) >= TELL))
+        });
+        if is_due {
+            self.mandate.say(&self.me, &local.report);
+            self.told = Some((local.report.clone(), now));
+        }
+    }
+
+    async fn begin(&mut self, lease: i64) {
+        match self.mandate.begin(lease).await {
+            Ok(()) => {
+                self.stopped_at = None;
+                self.tell(None);
+            }
+            Err(error) => {
+                self.fails(&format!("the session cannot be begun: {}", describe_error(&error)));
+                self.rest(LOOK_CLOSELY).await;
+            }
+        }
+    }
+
+    fn decide(&mut self) -> Action {
+        let Some(local) = &self.local else { return Action::Wait };
+        let is_leader = self.mandate.plan().leader() == Some(&self.me);
+        if !local.leads && !is_leader {
+            self.mandate.release();
+        }
+        let deadline = self.mandate.deadline(local.leads || is_leader);
+        let (plan, stored) = (self.mandate.plan(), self.mandate.stored());
+        let source = plan.source().and_then(|source| stored.report(source));
+        step(&self.me, local, plan, source, deadline, self.mandate.session.now())
+    }
+
+    async fn act(&mut self, action: Action) {
+        self.tell(Some(describe(&action)));
+        match action {
+            Action::Stop(stop) => self.stop(stop).await,
+            action => self.carry_out(action).await,
+        }
+        self.tell(None);
+    }
+
+    async fn stop(&mut self, stop: Stop) {
+        let is_bound = self.is_bound();
+        if self.is_leading() && !is_bound {
+            self.stopped_at = Some(self.mandate.session.now());
+        }
+        tracing::info!(group = self.group, ?stop, term = self.mandate.plan().term, "databases: the server is stopped");
+        let is_cut = match stop {
+            Stop::Fast => tokio::select! {
+                biased;
+                _cut = self.mandate.cut(is_bound) => true,
+                () = self.executor.stop(stop) => false,
+            },
+            Stop::Immediate => {
+                self.executor.stop(stop).await;
+                false
+            }
+        };
+        if is_cut {
+            self.executor.stop(Stop::Immediate).await;
+        }
+        // A look tells whether it has.
+        self.blind(false);
+        if let Some(local) = &mut self.local {
+            local.leads = false;
+        }
+    }
+
+    async fn carry_out(&mut self, action: Action) {
+        let is_bound = leads(&action) || self.is_bound();
+        if self.work.last.as_ref() != Some(&action) {
+            tracing::info!(group = self.group, ?action, "databases: the server");
+        }
+        let done = tokio::select! {
+            biased;
+            cut = self.mandate.cut(is_bound) => Err(cut),
+            done = self.executor.carry_out(&action) => Ok(done),
+        };
+        let now = self.mandate.session.now();
+        let is_same = self.work.last.as_ref() == Some(&action);
+        match done {
+            Ok(Ok(())) => {
+                self.work.failures = 0;
+                self.work.error = None;
+                // What has to be done again at once waits for something else: replicas that catch up.
+                if is_same {
+                    self.work.not_before = now.after(LOOK_CLOSELY);
+                }
+            }
+            Ok(Err(error)) => {
+                self.work.failures = if is_same { self.work.failures.saturating_add(1) } else { 1 };
+                let pause = backoff::delay(&RETRY, self.work.failures, &mut self.work.rng).max(RETRY.base / 2);
+                self.work.not_before = now.after(pause);
+                self.fails(&describe_error(&error));
+            }
+            Err(cut) => {
+                self.blind(leads(&action));
+                if cut == Cut::Deadline || matches!(self.decide(), Action::Stop(_)) {
+                    Box::pin(self.stop(Stop::Immediate)).await;
+                }
+            }
+        }
+        self.work.last = Some(action);
+    }
+
+    /// Waits for something to change, or for the end of the server's process.
+    async fn rest(&mut self, limit: Duration) {
+        let is_bound = self.is_bound();
+        let executor = &mut self.executor;
+        let runs = executor.process().is_some();
+        let ended = async {
+            while executor.process().is_some() == runs {
+                tokio::time::sleep(GLANCE).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.mandate.changed(is_bound) => {}
+            () = ended => {}
+            () = tokio::time::sleep(limit) => {}
+        }
+        self.mandate.follow();
+    }
+
+    /// Another one takes over if it can, and the server is stopped in order.
+    async fn depart(&mut self) {
+        let handing = async {
+            if self.mandate.plan().serving() == Some(&self.me) && self.ask_for_successor().await {
+                while self.is_handing_over().await {
+                    self.look().await;
+                    self.turn().await;
+                }
+            }
+        };
+        let _late = tokio::time::timeout(HAND_OVER_WITHIN, handing).await;
+        self.stop(Stop::Fast).await;
+        self.look().await;
+        self.mandate.release();
+    }
+
+    async fn ask_for_successor(&self) -> bool {
+        if self.mandate.stored().reports.len() < 2 {
+            return false;
+        }
+        let key = keys::request(&self.group);
+        let put = Operation::put(&key, encode(&Request::Switchover { to: None }), None);
+        let asked = within(self.coordinator.transact(Transaction::when([Compare::absent(&key)], [put]))).await;
+        asked.is_ok_and(|reply| reply.succeeded)
+    }
+
+    /// The planner has not said no yet, nor is it done. What the planner has done about it is in one revision with the request's
+    /// going.
+    async fn is_handing_over(&mut self) -> bool {
+        self.mandate.follow();
+        match &self.mandate.plan().phase {
+            Phase::Serving { primary } if *primary == self.me => {
+                let asked = within(self.coordinator.get(&keys::request(&self.group))).await;
+                asked.is_ok_and(|request| request.is_some()) || self.mandate.read().await.is_ok_and(|changed| changed)
+            }
+            Phase::Yielding { .. } | Phase::Electing { .. } | Phase::Promoting { .. } => true,
+            Phase::Serving { .. } | Phase::Founding { .. } => false,
+        }
+    }
+
+    /// Says what went wrong, once.
+    fn fails(&mut self, error: &str) {
+        if self.work.error.as_deref() != Some(error) {
+            tracing::warn!(group = self.group, error, "databases: the server is not as it should be");
+            self.work.error = Some(error.to_owned());
+        }
+        self.tell(None);
+    }
+
+    fn tell(&self, action: Option<String>) {
+        let agent = Rung { name: "agent".to_owned(), missing: None };
+        let guard = Rung { name: "guard".to_owned(), missing: self.mandate.unguarded.clone() };
+        let rungs = [agent, guard].into_iter().chain(self.rungs.iter().cloned()).collect();
+        let own = Own { action, error: self.work.error.clone(), rungs };
+        self.board.update(&self.group, |view| view.own = Some(own));
+    }
+}
+
+/// Whether the server takes writes while, or after, this is done.
+const fn leads(action: &Action) -> bool {
+    match action {
+        Action::Found { .. }
+        | Action::Adopt { .. }
+        | Action::StartPrimary { .. }
+        | Action::Promote { .. }
+        | Action::Checkpoint
+        | Action::SetSync { .. } => true,
+        Action::Wait
+        | Action::GiveUp
+        | Action::Stop(_)
+        | Action::Demote
+        | Action::StartReplica { .. }
+        | Action::Follow { .. }
+        | Action::Rewind { .. }
+        | Action::Clone { .. } => false,
+    }
+}

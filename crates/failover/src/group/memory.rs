@@ -1,0 +1,211 @@
+//! What was seen when: the planner's arguments that do not stand in the store. A memory that has just begun counts from its own
+//! beginning, which makes nobody act too early.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mainstay_core::database::{Lsn, Member, Observation, Phase, Plan, Policy, Request, Server};
+use mainstay_core::time::Moment;
+
+use super::board::Failover;
+use super::stored::Stored;
+use super::words::{describe_request, describe_server};
+
+/// What was seen of one group.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Members that are not there, and since when that is known.
+    gone_since: BTreeMap<String, Moment>,
+    /// Members that were there at some time.
+    met: BTreeSet<String>,
+    /// The plan that was seen last, and since when its phase is known.
+    seen: Option<(Plan, Moment)>,
+    /// Since when the primary, whose agent lives, is not one.
+    unwell_since: Option<Moment>,
+    /// When the primary was seen well last.
+    well_at: Option<Moment>,
+    failed_over_at: Option<Moment>,
+    /// The greatest position that this primary was seen at in this term. Positions of different terms need not compare.
+    end: Option<(String, u64, Lsn)>,
+    change: Option<Change>,
+}
+
+/// A change of primary that is under way.
+#[derive(Debug)]
+struct Change {
+    from: String,
+    planned: bool,
+    cause: String,
+    well_at: Option<Moment>,
+    begun_at: Moment,
+    fenced_at: Option<Moment>,
+    chosen_at: Option<Moment>,
+}
+
+impl Memory {
+    /// Something may have happened that was not told of: who is gone has been gone since now.
+    pub(super) fn forget(&mut self) {
+        self.gone_since.clear();
+    }
+
+    /// Takes note of what there is. To be called after each change, so that a member that went and came back was there again.
+    pub(super) fn note(&mut self, policy: &Policy, stored: &Stored, now: Moment) {
+        let is_there = |name: &String| stored.reports.contains_key(name);
+        self.gone_since.retain(|name, _| !is_there(name));
+        let known = policy.members.iter().map(|member| &member.node);
+        self.met.extend(known.filter(|name| is_there(name)).cloned());
+        for member in policy.members.iter().filter(|member| !is_there(&member.node)) {
+            self.gone_since.entry(member.node.clone()).or_insert(now);
+        }
+        let Some(plan) = &stored.plan else { return };
+        self.note_phase(plan, stored, now);
+        let Some(leader) = plan.leader().or_else(|| plan.source()) else { return };
+        let report = stored.report(leader);
+        let is_well = report.is_some_and(|report| report.server == Server::Primary && report.led == Some(plan.term));
+        if is_well || !is_there(&leader.to_owned()) {
+            self.unwell_since = None;
+        } else {
+            self.unwell_since.get_or_insert(now);
+        }
+        self.well_at = if is_well { Some(now) } else { self.well_at };
+        if let Some(report) = report.filter(|report| report.server == Server::Primary) {
+            let led = report.led.unwrap_or(0);
+            let is_same = |(name, term, _): &(String, u64, Lsn)| name == leader && *term == led;
+            let before = self.end.take().filter(is_same).map_or(0, |(_, _, end)| end);
+            self.end = Some((leader.to_owned(), led, before.max(report.position)));
+        }
+    }
+
+    fn note_phase(&mut self, plan: &Plan, stored: &Stored, now: Moment) {
+        let before = self.seen.take();
+        let is_same = before.as_ref().is_some_and(|(before, _)| {
+            before.term == plan.term && std::mem::discriminant(&before.phase) == std::mem::discriminant(&plan.phase)
+        });
+        let since = before.as_ref().filter(|_| is_same).map_or(now, |(_, since)| *since);
+        if !is_same {
+            self.unwell_since = None;
+            let was = before.as_ref().map(|(before, _)| &before.phase);
+            self.note_change(was, plan, stored, now);
+        }
+        self.seen = Some((plan.clone(), since));
+    }
+
+    fn note_change(&mut self, before: Option<&Phase>, plan: &Plan, stored: &Stored, now: Moment) {
+        let primary = match before {
+            Some(Phase::Serving { primary }) => Some(primary.clone()),
+            Some(
+                Phase::Founding { .. } | Phase::Yielding { .. } | Phase::Electing { .. } | Phase::Promoting { .. },
+            )
+            | None => None,
+        };
+        match &plan.phase {
+            Phase::Electing { from, .. } | Phase::Yielding { from, .. } => {
+                let request = stored.request.as_ref().and_then(|(_, request)| request.as_ref());
+                let change = Change {
+                    from: from.clone(),
+                    planned: request.is_some() || matches!(plan.phase, Phase::Yielding { .. }),
+                    cause: cause(from, stored, request, self.unwell_since.map(|since| now.since(since))),
+                    well_at: primary.and(self.well_at),
+                    begun_at: now,
+                    fenced_at: None,
+                    chosen_at: None,
+                };
+                // An election after a switchover, or after a promotion that failed, belongs to the same change.
+                self.change.get_or_insert(change);
+            }
+            Phase::Promoting { .. } => {
+                if let Some(change) = &mut self.change {
+                    change.chosen_at = Some(now);
+                }
+            }
+            Phase::Serving { .. } => {
+                let is_change = matches!(before, Some(Phase::Promoting { .. }));
+                self.failed_over_at = if is_change { Some(now) } else { self.failed_over_at };
+                self.change = None;
+            }
+            Phase::Founding { .. } => self.change = None,
+        }
+    }
+
+    /// The old primary cannot acknowledge anything any more.
+    pub(super) fn note_fenced(&mut self, now: Moment) {
+        if let Some(change) = &mut self.change {
+            change.fenced_at.get_or_insert(now);
+        }
+    }
+
+    /// Whether it was there at some time since this began.
+    pub(super) fn has_met(&self, member: &str) -> bool {
+        self.met.contains(member)
+    }
+
+    /// What is known now, for the planner.
+    pub(super) fn observe(
+        &self,
+        policy: &Policy,
+        stored: &Stored,
+        request: Option<Request>,
+        now: Moment,
+    ) -> Observation {
+        let member = |name: &String| Member {
+            node: name.clone(),
+            alive: stored.reports.contains_key(name),
+            gone_for: self.gone_since.get(name).map(|since| now.since(*since)).unwrap_or_default(),
+            report: stored.report(name).cloned(),
+        };
+        let passed = |since: Option<Moment>| since.map(|since| now.since(since));
+        let primary = self.seen.as_ref().and_then(|(plan, _)| match &plan.phase {
+            Phase::Serving { primary } => Some(primary),
+            Phase::Yielding { from, .. } | Phase::Electing { from, .. } => Some(from),
+            Phase::Founding { .. } | Phase::Promoting { .. } => None,
+        });
+        let end = self.end.as_ref().filter(|(name, _, _)| Some(name) == primary).map(|(_, _, end)| *end);
+        Observation {
+            members: policy.members.iter().map(|candidate| member(&candidate.node)).collect(),
+            phase_for: passed(self.seen.as_ref().map(|(_, since)| *since)).unwrap_or_default(),
+            unwell_for: passed(self.unwell_since).unwrap_or_default(),
+            since_failover: passed(self.failed_over_at),
+            end,
+            request,
+        }
+    }
+
+    /// The change of primary that ends with this plan.
+    pub(super) fn failover(&self, plan: &Plan, now: Moment, at_unix_ms: u64) -> Option<Failover> {
+        let to = plan.serving()?;
+        let (change, (before, _)) = (self.change.as_ref()?, self.seen.as_ref()?);
+        if !matches!(before.phase, Phase::Promoting { .. }) {
+            return None;
+        }
+        let between = |from: Option<Moment>, to: Option<Moment>| {
+            Some(u64::try_from(to?.since(from?).as_millis()).unwrap_or(u64::MAX))
+        };
+        Some(Failover {
+            from: change.from.clone(),
+            to: to.to_owned(),
+            term: plan.term,
+            at_unix_ms,
+            planned: change.planned,
+            cause: change.cause.clone(),
+            detect_ms: between(change.well_at, Some(change.begun_at)),
+            fence_ms: between(Some(change.begun_at), change.fenced_at),
+            elect_ms: between(change.fenced_at, change.chosen_at),
+            promote_ms: between(change.chosen_at, Some(now)),
+            risk: plan.risk,
+        })
+    }
+}
+
+fn cause(from: &str, stored: &Stored, request: Option<&Request>, unwell_for: Option<Duration>) -> String {
+    if let Some(request) = request {
+        return describe_request(request);
+    }
+    match (stored.reports.get(from), unwell_for) {
+        (None, _) => format!("the lease of {from} has ended"),
+        (Some(None), _) => format!("{from} says something that this version cannot read"),
+        (Some(Some(report)), Some(time)) => {
+            format!("the server of {from} was {} for {:.1} s", describe_server(&report.server), time.as_secs_f32())
+        }
+        (Some(Some(report)), None) => format!("the server of {from} is {}", describe_server(&report.server)),
+    }
+}
