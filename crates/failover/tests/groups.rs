@@ -3,6 +3,8 @@
 
 #[path = "groups/driven.rs"]
 mod driven;
+#[path = "groups/fake.rs"]
+mod fake;
 #[path = "groups/model.rs"]
 mod model;
 #[path = "groups/site.rs"]

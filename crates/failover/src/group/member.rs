@@ -1,23 +1,23 @@
 //! A member's driver: beside a local server, it says what there is, and carries out what the plan makes of it.
 
+mod departure;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_cluster::coordinator::{Compare, Coordinator, Operation, Transaction};
+use mainstay_cluster::coordinator::Coordinator;
 use mainstay_cluster::session::Session;
 use mainstay_core::backoff;
 use mainstay_core::database::agent::{Action, Local, Stop, conforms, step};
-use mainstay_core::database::{Phase, Report, Request, Server};
+use mainstay_core::database::{Phase, Report, Server};
 use mainstay_core::random::Rng;
 use mainstay_core::time::Moment;
 use tokio::sync::watch;
 
 use super::board::{Board, Engine, Own, Rung};
-use super::follow::within;
-use super::keys;
 use super::mandate::{Cut, Mandate, Warden};
-use super::stored::{Stored, encode};
+use super::stored::Stored;
 use super::words::{describe, describe_error};
 use crate::Executor;
 
@@ -34,9 +34,6 @@ const TELL: Duration = Duration::from_millis(250);
 const READ_ONLY_AFTER: Duration = Duration::from_secs(3);
 /// Waits after what failed.
 const RETRY: backoff::Policy = backoff::Policy { base: Duration::from_millis(200), cap: Duration::from_secs(30) };
-/// How long a member that leaves waits for another one to take over.
-const HAND_OVER_WITHIN: Duration = Duration::from_secs(15);
-
 /// What a member has besides its server.
 pub struct Seat {
     /// The node's session.
@@ -362,46 +359,6 @@ impl<E: Executor> Member<E> {
             () = tokio::time::sleep(limit) => {}
         }
         self.mandate.follow();
-    }
-
-    /// Another one takes over if it can, and the server is stopped in order.
-    async fn depart(&mut self) {
-        let handing = async {
-            if self.mandate.plan().serving() == Some(&self.me) && self.ask_for_successor().await {
-                while self.is_handing_over().await {
-                    self.look().await;
-                    self.turn().await;
-                }
-            }
-        };
-        let _late = tokio::time::timeout(HAND_OVER_WITHIN, handing).await;
-        self.stop(Stop::Fast).await;
-        self.look().await;
-        self.mandate.release();
-    }
-
-    async fn ask_for_successor(&self) -> bool {
-        if self.mandate.stored().reports.len() < 2 {
-            return false;
-        }
-        let key = keys::request(&self.group);
-        let put = Operation::put(&key, encode(&Request::Switchover { to: None }), None);
-        let asked = within(self.coordinator.transact(Transaction::when([Compare::absent(&key)], [put]))).await;
-        asked.is_ok_and(|reply| reply.succeeded)
-    }
-
-    /// The planner has not said no yet, nor is it done. What the planner has done about it is in one revision with the request's
-    /// going.
-    async fn is_handing_over(&mut self) -> bool {
-        self.mandate.follow();
-        match &self.mandate.plan().phase {
-            Phase::Serving { primary } if *primary == self.me => {
-                let asked = within(self.coordinator.get(&keys::request(&self.group))).await;
-                asked.is_ok_and(|request| request.is_some()) || self.mandate.read().await.is_ok_and(|changed| changed)
-            }
-            Phase::Yielding { .. } | Phase::Electing { .. } | Phase::Promoting { .. } => true,
-            Phase::Serving { .. } | Phase::Founding { .. } => false,
-        }
     }
 
     /// Says what went wrong, once.

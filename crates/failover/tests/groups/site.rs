@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,85 +13,22 @@ use mainstay_cluster::memory::{Fault, Link, Memory};
 use mainstay_cluster::role::Holder;
 use mainstay_cluster::session::{Session, Settings};
 use mainstay_cluster::timings::Timings;
-use mainstay_core::database::agent::{Action, Local, Stop};
 use mainstay_core::database::{Candidate, Durability, Phase, Plan, Policy, Report, Request, Server};
 use mainstay_failover::group::board::{Board, Engine, View};
 use mainstay_failover::group::member::{self, Seat};
 use mainstay_failover::group::stored::{decode, encode};
 use mainstay_failover::group::view::{self, Feeds, Group};
 use mainstay_failover::group::{keys, planning};
-use mainstay_failover::{Error, Executor};
 use mainstay_runtime::clock::Boottime;
 use mainstay_runtime::journal::Journal;
 use mainstay_runtime::thread::run_here;
 
+use crate::fake::{Fake, Mood};
 use crate::world::{NAMES, Process, World, index};
 
 pub(crate) const GROUP: &str = "orders";
 /// Nothing here takes as long on a machine that does anything at all.
 const WITHIN: Duration = Duration::from_secs(60);
-
-/// What a server does beside what it is told.
-#[derive(Default)]
-pub(crate) struct Mood {
-    /// What it is told does not end.
-    pub(crate) hangs: AtomicBool,
-    /// What it is told fails.
-    pub(crate) fails: AtomicBool,
-    /// How often it was told something.
-    pub(crate) told: AtomicU32,
-}
-
-struct Fake {
-    at: usize,
-    world: Arc<Mutex<World>>,
-    mood: Arc<Mood>,
-}
-
-impl Fake {
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Executor for Fake {
-    async fn observe(&mut self, said: u64) -> Result<Local, Error> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        let mut local = self.world().nodes[self.at].local();
-        local.report.term = said;
-        Ok(local)
-    }
-
-    async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {
-        self.mood.told.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        while self.mood.hangs.load(Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        if self.mood.fails.load(Ordering::Relaxed) {
-            return Err(Error::UnknownPeer("for the test".to_owned()));
-        }
-        self.world().carry_out(self.at, action.clone());
-        Ok(())
-    }
-
-    async fn stop(&mut self, stop: Stop) {
-        let mut world = self.world();
-        let was_primary = world.nodes[self.at].process == Process::Primary;
-        world.carry_out(self.at, Action::Stop(stop));
-        // One that stops in order sends everything before it ends.
-        for at in (0..NAMES.len()).filter(|_| was_primary && stop == Stop::Fast) {
-            let follows = world.nodes[at].process == Process::Replica { of: Some(self.at) };
-            while follows && world.nodes[at].log.len() < world.nodes[self.at].log.len() && !world.mixed {
-                world.stream(at, self.at);
-            }
-        }
-    }
-
-    fn process(&mut self) -> Option<u32> {
-        (!matches!(self.world().nodes[self.at].process, Process::Down { .. })).then_some(1)
-    }
-}
 
 /// What a thread does beside its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,72 @@
+//! A server that is a model, behind the seam of the drivers.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mainstay_core::database::agent::{Action, Local, Stop};
+use mainstay_failover::{Error, Executor};
+
+use crate::world::{NAMES, Process, World};
+
+/// What a server does beside what it is told.
+#[derive(Default)]
+pub(crate) struct Mood {
+    /// What it is told does not end.
+    pub(crate) hangs: AtomicBool,
+    /// What it is told fails.
+    pub(crate) fails: AtomicBool,
+    /// How often it was told something.
+    pub(crate) told: AtomicU32,
+}
+
+pub(crate) struct Fake {
+    pub(crate) at: usize,
+    pub(crate) world: Arc<Mutex<World>>,
+    pub(crate) mood: Arc<Mood>,
+}
+
+impl Fake {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Executor for Fake {
+    async fn observe(&mut self, said: u64) -> Result<Local, Error> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut local = self.world().nodes[self.at].local();
+        local.report.term = said;
+        Ok(local)
+    }
+
+    async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {
+        self.mood.told.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        while self.mood.hangs.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if self.mood.fails.load(Ordering::Relaxed) {
+            return Err(Error::UnknownPeer("for the test".to_owned()));
+        }
+        self.world().carry_out(self.at, action.clone());
+        Ok(())
+    }
+
+    async fn stop(&mut self, stop: Stop) {
+        let mut world = self.world();
+        let was_primary = world.nodes[self.at].process == Process::Primary;
+        world.carry_out(self.at, Action::Stop(stop));
+        // One that stops in order sends everything before it ends.
+        for at in (0..NAMES.len()).filter(|_| was_primary && stop == Stop::Fast) {
+            let follows = world.nodes[at].process == Process::Replica { of: Some(self.at) };
+            while follows && world.nodes[at].log.len() < world.nodes[self.at].log.len() && !world.mixed {
+                world.stream(at, self.at);
+            }
+        }
+    }
+
+    fn process(&mut self) -> Option<u32> {
+        (!matches!(self.world().nodes[self.at].process, Process::Down { .. })).then_some(1)
+    }
+}
