@@ -42,6 +42,7 @@ pub mod renewal;
 pub mod resolve;
 pub mod restart;
 pub mod retry;
+pub mod roles;
 pub mod round_trip;
 pub mod route;
 pub mod sampling;

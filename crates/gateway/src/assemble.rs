@@ -18,8 +18,9 @@ use crate::discovery;
 use crate::fallback;
 use crate::gateway::StartError;
 use crate::inherit::InheritedListener;
+use crate::postgres::startup;
 use crate::spec::{self, CertificateFiles, Challenge, Protocol, Spec};
-use crate::state::{Endpoint, Listener, Route, Service, Shards, Source, State};
+use crate::state::{Database, Endpoint, Listener, Route, Service, Shards, Source, State};
 use crate::sticky::Keys;
 use crate::worker::table::Tls;
 
@@ -76,7 +77,8 @@ pub(crate) fn state(
     let listeners = spec.listeners.iter().map(|listener| {
         let known = previous.and_then(|state| state.listeners.iter().find(|it| it.spec.name == listener.name));
         let shards = known.map_or_else(|| Arc::new(Shards::new(workers)), |known| Arc::clone(&known.shards));
-        Arc::new(Listener { spec: listener.clone(), shards })
+        let holding = known.map_or_else(Arc::default, |known| Arc::clone(&known.holding));
+        Arc::new(Listener { spec: listener.clone(), shards, holding })
     });
     let routes = spec.routes.iter().map(|route| {
         let known = previous.and_then(|state| state.routes.iter().find(|it| it.spec.name == route.name));
@@ -94,6 +96,7 @@ pub(crate) fn state(
         generation: previous.map_or(1, |state| state.generation + 1),
         applied_at: SystemTime::now(),
         listeners: listeners.collect(),
+        databases: databases(spec, previous),
         routes: routes.collect(),
         services: services.collect(),
         resolver: spec.node.resolver.clone(),
@@ -102,6 +105,20 @@ pub(crate) fn state(
         sessions: previous.and_then(|state| state.sessions.clone()),
         telemetry: Arc::new(spec.telemetry.clone()),
     }
+}
+
+/// The groups that listeners lead to. What is known of one survives.
+fn databases(spec: &Spec, previous: Option<&State>) -> Vec<Arc<Database>> {
+    let mut databases: Vec<Arc<Database>> = Vec::new();
+    for listener in &spec.listeners {
+        let Protocol::Database(spec::Database { group, .. }) = &listener.protocol else { continue };
+        if databases.iter().any(|known| known.group == *group) {
+            continue;
+        }
+        let known = previous.and_then(|state| state.databases.iter().find(|it| it.group == *group));
+        databases.push(known.map_or_else(|| Arc::new(Database::new(group)), Arc::clone));
+    }
+    databases
 }
 
 /// The store for responses, if any route has a cache. What is stored survives as long as the memory stays the same.
@@ -156,7 +173,8 @@ pub(crate) fn tls(spec: &Spec, issued: &Arc<Issued>) -> Result<Tls, StartError> 
         let alpn: &[&[u8]] = match &listener.protocol {
             Protocol::Http(http) if http.http2.is_some() => &[b"h2", b"http/1.1"],
             Protocol::Http(_) => &[b"http/1.1"],
-            Protocol::Tcp { .. } => &[],
+            Protocol::Database(database) if database.engine == spec::Engine::Postgres => &[startup::ALPN],
+            Protocol::Tcp { .. } | Protocol::Database(_) => &[],
         };
         let place = || format!("listener `{}`", listener.name);
         let orders = spec.acme.iter().filter(|it| tls.acme.contains(&it.name));
@@ -174,17 +192,18 @@ pub(crate) fn tls(spec: &Spec, issued: &Arc<Issued>) -> Result<Tls, StartError> 
     }
     for service in &spec.services {
         let Some(tls) = &service.tls else { continue };
-        let settings = ClientSettings { verify: tls.verify, ca: tls.ca.clone(), client: tls.client.as_ref().map(pair) };
         let alpn: &[&[u8]] = match service.protocol {
             spec::HttpVersion::Http1 => &[b"http/1.1"],
             spec::HttpVersion::Http2 => &[b"h2"],
             spec::HttpVersion::Auto => &[b"h2", b"http/1.1"],
         };
-        let client = ClientTls::load(&settings, alpn).map_err(|error| StartError::Tls {
-            place: format!("service `{}`", service.name),
-            message: error.to_string(),
-        })?;
+        let client = client_tls(tls, alpn, || format!("service `{}`", service.name))?;
         loaded.services.insert(service.name.clone(), client);
+    }
+    for listener in &spec.listeners {
+        let Protocol::Database(spec::Database { upstream_tls: Some(tls), .. }) = &listener.protocol else { continue };
+        let client = client_tls(tls, &[], || format!("listener `{}`", listener.name))?;
+        loaded.databases.insert(listener.name.clone(), client);
     }
     for service in &spec.services {
         // What is kept in a table needs no key: the id in the cookie says nothing.
@@ -198,6 +217,15 @@ pub(crate) fn tls(spec: &Spec, issued: &Arc<Issued>) -> Result<Tls, StartError> 
         loaded.sessions.insert(service.name.clone(), keys);
     }
     Ok(loaded)
+}
+
+fn client_tls(
+    tls: &spec::UpstreamTls,
+    alpn: &[&[u8]],
+    place: impl FnOnce() -> String,
+) -> Result<Arc<rustls::ClientConfig>, StartError> {
+    let settings = ClientSettings { verify: tls.verify, ca: tls.ca.clone(), client: tls.client.as_ref().map(pair) };
+    ClientTls::load(&settings, alpn).map_err(|error| StartError::Tls { place: place(), message: error.to_string() })
 }
 
 fn pair(files: &CertificateFiles) -> (PathBuf, PathBuf) {

@@ -3,7 +3,9 @@
 use crate::http1::body::{Decoder, Framing, Piece};
 use crate::http1::request::{self, Limits};
 use crate::http1::response;
+use crate::postgres::{self, startup};
 use crate::proxy_protocol;
+use crate::redis;
 
 const LIMITS: Limits = Limits { bytes: 64 * 1024, headers: 100 };
 
@@ -66,4 +68,42 @@ fn decode(pieces: &[&[u8]]) -> Option<(Vec<u8>, bool)> {
         }
     }
     Some((data, false))
+}
+
+/// Reads what clients of databases begin with, whole and in pieces, and follows both directions of a session: what is found
+/// must not depend on how it was cut.
+pub fn database(bytes: &[u8]) {
+    let mut settled = Ok(startup::Progress::Partial);
+    let mut end = 0;
+    while end < bytes.len() {
+        end = (end + 1 + end / 16).min(bytes.len());
+        let now = startup::parse(bytes.get(..end).unwrap_or_default());
+        if settled == Ok(startup::Progress::Partial) {
+            settled = now;
+        }
+        assert_eq!(settled, now);
+        if let Ok(startup::Progress::Complete(_, length)) = now {
+            assert!(length <= end && length <= startup::MAX_BYTES);
+        }
+    }
+    let size = usize::from(bytes.first().copied().unwrap_or(0)) + 1;
+    assert_eq!(follow_postgres(bytes, bytes.len().max(1)), follow_postgres(bytes, size));
+    assert_eq!(follow_redis(bytes, bytes.len().max(1)), follow_redis(bytes, size));
+}
+
+fn follow_postgres(bytes: &[u8], size: usize) -> (postgres::dialogue::Pause, Vec<Vec<u8>>) {
+    let mut dialogue = postgres::dialogue::Dialogue::new();
+    let mut keys = Vec::new();
+    let (up, down) = bytes.split_at(bytes.len() / 3);
+    up.chunks(size).for_each(|piece| dialogue.up(piece));
+    down.chunks(size).for_each(|piece| dialogue.down(piece, |key| keys.push(key.to_vec())));
+    (dialogue.pause(), keys)
+}
+
+fn follow_redis(bytes: &[u8], size: usize) -> bool {
+    let mut dialogue = redis::dialogue::Dialogue::new();
+    let (up, down) = bytes.split_at(bytes.len() / 3);
+    up.chunks(size).for_each(|piece| dialogue.up(piece));
+    down.chunks(size).for_each(|piece| dialogue.down(piece));
+    dialogue.is_quiet()
 }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod discovered;
+mod leads;
 mod opinions;
 mod orders;
 mod purge;
@@ -35,6 +36,7 @@ use crate::worker::table::Tls;
 use crate::worker::{Command, Parts, Worker};
 
 pub use accounts::AccountError;
+pub use leads::LeadError;
 pub use opinions::endpoint_number;
 pub use orders::UnknownEndpoint;
 pub use purge::PurgeError;

@@ -8,6 +8,7 @@ pub mod admission;
 mod assemble;
 mod cache;
 pub mod cells;
+mod database;
 mod discovery;
 pub mod explain;
 mod fallback;
@@ -21,7 +22,9 @@ mod http2;
 mod inherit;
 mod mirror;
 mod peer;
+mod postgres;
 mod proxy_protocol;
+mod redis;
 mod relay;
 pub mod sessions;
 pub mod spec;
@@ -35,6 +38,7 @@ mod worker;
 
 pub use cache::OBJECT_SHARE;
 pub use gateway::{
-    AccountError, Gateway, Outside, PurgeError, Sampling, StartError, UnknownEndpoint, UnknownRoute, endpoint_number,
+    AccountError, Gateway, LeadError, Outside, PurgeError, Sampling, StartError, UnknownEndpoint, UnknownRoute,
+    endpoint_number,
 };
 pub use inherit::{Inheritance, InheritedListener, Remembered};

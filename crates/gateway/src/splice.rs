@@ -20,6 +20,43 @@ pub(crate) enum Ended {
     Idle,
     /// The gateway leaves.
     Draining,
+    /// Whoever watches wants it to end.
+    Over,
+}
+
+/// Follows what goes through, and may end it. Nobody watching costs nothing.
+pub(crate) trait Watch {
+    /// The upstream has been sent this.
+    fn up(&mut self, _bytes: &[u8]) {}
+
+    /// The client has been sent this.
+    fn down(&mut self, _bytes: &[u8]) {}
+
+    /// What the client has got ends where something else can be said.
+    fn is_between(&self) -> bool {
+        true
+    }
+
+    /// Both sides are to be left.
+    fn is_over(&mut self) -> bool {
+        false
+    }
+}
+
+/// Bytes that mean nothing here.
+impl Watch for () {}
+
+/// WebSocket frames to the client, if there are any.
+impl Watch for Option<Frames> {
+    fn down(&mut self, bytes: &[u8]) {
+        if let Some(frames) = self {
+            frames.advance(bytes);
+        }
+    }
+
+    fn is_between(&self) -> bool {
+        self.is_none_or(|frames| frames.is_between_frames())
+    }
 }
 
 /// What went through.
@@ -28,8 +65,6 @@ pub(crate) struct Moved {
     pub(crate) to_upstream: u64,
     pub(crate) to_client: u64,
     pub(crate) ended: Ended,
-    /// The client has got whole WebSocket frames only, if that was followed.
-    pub(crate) between_frames: bool,
 }
 
 /// One direction.
@@ -39,8 +74,6 @@ struct Half {
     /// The source has ended; the sink is still to be told.
     ending: bool,
     done: bool,
-    /// Follows what was written.
-    frames: Option<Frames>,
 }
 
 impl Half {
@@ -50,6 +83,7 @@ impl Half {
         from: &mut Stream,
         buffer: &mut Buffer,
         to: &mut Stream,
+        mut written_to: impl FnMut(&[u8]),
     ) -> Poll<io::Result<()>> {
         loop {
             while !buffer.is_empty() {
@@ -57,9 +91,7 @@ impl Half {
                 if written == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
-                if let Some(frames) = &mut self.frames {
-                    frames.advance(buffer.data().get(..written).unwrap_or_default());
-                }
+                written_to(buffer.data().get(..written).unwrap_or_default());
                 buffer.consume(written);
                 self.bytes += written as u64;
             }
@@ -83,15 +115,8 @@ impl Half {
     }
 }
 
-impl Half {
-    /// Nothing is on its way, and no frame is half-way through.
-    fn is_quiet(&self, buffer: &Buffer) -> bool {
-        buffer.is_empty() && self.frames.is_none_or(|frames| frames.is_between_frames())
-    }
-}
-
-/// Carries bytes until both halves have ended, one has failed, nothing moved for `idle`, or the gateway closes its tunnels.
-/// With `frames` what goes to the client is followed as WebSocket frames.
+/// Carries bytes until both halves have ended, one has failed, nothing moved for `idle`, the gateway closes its tunnels, or
+/// `watch` says so.
 pub(crate) async fn run(
     worker: &Worker,
     slot: &Slot,
@@ -99,22 +124,28 @@ pub(crate) async fn run(
     upstream: &mut Stream,
     (to_upstream, to_client): (&mut Buffer, &mut Buffer),
     idle: Duration,
-    frames: Option<Frames>,
+    watch: &mut impl Watch,
 ) -> Moved {
-    let (mut up, mut down) = (Half::default(), Half { frames, ..Half::default() });
+    let (mut up, mut down) = (Half::default(), Half::default());
     let mut moved = 0;
     let deadline = || if worker.closes_tunnels() { worker.clock.now() } else { worker.clock.now().after(idle) };
     slot.set(deadline());
     slot.tunnel.set(true);
     let ended = poll_fn(|cx| {
-        let halves = [up.poll(cx, client, to_upstream, upstream), down.poll(cx, upstream, to_client, client)];
+        if watch.is_over() {
+            return Poll::Ready(Ended::Over);
+        }
+        let halves = [
+            up.poll(cx, client, to_upstream, upstream, |bytes| watch.up(bytes)),
+            down.poll(cx, upstream, to_client, client, |bytes| watch.down(bytes)),
+        ];
         if halves.iter().any(|half| matches!(half, Poll::Ready(Err(_)))) {
             return Poll::Ready(Ended::Closed);
         }
         if up.done && down.done {
             return Poll::Ready(Ended::Closed);
         }
-        if worker.closes_tunnels() && down.is_quiet(to_client) {
+        if worker.closes_tunnels() && to_client.is_empty() && watch.is_between() {
             return Poll::Ready(Ended::Draining);
         }
         if moved != up.bytes + down.bytes {
@@ -132,6 +163,5 @@ pub(crate) async fn run(
         client.reset_on_close();
         upstream.reset_on_close();
     }
-    let between_frames = down.frames.is_some_and(|frames| frames.is_between_frames()) && to_client.is_empty();
-    Moved { to_upstream: up.bytes, to_client: down.bytes, ended, between_frames }
+    Moved { to_upstream: up.bytes, to_client: down.bytes, ended }
 }

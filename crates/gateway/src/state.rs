@@ -5,6 +5,7 @@
 mod breaker;
 mod choices;
 mod counters;
+mod database;
 mod endpoint;
 mod exemplar;
 mod factors;
@@ -23,6 +24,8 @@ pub(crate) use breaker::Permit;
 pub use breaker::{Breaker, Subject};
 pub use choices::{Choices, ZoneLoss};
 pub use counters::{BUCKETS, Counter, Histogram, Shards};
+pub(crate) use database::Seat;
+pub use database::{Database, DatabaseCounters, Refusals};
 pub use endpoint::{Endpoint, EndpointCounters};
 pub use exemplar::{Exemplar, Exemplars};
 pub use factors::Factor;
@@ -60,6 +63,8 @@ pub struct State {
     pub cells: Option<Arc<Cells>>,
     /// Where sessions are kept, for services that keep them in a table.
     pub sessions: Option<Arc<dyn Sessions>>,
+    /// Database groups that listeners lead to.
+    pub databases: Vec<Arc<Database>>,
     /// What is told of requests.
     pub telemetry: Arc<spec::Telemetry>,
 }

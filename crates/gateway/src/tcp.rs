@@ -37,7 +37,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, mut client
     let (mut up, mut down) = (Box::new(Buffer::new()), Box::new(Buffer::new()));
     let buffers = (&mut *up, &mut *down);
     let upstream = &mut connection.stream;
-    splice::run(&worker, &slot, &mut client, upstream, buffers, *idle_timeout, None).await;
+    splice::run(&worker, &slot, &mut client, upstream, buffers, *idle_timeout, &mut ()).await;
     drop(in_flight);
 }
 

@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Drain { spread: Duration },
     /// Answer with `Connection: close` where clients came to one of these addresses, and nowhere else.
     Relieve { ips: Arc<[IpAddr]> },
+    /// The servers of this group have other roles now.
+    Lead { group: String },
     /// Tell tunnels that the gateway leaves, and close them.
     CloseTunnels,
     /// Accept from these sockets, too.
@@ -172,6 +174,7 @@ impl Worker {
                 }
                 Command::Drain { spread } => worker.drain(spread),
                 Command::Relieve { ips } => worker.relieve(ips),
+                Command::Lead { group } => worker.lead(&group),
                 Command::CloseTunnels => worker.close_tunnels(),
                 Command::Listen { sockets, done } => {
                     listen::start(&worker, sockets, &mut listening);
@@ -219,6 +222,9 @@ impl Worker {
         }
         let before = self.table.replace(table);
         before.close_what_left(&self.table.borrow());
+        if before.leave_groups(&self.table.borrow()) {
+            self.wake_led();
+        }
         listen::start(self, sockets, listening);
     }
 
@@ -250,6 +256,23 @@ impl Worker {
                 }
             });
         }
+    }
+
+    /// Takes over the roles that the servers of a group have now.
+    fn lead(&self, group: &str) {
+        if let Some(group) = self.table.borrow().groups.get(group) {
+            group.catch_up();
+            self.wake_led();
+        }
+    }
+
+    /// Has connections to databases look whether they may go on, and those that wait whether there is a server.
+    fn wake_led(&self) {
+        self.wheel.for_each(|slot| {
+            if slot.led.get() {
+                slot.wake();
+            }
+        });
     }
 
     fn close_tunnels(&self) {

@@ -31,6 +31,7 @@ mod outlier;
 mod quarantine;
 mod release;
 mod renewal;
+mod roles;
 mod route;
 mod session;
 mod shard;

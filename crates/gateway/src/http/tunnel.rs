@@ -26,19 +26,20 @@ pub(crate) async fn run(
     let bytes = exchange.head_bytes();
     let is_websocket =
         exchange.head.find(Name::Upgrade).is_some_and(|it| it.value.get(bytes).eq_ignore_ascii_case(b"websocket"));
-    let frames = is_websocket.then(Frames::default);
+    let mut frames = is_websocket.then(Frames::default);
     let buffers = (&mut exchange.input, &mut exchange.output);
-    let moved = splice::run(run.worker, run.slot, client, &mut connection.stream, buffers, limit, frames).await;
+    let moved = splice::run(run.worker, run.slot, client, &mut connection.stream, buffers, limit, &mut frames).await;
     drop(in_flight);
     let error = match moved.ended {
-        Ended::Closed => None,
+        Ended::Closed | Ended::Over => None,
         Ended::Idle => Some("tunnel-timeout"),
         Ended::Draining => Some("shutting-down"),
     };
     let ending = Ending { status: 101, error, client_gone: false };
     let bytes = (moved.to_upstream, moved.to_client);
     record::finish(run.worker, run.listener, Some(run.route), exchange, ending, bytes);
-    if moved.ended == Ended::Draining && moved.between_frames {
+    let is_between = frames.is_some_and(|frames| frames.is_between_frames()) && exchange.output.is_empty();
+    if moved.ended == Ended::Draining && is_between {
         // A frame in the middle of another one would be garbage, so that only a quiet WebSocket is told.
         run.slot.set(run.worker.now().after(GOODBYE));
         let _client_left = run.slot.within(poll_fn(|cx| client.poll_write(cx, &GOING_AWAY))).await;

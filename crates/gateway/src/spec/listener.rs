@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Database;
+
 /// Where connections come in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -46,6 +48,8 @@ pub enum Protocol {
         /// A connection on which nothing moves for this long is closed.
         idle_timeout: Duration,
     },
+    /// Bytes, to the servers of a database group that have the role for it.
+    Database(Database),
 }
 
 /// How a listener speaks HTTP.

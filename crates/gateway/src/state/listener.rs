@@ -1,8 +1,9 @@
 //! A listener and its counters.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use super::{Counter, Shards};
+use super::{Counter, DatabaseCounters, Shards};
 use crate::spec;
 
 /// A listener and its counters.
@@ -12,6 +13,8 @@ pub struct Listener {
     pub spec: spec::Listener,
     /// Counters, one a worker; kept over reloads by name.
     pub shards: Arc<Shards<ListenerCounters>>,
+    /// Connections that wait for a database's server now; kept over reloads by name.
+    pub holding: Arc<AtomicUsize>,
 }
 
 /// Counters of a listener.
@@ -27,6 +30,8 @@ pub struct ListenerCounters {
     pub proxy_protocol: ProxyProtocolFailures,
     /// Requests refused before a route was known (malformed, too large, too slow).
     pub rejected: Counter,
+    /// Where it leads to a database group.
+    pub database: DatabaseCounters,
 }
 
 /// Counters of connections that were closed for want of a PROXY header, by reason.

@@ -47,6 +47,8 @@ pub(crate) struct Slot {
     pub(crate) idle: Cell<bool>,
     /// The connection is a tunnel, which stays open until the end of a drain.
     pub(crate) tunnel: Cell<bool>,
+    /// The connection leads to a server of a database group, or waits for one.
+    pub(crate) led: Cell<bool>,
     /// Many requests share the connection, so that it has to be told of a drain even while it is busy.
     pub(crate) multiplexed: Cell<bool>,
 }
@@ -156,6 +158,7 @@ impl Wheel {
             entry: Entry { key: place.key() as u32, generation },
             idle: Cell::new(false),
             tunnel: Cell::new(false),
+            led: Cell::new(false),
             multiplexed: Cell::new(false),
         });
         place.insert(Rc::downgrade(&slot));

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::Worker;
 use super::deadline::Slot;
 use super::table::Listener;
+use crate::database;
 use crate::http::client::Client;
 use crate::http2;
 use crate::peer::Peer;
@@ -225,11 +226,18 @@ fn dispatch(
         peer.destination = stream.local_addr().ok().map(Rc::new);
     }
     let worker = Rc::clone(worker);
+    if matches!(listener.state.spec.protocol, Protocol::Database(_)) {
+        task::spawn_local(Kind::Tunnel, async move {
+            database::serve(worker, listener, stream, peer, slot).await;
+            drop(open);
+        });
+        return;
+    }
     match (&listener.tls, &listener.state.spec.protocol) {
         (None, Protocol::Http(_)) => {
             task::spawn_local(Kind::Connection, Client::new(open, slot, Stream::Plain(stream), peer));
         }
-        (None, Protocol::Tcp { .. }) => {
+        (None, Protocol::Tcp { .. } | Protocol::Database(_)) => {
             task::spawn_local(Kind::Tunnel, async move {
                 tcp::serve(worker, listener, Stream::Plain(stream), peer, slot).await;
                 drop(open);
@@ -239,7 +247,7 @@ fn dispatch(
             let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::clone(config));
             let (limit, is_http) = match protocol {
                 Protocol::Http(http) => (http.head_timeout, true),
-                Protocol::Tcp { .. } => (Duration::from_secs(10), false),
+                Protocol::Tcp { .. } | Protocol::Database(_) => (Duration::from_secs(10), false),
             };
             slot.set(worker.clock.now().after(limit));
             task::spawn_local(Kind::Connection, async move {

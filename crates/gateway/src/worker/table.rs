@@ -23,6 +23,7 @@ use super::seen::Seen;
 use super::{choose, shard};
 use crate::cache::Store;
 use crate::cells::Cells;
+use crate::database::group::Group;
 use crate::explain::ring::Scene;
 use crate::explain::view::View;
 use crate::fallback::{Answers, Fallback};
@@ -42,6 +43,8 @@ use crate::sticky::{Keys, Marks};
 pub(crate) struct Tls {
     pub(crate) listeners: HashMap<String, Arc<rustls::ServerConfig>>,
     pub(crate) services: HashMap<String, Arc<rustls::ClientConfig>>,
+    /// Towards the servers of databases, by the names of listeners.
+    pub(crate) databases: HashMap<String, Arc<rustls::ClientConfig>>,
     pub(crate) answers: Answers,
     /// The keys of sessions, by the names of services.
     pub(crate) sessions: HashMap<String, Arc<Keys>>,
@@ -56,6 +59,7 @@ pub(crate) struct Table {
     pub(crate) cells: Option<Arc<Cells>>,
     pub(crate) listeners: HashMap<String, Rc<Listener>>,
     pub(crate) services: HashMap<String, Rc<Service>>,
+    pub(crate) groups: HashMap<String, Rc<Group>>,
 }
 
 /// A listener with its routes.
@@ -71,6 +75,9 @@ pub(crate) struct Listener {
     pub(crate) cache: Option<Arc<Store>>,
     /// The service of a TCP listener.
     pub(crate) service: Option<Rc<Service>>,
+    /// The group of a listener that leads to databases, and TLS towards its servers.
+    pub(crate) group: Option<Rc<Group>>,
+    pub(crate) upstream_tls: Option<Arc<rustls::ClientConfig>>,
     /// What records of requests refer to, and the listener's place in it.
     pub(crate) scene: Rc<Scene>,
     pub(crate) number: usize,
@@ -165,6 +172,7 @@ impl Table {
     pub(crate) fn new(state: &Arc<State>, tls: &Tls, previous: &Self, late: &Rc<Notify>) -> Self {
         let scene = Rc::new(Scene(Arc::clone(state)));
         let services = services(state, tls, previous, late);
+        let groups = groups(state, previous);
         let routes: Vec<Rc<Route>> = state
             .routes
             .iter()
@@ -197,7 +205,11 @@ impl Table {
                 let matches: Vec<route::Match> = targets.iter().map(|route| route.state.spec.matches.clone()).collect();
                 let service = match &listener.spec.protocol {
                     Protocol::Tcp { service, .. } => services.get(service).cloned(),
-                    Protocol::Http(_) => None,
+                    Protocol::Http(_) | Protocol::Database(_) => None,
+                };
+                let group = match &listener.spec.protocol {
+                    Protocol::Database(database) => groups.get(&database.group).cloned(),
+                    Protocol::Http(_) | Protocol::Tcp { .. } => None,
                 };
                 let spares = targets.iter().filter_map(|route| route.fallback.as_ref().and_then(Fallback::service));
                 let mut behind = targets.iter().map(|route| &route.service).chain(spares).chain(&service);
@@ -210,6 +222,8 @@ impl Table {
                     routes: route::Table::new(&matches),
                     targets,
                     service,
+                    group,
+                    upstream_tls: tls.databases.get(name).cloned(),
                     scene: Rc::clone(&scene),
                     number,
                     log_part: record::part(&[("listener", name)]),
@@ -219,12 +233,20 @@ impl Table {
                 (name.clone(), Rc::new(made))
             })
             .collect();
-        Self { listeners, services, cells: state.cells.clone() }
+        Self { listeners, services, groups, cells: state.cells.clone() }
     }
 
     /// Has services that are late take over what is known of their endpoints, if that is due; when the next one is, otherwise.
     pub(super) fn catch_up(&self, now: Moment) -> Option<Moment> {
         self.services.values().filter_map(|service| service.catch_up(now)).min()
+    }
+
+    /// Tells connections to groups that `next`, which comes after this table, does not lead to any more. Whether there are any.
+    pub(crate) fn leave_groups(&self, next: &Self) -> bool {
+        let has_left = |group: &&Rc<Group>| next.groups.values().all(|now| !Rc::ptr_eq(now, group));
+        let left: Vec<_> = self.groups.values().filter(has_left).collect();
+        left.iter().for_each(|group| group.leave());
+        !left.is_empty()
     }
 
     /// Tells circuit breakers of the time, and of what they have not heard of.
@@ -275,6 +297,16 @@ fn services(state: &State, tls: &Tls, previous: &Table, late: &Rc<Notify>) -> Ha
         services.insert(service.spec.name.clone(), made);
     }
     services
+}
+
+/// The groups of `state`; those that `previous` knows are the same, so that their connections hear of what comes.
+fn groups(state: &State, previous: &Table) -> HashMap<String, Rc<Group>> {
+    let each = state.databases.iter().map(|database| {
+        let known = previous.groups.get(&database.group).filter(|known| Arc::ptr_eq(&known.database, database));
+        let group = known.map_or_else(|| Rc::new(Group::new(database)), Rc::clone);
+        (database.group.clone(), group)
+    });
+    each.collect()
 }
 
 fn mirror(route: &Arc<state::Route>, services: &HashMap<String, Rc<Service>>) -> Option<Mirror> {

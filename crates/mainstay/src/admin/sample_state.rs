@@ -16,7 +16,12 @@ pub(crate) fn sample() -> Arc<State> {
         telemetry: Arc::default(),
         generation: 3,
         applied_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
-        listeners: vec![Arc::new(Listener { spec: listener(), shards: Arc::new(Shards::new(WORKERS)) })],
+        listeners: vec![Arc::new(Listener {
+            spec: listener(),
+            shards: Arc::new(Shards::new(WORKERS)),
+            holding: Arc::default(),
+        })],
+        databases: Vec::new(),
         routes: vec![Arc::new(Route::new(route(), WORKERS, None, Moment::ZERO))],
         services: vec![Arc::new(service())],
         resolver: spec::Resolver::default(),

@@ -41,6 +41,10 @@ fn listener_status(listener: &Listener) -> ListenerStatus {
         (spec::Protocol::Http(_), None) => "http",
         (spec::Protocol::Http(_), Some(_)) => "https",
         (spec::Protocol::Tcp { .. }, None) => "tcp",
+        (spec::Protocol::Database(database), _tls) => match database.engine {
+            spec::Engine::Postgres => "postgres",
+            spec::Engine::Redis => "redis",
+        },
         (spec::Protocol::Tcp { .. }, Some(_)) => "tls",
     };
     ListenerStatus {

@@ -145,7 +145,7 @@ pub(super) fn check_relations(reader: &Reader<'_>, parts: &Parts<'_>) {
         }
         let is_over_tcp = |read: &&listener::Read| match &read.listener.protocol {
             Protocol::Tcp { service, .. } => service == name,
-            Protocol::Http(_) => false,
+            Protocol::Http(_) | Protocol::Database(_) => false,
         };
         if let Some(listener) = parts.listeners.iter().find(is_over_tcp) {
             let message = format!("service `{name}` has shards, but connections over TCP have no tenants");

@@ -85,7 +85,7 @@ fn check_services(reader: &Reader<'_>, parts: &Parts<'_>) {
         .filter_map(|read| read.route.mirror.as_ref().map(|mirror| (mirror.service.as_str(), read.mirror.as_ref())));
     let by_listener = parts.listeners.iter().filter_map(|read| match &read.listener.protocol {
         Protocol::Tcp { service, .. } => Some((service.as_str(), read.service.as_ref())),
-        Protocol::Http(_) => None,
+        Protocol::Http(_) | Protocol::Database(_) => None,
     });
     let by_fallback = parts.routes.iter().filter_map(|read| {
         let read = read.fallback.as_ref()?;
@@ -147,6 +147,7 @@ fn fill_listeners(reader: &Reader<'_>, parts: &mut Parts<'_>) {
                     let why = match listener.listener.protocol {
                         Protocol::Tcp { .. } => "it speaks TCP and sends everything to one service",
                         Protocol::Http(_) => "it redirects every request to https",
+                        Protocol::Database(_) => "it leads to the servers of a database group",
                     };
                     reader.error(place, Fault::new(format!("listener `{name}` takes no routes: {why}")));
                 }

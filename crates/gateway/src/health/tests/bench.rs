@@ -114,6 +114,7 @@ impl Bench {
 
     pub(super) fn apply_with(&self, services: &[&Arc<Service>], tls: HashMap<String, Arc<ClientConfig>>) {
         let state = State {
+            databases: Vec::new(),
             telemetry: Arc::default(),
             generation: 1,
             applied_at: SystemTime::now(),

@@ -70,7 +70,7 @@ const EVERYTHING: &str = r#"
 fn http(protocol: &Protocol) -> &Http {
     match protocol {
         Protocol::Http(http) => http,
-        Protocol::Tcp { .. } => panic!("TCP"),
+        Protocol::Tcp { .. } | Protocol::Database(_) => panic!("not HTTP"),
     }
 }
 

@@ -141,6 +141,7 @@ mod tests {
             generation: 1,
             applied_at: state.applied_at,
             listeners: Vec::new(),
+            databases: Vec::new(),
             routes: vec![Arc::new(route)],
             services: Vec::new(),
             resolver: spec::Resolver::default(),

@@ -1,0 +1,214 @@
+//! Where values begin and end: a line with a kind and mostly a number, and what that number announces.
+
+/// No number in a line is longer.
+const DIGITS_MAX: usize = 20;
+
+/// What a value that has ended was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Anything but what follows.
+    Value,
+    /// What a server says unasked (RESP 3).
+    Push,
+    /// A line without a kind, which servers take for a command if it is not empty.
+    Inline,
+}
+
+/// Follows the values of one direction.
+#[derive(Clone, Debug)]
+pub(crate) struct Values {
+    place: Place,
+    /// Values that are missing until the outermost one is whole.
+    missing: u64,
+    kind: Kind,
+    /// Lines without a kind are commands.
+    takes_inline: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// At the front of a line.
+    Front,
+    /// Within a line of this kind, with the front of what stands behind it.
+    Line { kind: u8, text: [u8; DIGITS_MAX], seen: usize },
+    /// Within as many bytes of text.
+    Text(u64),
+    /// Something came that is no value: nothing is known any more.
+    Lost,
+}
+
+impl Values {
+    /// What a server sends.
+    pub(crate) const fn answers() -> Self {
+        Self { place: Place::Front, missing: 0, kind: Kind::Value, takes_inline: false }
+    }
+
+    /// What a client sends.
+    pub(crate) const fn commands() -> Self {
+        Self { place: Place::Front, missing: 0, kind: Kind::Value, takes_inline: true }
+    }
+
+    /// Takes in the next bytes, and hands the kind of each outermost value that ends in them to `ended`.
+    pub(crate) fn advance(&mut self, bytes: &[u8], mut ended: impl FnMut(Kind)) {
+        let mut rest = bytes;
+        while let Some((first, after)) = rest.split_first() {
+            match &mut self.place {
+                Place::Lost => return,
+                Place::Text(left) => {
+                    let skipped = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                    *left -= skipped as u64;
+                    rest = &rest[skipped..];
+                    if *left == 0 {
+                        self.place = Place::Front;
+                        self.end_one(&mut ended);
+                    }
+                }
+                Place::Front => {
+                    if self.missing == 0 {
+                        self.missing = 1;
+                        self.kind = match first {
+                            b'>' => Kind::Push,
+                            b'*' => Kind::Value,
+                            _line if self.takes_inline => Kind::Inline,
+                            _other => Kind::Value,
+                        };
+                    }
+                    self.place = Place::Line { kind: *first, text: [0; DIGITS_MAX], seen: 0 };
+                    // An empty line has its end for a kind.
+                    rest = if *first == b'\n' { rest } else { after };
+                }
+                Place::Line { kind, text, seen } => match memchr::memchr(b'\n', rest) {
+                    Some(at) => {
+                        keep(text, seen, &rest[..at]);
+                        let (kind, text, seen) = (*kind, *text, *seen);
+                        rest = &rest[at + 1..];
+                        self.end_line(kind, text.get(..seen).unwrap_or(&text), &mut ended);
+                    }
+                    None => {
+                        keep(text, seen, rest);
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Whether the last byte was the last one of a value.
+    pub(crate) fn is_between(&self) -> bool {
+        self.place == Place::Front && self.missing == 0
+    }
+
+    fn end_line(&mut self, kind: u8, text: &[u8], ended: &mut impl FnMut(Kind)) {
+        self.place = Place::Front;
+        if self.kind == Kind::Inline {
+            self.missing = 0;
+            // `\r\n` alone is nothing.
+            if !matches!(kind, b'\r' | b'\n') {
+                ended(Kind::Inline);
+            }
+            return;
+        }
+        match kind {
+            b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => self.end_one(ended),
+            b'$' | b'!' | b'=' => match number(text) {
+                // Missing altogether, as RESP 2 has it.
+                Some(-1) => self.end_one(ended),
+                Some(length @ 0..) => self.place = Place::Text(length.unsigned_abs().saturating_add(2)),
+                Some(_) | None => self.place = Place::Lost,
+            },
+            b'*' | b'~' | b'>' => self.expect(number(text), 1, ended),
+            b'%' => self.expect(number(text), 2, ended),
+            // Attributes stand in front of the value that they belong to, which is still missing after them.
+            b'|' => {
+                self.missing = self.missing.saturating_add(1);
+                self.expect(number(text), 2, ended);
+            }
+            _unknown => self.place = Place::Lost,
+        }
+    }
+
+    /// A value that consists of `count` times `each` others has begun.
+    fn expect(&mut self, count: Option<i64>, each: u64, ended: &mut impl FnMut(Kind)) {
+        match count {
+            Some(-1) => {}
+            Some(count @ 0..) => {
+                self.missing = self.missing.saturating_add(count.unsigned_abs().saturating_mul(each));
+            }
+            Some(_) | None => {
+                self.place = Place::Lost;
+                return;
+            }
+        }
+        self.end_one(ended);
+    }
+
+    fn end_one(&mut self, ended: &mut impl FnMut(Kind)) {
+        self.missing = self.missing.saturating_sub(1);
+        if self.missing == 0 {
+            ended(self.kind);
+        }
+    }
+}
+
+/// Keeps the front of a line.
+fn keep(text: &mut [u8; DIGITS_MAX], seen: &mut usize, bytes: &[u8]) {
+    let room = text.get_mut(*seen..).unwrap_or_default();
+    let taken = room.len().min(bytes.len());
+    if let (Some(room), Some(bytes)) = (room.get_mut(..taken), bytes.get(..taken)) {
+        room.copy_from_slice(bytes);
+    }
+    *seen += taken;
+}
+
+fn number(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text.strip_suffix(b"\r").unwrap_or(text)).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follow(mut values: Values, bytes: &[u8], size: usize) -> (Vec<Kind>, bool) {
+        let mut found = Vec::new();
+        for piece in bytes.chunks(size) {
+            values.advance(piece, |kind| found.push(kind));
+        }
+        (found, values.is_between())
+    }
+
+    #[test]
+    fn values_of_every_kind_are_found_however_they_are_cut() {
+        for (bytes, expected) in [
+            (&b"+OK\r\n-ERR no\r\n:12\r\n_\r\n,1.5\r\n#t\r\n(12345678901234567890123\r\n"[..], 7),
+            (b"$5\r\nhe\nlo\r\n$0\r\n\r\n$-1\r\n!3\r\nERR\r\n=7\r\ntxt:abc\r\n", 5),
+            (b"*2\r\n$1\r\na\r\n*2\r\n:1\r\n:2\r\n*0\r\n*-1\r\n", 3),
+            (b"%2\r\n+a\r\n:1\r\n+b\r\n*1\r\n:2\r\n~1\r\n+x\r\n", 2),
+            (b"|1\r\n+ttl\r\n:3\r\n*1\r\n|0\r\n+x\r\n+next\r\n", 2),
+        ] {
+            for size in [1, 2, 3, 7, bytes.len()] {
+                let (found, between) = follow(Values::answers(), bytes, size);
+                assert_eq!((found, between), (vec![Kind::Value; expected], true), "{bytes:?} in pieces of {size}");
+            }
+            assert!(!follow(Values::answers(), &bytes[..bytes.len() - 1], 4).1);
+        }
+        let pushed = b">2\r\n+message\r\n+x\r\n+OK\r\n";
+        assert_eq!(follow(Values::answers(), pushed, 3).0, [Kind::Push, Kind::Value]);
+    }
+
+    #[test]
+    fn commands_may_be_lines() {
+        let bytes = b"PING\r\n\r\n\n*2\r\n$3\r\nGET\r\n$1\r\n\n\r\nset a 1\n+odd\r\n";
+        let expected = [Kind::Inline, Kind::Value, Kind::Inline, Kind::Inline];
+        for size in [1, 2, 5, bytes.len()] {
+            assert_eq!(follow(Values::commands(), bytes, size), (expected.to_vec(), true), "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_leaves_nothing_known() {
+        for bytes in [&b"hello\r\n"[..], b"$x\r\n", b"*-2\r\n", b"$123456789012345678901234\r\n", b"$?\r\n"] {
+            let bytes = [bytes, b"+OK\r\n"].concat();
+            assert_eq!(follow(Values::answers(), &bytes, bytes.len()), (vec![], false));
+        }
+    }
+}
