@@ -20,7 +20,7 @@ mod telemetry;
 pub use admission::{Admission, Bulkhead, ByCriticality, Deadline, Queue, RateKey, RateLimit, Scope};
 pub use cache::Cache;
 pub use cell::{Cell, Cells};
-pub use database::{Database, Engine};
+pub use database::Database;
 pub use endpoint::{Address, Endpoint, LOCAL_NAME, Source};
 pub use fallback::{Answer, CONTENT_BYTES_MAX, Content, Fallback};
 pub use health::{HealthCheck, Probe};
@@ -28,6 +28,7 @@ pub use isolation::{Missing, Quarantine, RequestKind, Sharding, Tenant, TenantKe
 pub use listener::{
     Acme, CertificateFiles, Challenge, ClientAuth, Http, Http2, Listener, ListenerTls, Protocol, ProxyProtocol,
 };
+pub use mainstay_core::database::Engine;
 pub use mainstay_core::roles::{Access, Replica, Role, Roles};
 pub use mainstay_probe::{json, script};
 pub use node::{AccessLog, Node, Resolver, Shutdown};

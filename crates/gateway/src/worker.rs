@@ -36,6 +36,7 @@ use self::present::Present;
 use self::store::Store;
 use self::table::{Table, Tls};
 use crate::access_log::Log;
+use crate::database::group;
 use crate::explain::ring::Ring;
 use crate::explain::{self, Explanation};
 use crate::health;
@@ -222,7 +223,7 @@ impl Worker {
         }
         let before = self.table.replace(table);
         before.close_what_left(&self.table.borrow());
-        if before.leave_groups(&self.table.borrow()) {
+        if group::leave(&before.groups, &self.table.borrow().groups) {
             self.wake_led();
         }
         listen::start(self, sockets, listening);

@@ -38,7 +38,7 @@ fn writers_leave_an_old_primary_and_are_told_so() {
     assert_eq!(busy::answer(&mut in_transaction).expect("half done"), "CCZ");
     let mut asleep = raw(listen);
     busy::begin(&mut asleep).expect("a session");
-    busy::send(&mut asleep, "SELECT pg_sleep(600)").expect("sent");
+    busy::send(&mut asleep, "SELECT pg_sleep(50)").expect("sent");
     let mut direct = connect(one.address).expect("a session");
     let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'";
     eventually("the query runs", LONG, || direct.query_one(sleeping, &[]).expect("it answers").get::<_, i64>(0) == 1);
@@ -161,7 +161,7 @@ fn a_cancelled_command_is_found_whichever_server_runs_it() {
             let mut client = connect(listen).expect("a session");
             names.push(name(&mut client).expect("an answer"));
             let token = client.cancel_token();
-            (token, thread::spawn(move || client.batch_execute("SELECT pg_sleep(600)")))
+            (token, thread::spawn(move || client.batch_execute("SELECT pg_sleep(50)")))
         })
         .collect();
     names.sort_unstable();

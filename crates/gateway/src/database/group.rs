@@ -1,11 +1,13 @@
 //! A database group as one worker sees it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use mainstay_core::roles::Roles;
 
-use crate::state::Database;
+use crate::state::{Database, State};
 
 /// A group, shared by this worker's connections to it.
 #[derive(Debug)]
@@ -51,4 +53,22 @@ impl Group {
     pub(crate) fn is_left(&self) -> bool {
         self.is_left.get()
     }
+}
+
+/// The groups of `state`; those that are known are the same, so that their connections hear of what comes.
+pub(crate) fn all(state: &State, known: &HashMap<String, Rc<Group>>) -> HashMap<String, Rc<Group>> {
+    let each = state.databases.iter().map(|database| {
+        let known = known.get(&database.group).filter(|known| Arc::ptr_eq(&known.database, database));
+        let group = known.map_or_else(|| Rc::new(Group::new(database)), Rc::clone);
+        (database.group.clone(), group)
+    });
+    each.collect()
+}
+
+/// Ends the connections to those of `before` that no listener leads to `now`. Whether there are any such groups.
+pub(crate) fn leave(before: &HashMap<String, Rc<Group>>, now: &HashMap<String, Rc<Group>>) -> bool {
+    let has_left = |group: &&Rc<Group>| now.values().all(|now| !Rc::ptr_eq(now, group));
+    let left: Vec<_> = before.values().filter(has_left).collect();
+    left.iter().for_each(|group| group.leave());
+    !left.is_empty()
 }

@@ -2,18 +2,10 @@
 
 use std::time::Duration;
 
+use mainstay_core::database::Engine;
 use mainstay_core::roles::Access;
 
 use super::UpstreamTls;
-
-/// What a database's clients and servers speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
-    /// PostgreSQL's protocol, version 3.
-    Postgres,
-    /// Redis' protocol, versions 2 and 3.
-    Redis,
-}
 
 /// How clients are led to the servers of a database group. Which server has which role is told by
 /// [`crate::Gateway::lead`].
@@ -21,7 +13,7 @@ pub enum Engine {
 pub struct Database {
     /// The group's name.
     pub group: String,
-    /// What is spoken.
+    /// What its servers speak: PostgreSQL's protocol, version 3, or Redis', versions 2 and 3.
     pub engine: Engine,
     /// What clients do.
     pub access: Access,

@@ -23,7 +23,7 @@ use super::seen::Seen;
 use super::{choose, shard};
 use crate::cache::Store;
 use crate::cells::Cells;
-use crate::database::group::Group;
+use crate::database::group::{self, Group};
 use crate::explain::ring::Scene;
 use crate::explain::view::View;
 use crate::fallback::{Answers, Fallback};
@@ -172,7 +172,7 @@ impl Table {
     pub(crate) fn new(state: &Arc<State>, tls: &Tls, previous: &Self, late: &Rc<Notify>) -> Self {
         let scene = Rc::new(Scene(Arc::clone(state)));
         let services = services(state, tls, previous, late);
-        let groups = groups(state, previous);
+        let groups = group::all(state, &previous.groups);
         let routes: Vec<Rc<Route>> = state
             .routes
             .iter()
@@ -241,14 +241,6 @@ impl Table {
         self.services.values().filter_map(|service| service.catch_up(now)).min()
     }
 
-    /// Tells connections to groups that `next`, which comes after this table, does not lead to any more. Whether there are any.
-    pub(crate) fn leave_groups(&self, next: &Self) -> bool {
-        let has_left = |group: &&Rc<Group>| next.groups.values().all(|now| !Rc::ptr_eq(now, group));
-        let left: Vec<_> = self.groups.values().filter(has_left).collect();
-        left.iter().for_each(|group| group.leave());
-        !left.is_empty()
-    }
-
     /// Tells circuit breakers of the time, and of what they have not heard of.
     pub(crate) fn look_after_breakers(&self, now: Moment) {
         let routes = self.listeners.values().flat_map(|listener| &listener.targets);
@@ -297,16 +289,6 @@ fn services(state: &State, tls: &Tls, previous: &Table, late: &Rc<Notify>) -> Ha
         services.insert(service.spec.name.clone(), made);
     }
     services
-}
-
-/// The groups of `state`; those that `previous` knows are the same, so that their connections hear of what comes.
-fn groups(state: &State, previous: &Table) -> HashMap<String, Rc<Group>> {
-    let each = state.databases.iter().map(|database| {
-        let known = previous.groups.get(&database.group).filter(|known| Arc::ptr_eq(&known.database, database));
-        let group = known.map_or_else(|| Rc::new(Group::new(database)), Rc::clone);
-        (database.group.clone(), group)
-    });
-    each.collect()
 }
 
 fn mirror(route: &Arc<state::Route>, services: &HashMap<String, Rc<Service>>) -> Option<Mirror> {

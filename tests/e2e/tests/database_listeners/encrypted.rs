@@ -41,7 +41,7 @@ fn tls_passes_through_and_its_sessions_are_cut_and_cancelled_too() {
     let sleeping = sleep(&with(listen, "sslmode=require"));
     let mut direct = connect(one.address).expect("a session");
     await_sleep(&mut direct);
-    signal(&sleeping, libc::SIGINT);
+    interrupt(&sleeping);
     let output = sleeping.wait_with_output().expect("psql ends");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("canceling statement due to user request"), "{said}");
@@ -80,7 +80,7 @@ fn a_client_that_asks_for_tls_in_vain_is_told_why_there_is_no_server() {
 
 fn sleep(url: &str) -> std::process::Child {
     let mut command = Command::new(tools::find("psql", "postgresql-client"));
-    command.args([url, "-Atc", "SELECT pg_sleep(600)"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.args([url, "-Atc", "SELECT pg_sleep(50)"]).stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().expect("psql starts")
 }
 
@@ -89,10 +89,9 @@ fn await_sleep(direct: &mut postgres::Client) {
     eventually("the query runs", LONG, || direct.query_one(asleep, &[]).expect("it answers").get::<_, i64>(0) == 1);
 }
 
-fn signal(child: &std::process::Child, signal: i32) {
-    let pid = libc::pid_t::try_from(child.id()).expect("a process id");
-    // SAFETY: the child has not been waited for, so that its id cannot belong to another process yet.
-    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+/// Sends the signal that `Ctrl-C` does.
+fn interrupt(child: &std::process::Child) {
+    tools::run("sh", "dash", &["-c", &format!("kill -INT {}", child.id())]);
 }
 
 #[test]
@@ -118,7 +117,7 @@ fn tls_ends_at_a_listener_with_a_certificate_and_may_begin_again_behind_it() {
     let sleeping = sleep(&with(plain, "sslmode=require"));
     let mut direct = connect(one.address).expect("a session");
     await_sleep(&mut direct);
-    signal(&sleeping, libc::SIGINT);
+    interrupt(&sleeping);
     let said = String::from_utf8_lossy(&sleeping.wait_with_output().expect("psql ends").stderr).into_owned();
     assert!(said.contains("canceling statement due to user request"), "{said}");
     assert_eq!((led.count(|it| it.cancels.get()), led.count(|it| it.cancels_unknown.get())), (1, 0));
