@@ -15,6 +15,7 @@ pub mod bind;
 pub mod cells;
 pub mod certificates;
 pub mod cluster;
+pub mod databases;
 pub mod document;
 pub mod drains;
 pub mod events;
@@ -356,6 +357,7 @@ impl Node {
             probes: probes::all(self),
             cluster: self.cluster().map(|handle| cluster::report(&self.name, handle)),
             addresses: addresses::status(self),
+            databases: databases::all(self),
             temporary: telemetry::temporary(self),
         }
     }
@@ -377,6 +379,7 @@ impl Node {
             shared_config: self.cluster().map(|_cluster| self.shared.facts()),
             opinions: shared::opinions(self),
             cluster: self.cluster().map(|handle| addresses::facts(self, handle)),
+            databases: databases::all(self),
             alerts: Some(Arc::clone(&self.alerts)),
             certificates: self.certificates(),
             acme: self.ordered(),

@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::failure::Failure;
 use crate::run::Predecessor;
 use crate::{
-    access, address, alerts, audit_log, cache, cell, certificate, client, cluster, demo, drain, explain, guard, ledger,
-    logging, probes, run, shared_config, slo, status, steer, telemetry, upgrade,
+    access, address, alerts, audit_log, cache, cell, certificate, client, cluster, database, demo, drain, explain,
+    guard, ledger, logging, probes, run, shared_config, slo, status, steer, telemetry, upgrade,
 };
 
 /// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
@@ -100,6 +100,9 @@ enum Command {
     /// Show which node holds which floating address, or move one to another node
     #[command(after_help = help::ADDRESS_HELP)]
     Address(address::AddressArgs),
+    /// Show who is primary of a group of database servers, or change that
+    #[command(after_help = help::DATABASE_HELP)]
+    Database(database::DatabaseArgs),
     /// Say who may use the admin interface: users and tokens
     #[command(after_help = help::ACCESS_HELP)]
     Access(access::AccessArgs),
@@ -194,6 +197,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Probe(args) => probes::command::probe(&args),
         Command::Config(args) => shared_config::command::config(&args),
         Command::Address(args) => address::address(&args),
+        Command::Database(args) => database::database(&args),
         Command::Access(args) => access::access(&args),
         Command::AuditLog(args) => audit_log::audit_log(&args),
         Command::Alerts(args) => alerts::command::alerts(&args),
@@ -235,6 +239,7 @@ mod tests {
             help::CELL_HELP,
             help::CONFIG_HELP,
             help::ADDRESS_HELP,
+            help::DATABASE_HELP,
             help::ACCESS_HELP,
             help::AUDIT_LOG_HELP,
             help::ALERTS_HELP,

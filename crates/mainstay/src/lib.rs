@@ -13,6 +13,7 @@ pub mod cli;
 pub mod client;
 pub mod cluster;
 pub mod config;
+pub mod database;
 pub mod demo;
 pub mod doors;
 pub mod drain;

@@ -1,6 +1,7 @@
 //! `mainstay status`: what a running node does, for people or as JSON.
 
 pub mod cluster;
+pub mod databases;
 pub mod overview;
 mod shared;
 pub mod table;

@@ -8,6 +8,7 @@ use crate::admin::acme::AcmeStatus;
 use super::addresses::AddressStatus;
 use super::cells::CellStatus;
 use super::cluster::ClusterStatus;
+use super::databases::document::DatabaseStatus;
 use super::probes::ProbeStatus;
 use super::shared::{OpinionsStatus, SessionsStatus};
 use super::telemetry::TemporaryStatus;
@@ -48,6 +49,9 @@ pub struct Status {
     /// The addresses that one node of the cluster holds at a time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressStatus>,
+    /// Groups of database servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<DatabaseStatus>,
     /// What an operator has changed of how much the node tells, for a time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub temporary: Vec<TemporaryStatus>,

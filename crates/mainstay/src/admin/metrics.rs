@@ -8,6 +8,7 @@ mod alerts;
 mod balance;
 mod checks;
 mod cluster;
+mod databases;
 mod exemplars;
 mod format;
 mod history;
@@ -38,6 +39,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::admin::certificates::CertificateStatus;
+use crate::admin::databases::document::DatabaseStatus;
 use crate::admin::document::{Reload, ReloadOutcome};
 use crate::admin::objectives::ObjectiveStatus;
 use crate::admin::probes::ProbeStatus;
@@ -86,6 +88,8 @@ pub struct Facts {
     pub opinions: Option<OpinionsStatus>,
     /// Of the cluster and its addresses, if it is in one.
     pub cluster: Option<ClusterFacts>,
+    /// Groups of database servers.
+    pub databases: Vec<DatabaseStatus>,
     /// Alerts.
     pub alerts: Option<Arc<Desk>>,
     /// Certificates in use.
@@ -130,6 +134,7 @@ impl Collector for Scrape {
         families.configuration(&self.state, &self.facts)?;
         families.shared(&self.facts)?;
         families.cluster(self.facts.cluster.as_ref())?;
+        families.databases(&self.facts.databases)?;
         families.history(&self.facts)?;
         families.objectives(&self.facts)?;
         families.probes(&self.facts)?;

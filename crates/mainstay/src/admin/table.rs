@@ -15,9 +15,9 @@ use serde_json::Value;
 
 use crate::admin::api::{self, error};
 use crate::admin::{
-    Node, acme, addresses, alertmanager, alerts, audit, cells, certificates, cluster, drains, events, gate, history,
-    identities, incidents, ledger, login, nodes, objectives, overview, pages, probes, purge, requests, shared_config,
-    telemetry, upgrade,
+    Node, acme, addresses, alertmanager, alerts, audit, cells, certificates, cluster, databases, drains, events, gate,
+    history, identities, incidents, ledger, login, nodes, objectives, overview, pages, probes, purge, requests,
+    shared_config, telemetry, upgrade,
 };
 
 /// All endpoints.
@@ -32,6 +32,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
         objectives::endpoints(),
         probes::endpoints(),
         addresses::endpoints(),
+        databases::endpoints(),
         alerts::endpoints(),
         alertmanager::endpoints(),
         certificates::endpoints(),

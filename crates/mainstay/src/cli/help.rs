@@ -247,3 +247,16 @@ Examples:
   mainstay demo --nodes 3
   mainstay demo --duration 10s --plain
   mainstay demo --json | jq '{availability_percent, failures}'";
+
+pub(super) const DATABASE_HELP: &str = "\
+A command that changes something says first what it will do and what that risks, and asks; --yes does not ask, --dry-run only
+says it. `status` exits with 1 while a group takes no writes.
+
+Examples:
+  mainstay database status
+  mainstay database status orders --json
+  mainstay database switchover orders --to db2
+  mainstay database failover orders --to db2 --dry-run
+  mainstay database reinit orders db3 --yes
+  mainstay database pause orders
+  mainstay database import-patroni db1.yml db2.yml db3.yml";

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use crate::config::database::Database;
+use crate::database::rest::{self, Rest};
 
 /// How often it is read what others say.
 const LOOK: Duration = Duration::from_secs(1);
@@ -99,12 +100,31 @@ impl Groups {
     }
 }
 
+/// Tells load balancers what role this node's servers have, where the configuration says so.
+fn serve_rest(context: &Context) {
+    for database in context.handle.groups().configured() {
+        let (Some(bind), Some(server)) = (database.doors.rest, &database.server) else { continue };
+        // A server that is empty yet has no version; it is looked up at the next start.
+        let version = std::fs::read_to_string(server.data_dir.join("PG_VERSION")).ok();
+        let rest = Rest {
+            group: database.name.clone(),
+            node: context.name.clone(),
+            major: version.and_then(|version| version.trim().parse().ok()),
+            handle: std::sync::Arc::clone(&context.handle),
+        };
+        if let Err(error) = rest::start(rest, bind, context.leaving.clone()) {
+            tracing::error!(%error, group = database.name, "`rest` is not served");
+        }
+    }
+}
+
 /// Reads what other nodes say, as long as there is a group.
 pub(super) async fn run(context: Context) {
     let groups = context.handle.groups();
     if groups.configured().is_empty() {
         return;
     }
+    serve_rest(&context);
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -44,6 +44,7 @@ pub fn render(status: &Status, paint: Paint) -> String {
         page.push_str(&cluster::line(cluster, paint));
     }
     page.push_str(&super::shared::addresses(&status.addresses, paint));
+    page.push_str(&super::databases::lines(&status.databases, paint));
     for temporary in &status.temporary {
         page.push_str(&paint.apply(Tone::Warning, &printable(&telemetry::command::line(temporary))));
         page.push('\n');
@@ -408,6 +409,7 @@ mod tests {
             probes: Vec::new(),
             cluster: None,
             addresses: Vec::new(),
+            databases: Vec::new(),
             temporary: Vec::new(),
         }
     }
