@@ -13,6 +13,7 @@ import { Confirm } from './parts/confirm';
 import { Alerts } from './pages/alerts';
 import { Audit } from './pages/audit';
 import { Cluster } from './pages/cluster';
+import { Databases } from './pages/databases';
 import { Incidents } from './pages/incidents';
 import { Objectives } from './pages/objectives';
 import { Overview } from './pages/overview';
@@ -112,6 +113,8 @@ function Content(props: { place: Place }): JSX.Element {
       return <Services parts={parts} query={query} />;
     case 'cluster':
       return <Cluster />;
+    case 'databases':
+      return <Databases />;
     case 'incidents':
       return <Incidents id={parts[0] ?? null} />;
     case 'objectives':

@@ -38,6 +38,10 @@ export function moveAddress(ip: string, node: string): string {
   return line('address', 'move', ip, node);
 }
 
+export function database(action: string, name: string, node: string | null): string {
+  return line('database', action, name, ...(node === null ? [] : ['--to', node]), '--yes');
+}
+
 export function rollBack(version: number, bakeSeconds: number): string {
   return line('config', 'rollback', String(version), ...(bakeSeconds === 0 ? ['--now'] : ['--bake', `${bakeSeconds}s`]));
 }

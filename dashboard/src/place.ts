@@ -11,6 +11,7 @@ export const PAGES = [
   { id: 'overview', title: 'Overview', key: 'o' },
   { id: 'services', title: 'Services', key: 's' },
   { id: 'cluster', title: 'Cluster', key: 'c' },
+  { id: 'databases', title: 'Databases', key: 'd' },
   { id: 'incidents', title: 'Incidents', key: 'i' },
   { id: 'objectives', title: 'Objectives', key: 'b' },
   { id: 'alerts', title: 'Alerts', key: 'a' },

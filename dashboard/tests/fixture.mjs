@@ -160,6 +160,7 @@ export function answers(state) {
       ],
     },
     '/addresses': [{ ip: '10.0.0.100', interface: 'eth0', holder: 'lb1', token: 9, belongs: 'lb1', here: true, candidates: ['lb1', 'lb2'], problem: null }],
+    '/databases': [DATABASE],
     '/config': { node: 'lb1', serves: 3, current: 3, release: { version: 3, stage: { name: 'done' }, from: 2, said: 'done', elapsed_ms: 61000, nodes: 3, voted: 3, serving: 3 }, nodes: [{ node: 'lb1', serves: 3, wanted: 3, vote: 'Accept' }, { node: 'lb2', serves: 3, wanted: 3, vote: { Veto: ['no certificate'] } }], connected: true },
     '/config/versions': { current: 3, versions: VERSIONS },
     '/requests': page([request('r1', 200, 2), request('r2', 503, 3)]),
@@ -167,6 +168,18 @@ export function answers(state) {
     '/audit/verify': { intact: true, entries: 120, problem: null },
   };
 }
+
+const member = (node, role, state, more = {}) => ({
+  node, address: `10.0.1.${node.slice(-1)}:5432`, here: node === 'lb1', role, state, position: 50331744, position_text: '0/3000060', lag_bytes: null, action: null, error: null,
+  rungs: [{ name: 'agent', missing: null }, { name: 'guard', missing: null }, { name: 'watchdog', missing: 'none is configured' }], ...more,
+});
+const DATABASE = {
+  name: 'orders', engine: 'postgres', durability: 'sync-preferred', state: 'warning', verdict: 'lb1 takes writes, 1 of 2 replicas follow', next: 'lb3: the disk is full',
+  primary: 'lb1', term: 7, paused: false, acks: 1, acks_of: ['lb2'], write: '0.0.0.0:5000', read: null, differs: ['`lag_max` is 2MiB on lb3, and 1MiB here'],
+  promises: ['Each acknowledged write is on the primary and on 1 of lb2: no failover loses any of them by itself.'],
+  members: [member('lb1', 'primary', 'running'), member('lb2', 'replica', 'streaming', { lag_bytes: 96 }), member('lb3', 'none', 'stopped', { error: 'the disk is full', position: null, position_text: null, rungs: [] })],
+  failovers: [{ at: new Date(Date.now() - 3.6e6).toISOString(), from: 'lb2', to: 'lb1', term: 7, planned: false, cause: 'its node was gone', rto_ms: 3300, parts: [{ name: 'detect', ms: 2800 }, { name: 'promote', ms: 500 }], risk: null }],
+};
 
 export function history(span, step) {
   const points = Math.floor(span / step);

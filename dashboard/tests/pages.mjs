@@ -13,6 +13,7 @@ const PAGES = {
   endpoint: ['#/services/checkout/10.0.1.11%3A8080', 'connect refused'],
   services: ['#/services', 'catalogue'],
   cluster: ['#/cluster', 'a majority is there'],
+  databases: ['#/databases', '1 of 2 replicas follow'],
   incidents: ['#/incidents', '1 of 4 endpoints down'],
   incident: ['#/incidents/42', 'taken out of rotation'],
   objectives: ['#/objectives/checkout-availability', '99.958'],
@@ -112,6 +113,10 @@ async function otherActions() {
     await carryOut('#/cluster', 'remove lb3', 'mainstay cluster remove lb3 --two', { method: 'POST', path: '/cluster/remove', body: { name: 'lb3', two: true } });
     await carryOut('#/cluster', 'move 10.0.0.100 to lb2', 'mainstay address move 10.0.0.100 lb2', { method: 'POST', path: '/addresses', body: { ip: '10.0.0.100', node: 'lb2' } });
     await carryOut('#/cluster', 'roll back to version 2', 'mainstay config rollback 2 --bake 60s', { method: 'POST', path: '/config/rollback', body: { version: 2, author: 'anna', terms: { bake: { secs: 60, nanos: 0 } } } });
+    const database = (action, body) => ({ method: 'POST', path: `/databases/orders/${action}`, body });
+    await carryOut('#/databases', 'switch orders over to lb2', 'mainstay database switchover orders --to lb2 --yes', database('switchover', { node: 'lb2' }));
+    await carryOut('#/databases', 'fail orders over', 'mainstay database failover orders --yes', database('failover', {}));
+    await carryOut('#/databases', 'pause orders', 'mainstay database pause orders --yes', database('pause', {}));
     await carryOut('#/alerts', 'silence', "mainstay silence add alertname=BudgetBurnsFast service=checkout --for 30m --comment 'known fault'",
       { method: 'POST', path: '/silences', body: { matchers: [
         { name: 'alertname', value: 'BudgetBurnsFast', is_regex: false, is_equal: true }, { name: 'service', value: 'checkout', is_regex: false, is_equal: true },

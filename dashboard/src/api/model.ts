@@ -237,6 +237,53 @@ export interface Address {
   problem: string | null;
 }
 
+export interface GroupMember {
+  node: string;
+  address: string;
+  here: boolean;
+  role: string;
+  state: string;
+  position: number | null;
+  position_text: string | null;
+  lag_bytes: number | null;
+  action: string | null;
+  error: string | null;
+  rungs: { name: string; missing: string | null }[];
+}
+
+/** A change of a group's primary. */
+export interface DatabaseChange {
+  at: string;
+  from: string;
+  to: string;
+  term: number;
+  planned: boolean;
+  cause: string;
+  rto_ms: number | null;
+  parts: { name: string; ms: number | null }[];
+  risk: string | null;
+}
+
+export interface Database {
+  name: string;
+  engine: string;
+  durability: string;
+  state: 'good' | 'warning' | 'bad';
+  verdict: string;
+  next: string | null;
+  primary: string | null;
+  term: number;
+  paused: boolean;
+  acks: number;
+  acks_of: string[];
+  members: GroupMember[];
+  promises: string[];
+  differs: string[];
+  write: string | null;
+  read: string | null;
+  failovers: DatabaseChange[];
+}
+
 export interface ConfigRelease {
   version: number;
   from: number;
