@@ -48,12 +48,25 @@ pub enum Error {
         /// How long.
         limit: Duration,
     },
+    /// It failed before.
+    #[error("it failed and is tried again in {after:?}: {said}")]
+    Again {
+        /// When.
+        after: Duration,
+        /// Why it failed.
+        said: String,
+    },
     /// No such member.
     #[error("no member is called {0}; the group's members have to be the same in all nodes' configuration")]
     UnknownPeer(String),
 }
 
 impl Error {
+    /// Whether another server could not be reached, which says nothing of the local one.
+    pub(crate) fn is_of_the_way(&self) -> bool {
+        matches!(self, Self::Program { said, .. } if said.contains("connection to server at"))
+    }
+
     pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::System { what, source }

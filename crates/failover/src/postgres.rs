@@ -8,7 +8,9 @@ mod files;
 mod local;
 mod process;
 mod query;
+mod retry;
 mod server;
+mod slots;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -2,6 +2,8 @@
 
 #[path = "postgres/group.rs"]
 mod group;
+#[path = "postgres/work.rs"]
+mod work;
 
 use std::collections::BTreeSet;
 

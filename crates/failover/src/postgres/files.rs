@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use mainstay_core::database::{Lsn, Regime};
 use serde::{Deserialize, Serialize};
 
-use super::{REPLICATION_ROLE, SUPERUSER, Settings};
+use super::{REPLICATION_ROLE, SUPERUSER, Settings, slots};
 use crate::Error;
 
 /// What a rewind or a copy needs of the replication role, which is no superuser.
@@ -17,6 +17,22 @@ GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO mainst
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO mainstay_replication;
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO mainstay_replication;
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO mainstay_replication;";
+
+/// What `ALTER SYSTEM` writes, in the data directory.
+const AUTO: &str = "postgresql.auto.conf";
+/// What Mainstay sets, and decides by.
+const OURS: [&str; 10] = [
+    "primary_conninfo",
+    "primary_slot_name",
+    "synchronous_standby_names",
+    "listen_addresses",
+    "port",
+    "unix_socket_directories",
+    "hot_standby",
+    "recovery_target_timeline",
+    "restore_command",
+    "promote_trigger_file",
+];
 
 /// What has to be known after the agent or the machine was started again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +140,13 @@ impl Files<'_> {
             None => String::new(),
         };
         let names = waits_for(sync);
-        let lines = format!("primary_conninfo = {}\nsynchronous_standby_names = {}\n", quote(&upstream), quote(&names));
+        let slot = if of.is_some() { slots::name(&self.0.node) } else { String::new() };
+        let lines = format!(
+            "primary_conninfo = {}\nprimary_slot_name = {}\nsynchronous_standby_names = {}\n",
+            quote(&upstream),
+            quote(&slot),
+            quote(&names)
+        );
         self.write("member.conf", lines.as_bytes())
     }
 
@@ -137,6 +159,33 @@ impl Files<'_> {
             address.port(),
             self.passfile().display(),
         ))
+    }
+
+    /// Which of our settings `ALTER SYSTEM` has overridden: what it writes is read last.
+    pub(super) fn overridden(&self) -> Vec<&'static str> {
+        let text = fs::read_to_string(self.0.data_dir.join(AUTO)).unwrap_or_default();
+        OURS.iter().filter(|key| text.lines().any(|line| sets(line, key))).copied().collect()
+    }
+
+    /// Takes those out while the server does not run.
+    pub(super) fn take_out_overrides(&self) -> Result<(), Error> {
+        let overridden = self.overridden();
+        if overridden.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            keys = overridden.join(" "),
+            "database: settings that are Mainstay's were overridden; they are taken out"
+        );
+        let (path, new) = (self.0.data_dir.join(AUTO), self.0.data_dir.join("postgresql.auto.conf.new"));
+        let said = || format!("cannot write {}", path.display());
+        let text = fs::read_to_string(&path).map_err(Error::system(said()))?;
+        let kept = text.lines().filter(|line| !OURS.iter().any(|key| sets(line, key)));
+        let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+        fs::write(&new, kept).map_err(Error::system(said()))?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).map_err(Error::system(said()))?;
+        self.give(&new)?;
+        fs::rename(&new, &path).map_err(Error::system(said()))
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -186,6 +235,27 @@ fn own_names() -> Vec<String> {
     named.take(1).chain(["root".to_owned()]).collect()
 }
 
+/// Whether a line of a configuration sets this. The sign of equality may be left out.
+fn sets(line: &str, key: &str) -> bool {
+    let rest = line.trim_start().get(..key.len()).filter(|begin| begin.eq_ignore_ascii_case(key));
+    rest.is_some() && line.trim_start()[key.len()..].starts_with([' ', '\t', '='])
+}
+
 fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_set_something() {
+        for line in ["port = 5433", "  PORT=5433", "port 5433", "port\t5433"] {
+            assert!(sets(line, "port"), "{line}");
+        }
+        for line in ["ports = 1", "# port = 1", "port", "por", "", "my.port = 1", "\u{e9}\u{e9}\u{e9}"] {
+            assert!(!sets(line, "port"), "{line}");
+        }
+    }
 }

@@ -3,10 +3,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mainstay_core::database::{Report, Server};
 
-use super::process::Postmaster;
+use super::process::{Postmaster, all_of, end_all};
 use super::server::Instance;
 use super::{Settings, control, query};
 use crate::Error;
@@ -17,8 +18,12 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
     let runs = instance.postmaster.as_mut().is_some_and(Postmaster::runs);
     if !runs {
         instance.postmaster = Postmaster::find(&settings);
+        if instance.postmaster.is_none() && all_of(&settings).runs() {
+            // A killed postmaster's processes may still acknowledge; it has stopped when they have.
+            end_all(&settings, Duration::ZERO).await?;
+        }
         // One that somebody else has started may take writes.
-        instance.leads = instance.postmaster.is_some();
+        (instance.leads, instance.promoting) = (instance.postmaster.is_some(), false);
     }
     let mut report = Report {
         term: said,
@@ -51,7 +56,8 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         report.server = Server::Unknown;
         return Ok(report);
     };
-    instance.leads = !seen.is_replica;
+    instance.promoting &= seen.is_replica;
+    instance.leads = !seen.is_replica || instance.promoting;
     instance.remember(seen.position)?;
     report.system = seen.system;
     report.position = seen.position;
@@ -77,18 +83,6 @@ pub(super) fn upstream(settings: &Settings) -> Option<String> {
     let peer = settings.peers.iter().find(|peer| is_to(&peer.address.ip().to_string(), peer.address.port()));
     // An address that no member has any more is somebody all the same.
     peer.map(|peer| peer.node.clone()).or_else(|| line.contains("host=").then(|| "?".to_owned()))
-}
-
-/// Copies the files of a directory, without those below it.
-pub(super) fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
 }
 
 /// Removes all but the newest directories.

@@ -1,11 +1,11 @@
 //! PostgreSQL's programs, and the server's process.
 
 use std::fs::{self, File};
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use mainstay_cluster::guard::{self, Ending, boot_time};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 use tokio::process::Command;
 
 use super::Settings;
@@ -17,7 +17,7 @@ pub(super) const SHORT: Duration = Duration::from_secs(10);
 /// For what copies or rewinds.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
 /// A server that was told to stop at once and has not is killed.
-const AT_ONCE: Duration = Duration::from_millis(500);
+pub(super) const AT_ONCE: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(10);
 /// Bytes of what a program said that an error tells, at most.
 const SAID_MAX: usize = 600;
@@ -33,6 +33,16 @@ fn command(settings: &Settings, program: &str) -> Command {
     command
 }
 
+/// What a program said.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    /// On its standard output.
+    pub(super) output: String,
+    /// On its standard error.
+    pub(super) errors: String,
+    succeeded: bool,
+}
+
 /// Runs a program to its end and answers what it printed.
 pub(super) async fn run(
     settings: &Settings,
@@ -40,17 +50,76 @@ pub(super) async fn run(
     arguments: &[&str],
     limit: Duration,
 ) -> Result<String, Error> {
-    let output = command(settings, program).args(arguments).kill_on_drop(true).output();
+    let said = attempt(settings, program, arguments, limit).await?;
+    if said.succeeded { Ok(said.output) } else { Err(failed(program, &said)) }
+}
+
+/// As [`run`], and answers what it said if it failed.
+pub(super) async fn attempt(
+    settings: &Settings,
+    program: &str,
+    arguments: &[&str],
+    limit: Duration,
+) -> Result<Said, Error> {
+    let said = || format!("cannot run {}", settings.bin_dir.join(program).display());
+    let mut command = command(settings, program);
+    // In a group of its own: some start others, which would go on writing if this was dropped and only the first one killed.
+    let child =
+        command.args(arguments).kill_on_drop(true).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = child.spawn().map_err(Error::system(said()))?;
+    let _group = Group(child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)));
     let late = |_elapsed| Error::Late { what: program.to_owned(), limit };
-    let output = tokio::time::timeout(limit, output).await.map_err(late)?;
-    let output = output.map_err(Error::system(format!("cannot run {}", settings.bin_dir.join(program).display())))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    let output = tokio::time::timeout(limit, child.wait_with_output()).await.map_err(late)?;
+    let output = output.map_err(Error::system(said()))?;
+    Ok(Said {
+        output: String::from_utf8_lossy(&output.stdout).into_owned(),
+        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+        succeeded: output.status.success(),
+    })
+}
+
+impl Said {
+    pub(super) fn succeeded(&self) -> bool {
+        self.succeeded
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let from = said.char_indices().rev().nth(SAID_MAX).map_or(0, |(at, _)| at);
-    let said = said.get(from..).unwrap_or_default().trim().replace('\n', "; ");
-    Err(Error::Program { program: program.to_owned(), said })
+}
+
+/// The end of what a program said that failed.
+pub(super) fn failed(program: &str, said: &Said) -> Error {
+    let text = &said.errors;
+    let from = text.char_indices().rev().nth(SAID_MAX).map_or(0, |(at, _)| at);
+    let said = text.get(from..).unwrap_or_default().trim().replace('\n', "; ");
+    Error::Program { program: program.to_owned(), said }
+}
+
+/// Kills what is left of a program's process group when this is dropped.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            let _nobody_left = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// Which processes the server on this data directory has.
+pub(super) fn all_of(settings: &Settings) -> guard::Server {
+    guard::Server { directory: settings.data_dir.clone(), program: "postgres".to_owned(), asks: true }
+}
+
+/// Ends everything that still works on the data directory. Processes that a killed postmaster has left go on with what they do,
+/// acknowledging included, until they have to wait for something.
+pub(super) async fn end_all(settings: &Settings, grace: Duration) -> Result<(), Error> {
+    let kill_at = boot_time().saturating_add(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX));
+    let mut ending = Ending::begin(all_of(settings), kill_at);
+    let wait = async {
+        while !ending.step(boot_time()) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let late = |_elapsed| Error::Late { what: "the end of the server's processes".to_owned(), limit: SHORT };
+    tokio::time::timeout(SHORT, wait).await.map_err(late)
 }
 
 /// The server's process, whether this process started it or found it.
@@ -105,30 +174,10 @@ impl Postmaster {
         let _ended = kill_process(self.pid, signal);
     }
 
-    /// Stops it in order within a limit, or at once after that.
-    pub(super) async fn stop_fast(&mut self, limit: Duration) {
+    /// Stops it in order within a limit; `false`: it has not by then.
+    pub(super) async fn stop_fast(&mut self, limit: Duration) -> bool {
         self.signal(Signal::INT);
-        if !self.ends_within(limit).await {
-            self.stop_at_once().await;
-        }
-    }
-
-    /// Stops it without asking anybody. A server that is frozen, or hangs on its disk, is killed with all its processes.
-    pub(super) async fn stop_at_once(&mut self) {
-        self.signal(Signal::QUIT);
-        if self.ends_within(AT_ONCE).await {
-            return;
-        }
-        // A frozen one starts no further processes while these are looked up. Each is the leader of a group of its own.
-        self.signal(Signal::STOP);
-        let path = format!("/proc/{0}/task/{0}/children", self.pid.as_raw_nonzero());
-        let children = fs::read_to_string(Path::new(&path)).unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
-        for child in children {
-            let _ended = kill_process(child, Signal::KILL);
-        }
-        self.signal(Signal::KILL);
-        self.ends_within(SHORT).await;
+        self.ends_within(limit).await
     }
 
     async fn ends_within(&mut self, limit: Duration) -> bool {

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstay_core::database::agent::{Action, Local, Stop};
 use mainstay_core::database::{Engine, Lsn, Regime, Server};
 
 use super::files::{Files, GRANTS, Standing};
-use super::process::{LONG, Postmaster, SHORT, run};
-use super::{REPLICATION_ROLE, SUPERUSER, Settings, control, local, query};
+use super::process::{AT_ONCE, LONG, Postmaster, SHORT, attempt, end_all, failed, run};
+use super::retry::Retry;
+use super::{REPLICATION_ROLE, SUPERUSER, Settings, control, local, query, slots};
 use crate::{Error, Executor};
 
 /// How long a start, a promotion or a checkpoint may take.
@@ -17,8 +18,14 @@ const WORK_WITHIN: Duration = Duration::from_secs(60);
 /// A planned stop that takes longer is one at once.
 const FAST_WITHIN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
+/// Empties and copies directories.
+const FIND: &str = "/usr/bin/find";
 /// Copies of what rewinds would have lost, at most; the oldest goes.
 const KEPT_MAX: usize = 2;
+/// How often it is looked whether there are the slots that there should be.
+const TEND: Duration = Duration::from_secs(5);
+/// What pg_rewind says before it writes for the first time, if it is asked for its progress.
+const REWIND_WRITES: &str = "need to copy";
 
 /// The local server.
 #[derive(Debug)]
@@ -31,8 +38,13 @@ pub struct Instance {
     /// It was started, or told, to take writes.
     pub(super) leads: bool,
     pub(super) sync: Option<u64>,
+    /// It was told to become primary. Until it is, it may at any moment, whatever it says.
+    pub(super) promoting: bool,
     rewinds: u32,
     clones: u32,
+    retry: Retry,
+    /// When it was looked after its slots last.
+    tended: Option<Instant>,
 }
 
 impl Instance {
@@ -48,7 +60,19 @@ impl Instance {
         let upstream = local::upstream(&settings);
         // Whether it takes writes is seen when it is asked; until then the worse is assumed.
         let leads = postmaster.is_some();
-        Ok(Self { settings, postmaster, standing, upstream, leads, sync: None, rewinds: 0, clones: 0 })
+        Ok(Self {
+            settings,
+            postmaster,
+            standing,
+            upstream,
+            leads,
+            sync: None,
+            promoting: false,
+            rewinds: 0,
+            clones: 0,
+            retry: Retry::default(),
+            tended: None,
+        })
     }
 
     /// Written before anything happens, so that whoever comes back knows that its data may have gone its own way.
@@ -77,6 +101,12 @@ impl Instance {
     }
 
     async fn reload(&self) -> Result<(), Error> {
+        // Whoever used ALTER SYSTEM for what is ours took it from us.
+        let reset = Files(&self.settings).overridden().into_iter().map(|key| format!("ALTER SYSTEM RESET {key}"));
+        for reset in reset.collect::<Vec<_>>() {
+            tracing::warn!(reset, "database: a setting that is Mainstay's was overridden; it is taken out");
+            query::run(&self.settings, "to forget a setting", &reset, SHORT).await?;
+        }
         query::run(&self.settings, "to read its configuration", "SELECT pg_reload_conf()", SHORT).await
     }
 
@@ -93,8 +123,8 @@ impl Instance {
     }
 
     async fn start(&mut self, leads: bool) -> Result<(), Error> {
-        self.leads = leads;
-        self.sync = None;
+        (self.leads, self.promoting, self.sync, self.tended) = (leads, false, None, None);
+        Files(&self.settings).take_out_overrides()?;
         self.postmaster = Some(Postmaster::start(&self.settings)?);
         let wait = async {
             loop {
@@ -118,7 +148,7 @@ impl Instance {
 
     async fn found(&mut self, term: u64, sync: &Regime) -> Result<(), Error> {
         let data = self.settings.data_dir.clone();
-        self.tear(&data)?;
+        self.tear(&data).await?;
         let path = data.display().to_string();
         let arguments = ["-D", &path, "-U", SUPERUSER, "-A", "peer", "-k", "-E", "UTF8", "--no-locale"];
         run(&self.settings, "initdb", &arguments, WORK_WITHIN * 5).await?;
@@ -140,10 +170,26 @@ impl Instance {
         Files(&self.settings).member(None, sync)?;
         self.upstream = None;
         self.leads_from_now(term)?;
-        self.leads = true;
-        self.sync = None;
+        (self.leads, self.promoting, self.sync, self.tended) = (true, true, None, None);
         self.reload().await?;
         query::run(&self.settings, "its promotion", "SELECT pg_promote(true, 60)", WORK_WITHIN + SHORT).await
+    }
+
+    /// Makes and removes slots, now and then. Without them replicas stream all the same as long as the log is kept.
+    async fn tend(&mut self, server: &Server) {
+        let is_primary = match server {
+            Server::Primary => true,
+            Server::Replica { .. } => false,
+            Server::Empty | Server::Stopped { .. } | Server::Starting | Server::Unknown => return,
+        };
+        if self.tended.is_some_and(|at| at.elapsed() < TEND) {
+            return;
+        }
+        self.tended = Some(Instant::now());
+        let sql = slots::tend(&self.settings.peers, is_primary);
+        if let Err(error) = query::run(&self.settings, "to tend its slots", &sql, SHORT).await {
+            tracing::debug!(%error, "database: the slots of replicas are not as they should be");
+        }
     }
 
     async fn wait_for(&mut self, since: u64, sync: &Regime) -> Result<(), Error> {
@@ -156,14 +202,13 @@ impl Instance {
     }
 
     /// From now on the data is good for nothing, until [`Self::mend`].
-    fn tear(&mut self, data: &Path) -> Result<(), Error> {
+    async fn tear(&mut self, data: &Path) -> Result<(), Error> {
         self.standing.torn = true;
         Files(&self.settings).stand(&self.standing)?;
-        if data.exists() {
-            let said = format!("cannot remove {}", data.display());
-            fs::remove_dir_all(data).map_err(Error::system(said))?;
-        }
-        Files(&self.settings).folder(data)
+        Files(&self.settings).folder(data)?;
+        // By a program, since it may take long, and what it empties may be where something is mounted.
+        let path = data.display().to_string();
+        run(&self.settings, FIND, &[&path, "-mindepth", "1", "-delete"], LONG).await.map(drop)
     }
 
     fn mend(&mut self) -> Result<(), Error> {
@@ -178,8 +223,11 @@ impl Instance {
         Files(&self.settings).folder(&kept)?;
         let control = control::read(&self.settings).await?;
         let target = kept.join(format!("{:08X}-{:016X}", control.timeline, control.position));
-        let wal = self.settings.data_dir.join("pg_wal");
-        local::copy_files(&wal, &target).map_err(Error::system(format!("cannot keep {}", wal.display())))?;
+        let wal = self.settings.data_dir.join("pg_wal/").display().to_string();
+        Files(&self.settings).folder(&target)?;
+        let target = target.display().to_string();
+        let copy = [&wal, "-maxdepth", "1", "-type", "f", "-exec", "cp", "-p", "-t", &target, "{}", "+"];
+        run(&self.settings, FIND, &copy, LONG).await?;
         local::keep_newest(&kept, KEPT_MAX).map_err(Error::system(format!("cannot tidy {}", kept.display())))
     }
 
@@ -195,8 +243,16 @@ impl Instance {
         self.standing.torn = true;
         Files(&self.settings).stand(&self.standing)?;
         let config = format!("--config-file={config}");
-        let arguments = ["-D", &data, "--source-server", &source, &config];
-        run(&self.settings, "pg_rewind", &arguments, LONG).await?;
+        let arguments = ["-D", &data, "--source-server", &source, "--progress", &config];
+        let said = attempt(&self.settings, "pg_rewind", &arguments, LONG).await?;
+        if !said.succeeded() {
+            if !said.errors.contains(REWIND_WRITES) && !said.output.contains(REWIND_WRITES) {
+                // It failed before it wrote anything, so that the data is what it was.
+                self.standing.torn = false;
+                Files(&self.settings).stand(&self.standing)?;
+            }
+            return Err(failed("pg_rewind", &said));
+        }
         Files(&self.settings).set_standby(true)?;
         self.mend()
     }
@@ -205,7 +261,7 @@ impl Instance {
         self.stop(Stop::Fast).await;
         let source = Files(&self.settings).way_to(of)?;
         let data = self.settings.data_dir.clone();
-        self.tear(&data)?;
+        self.tear(&data).await?;
         let path = data.display().to_string();
         let arguments = ["-D", &path, "-d", &source, "-X", "stream", "-c", "fast", "--no-password"];
         run(&self.settings, "pg_basebackup", &arguments, LONG).await?;
@@ -217,6 +273,7 @@ impl Instance {
 impl Executor for Instance {
     async fn observe(&mut self, said: u64) -> Result<Local, Error> {
         let report = local::look(self, said).await?;
+        self.tend(&report.server).await;
         if matches!(report.server, Server::Replica { upstream: Some(_) }) && report.timeline > 0 {
             (self.rewinds, self.clones) = (0, 0);
         }
@@ -225,6 +282,43 @@ impl Executor for Instance {
     }
 
     async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {
+        self.retry.check(action, Instant::now())?;
+        let outcome = self.perform(action).await;
+        self.retry.note(action, outcome.as_ref().err(), Instant::now());
+        // Whoever could not be reached says nothing of the data. What was dropped on the way has not failed either.
+        if let Err(error) = &outcome
+            && !error.is_of_the_way()
+        {
+            match action {
+                Action::Rewind { .. } => self.rewinds += 1,
+                Action::Clone { .. } => self.clones += 1,
+                _other => {}
+            }
+        }
+        outcome
+    }
+
+    async fn stop(&mut self, stop: Stop) {
+        if let (Some(postmaster), Stop::Fast) = (&mut self.postmaster, stop) {
+            postmaster.stop_fast(FAST_WITHIN).await;
+        }
+        // A process that is frozen, or that a killed postmaster has left, is ended as well.
+        while let Err(error) = end_all(&self.settings, AT_ONCE).await {
+            tracing::error!(%error, "database: the server cannot be stopped; it is tried again");
+        }
+        // It is waited for, if it is our child.
+        let _ended = self.postmaster.as_mut().map(Postmaster::runs);
+        (self.postmaster, self.leads, self.promoting, self.sync) = (None, false, false, None);
+    }
+
+    fn process(&mut self) -> Option<u32> {
+        let postmaster = self.postmaster.as_mut()?;
+        postmaster.runs().then(|| postmaster.pid())
+    }
+}
+
+impl Instance {
+    async fn perform(&mut self, action: &Action) -> Result<(), Error> {
         match action {
             Action::Wait | Action::GiveUp => Ok(()),
             Action::Found { term, sync } => self.found(*term, sync).await,
@@ -257,29 +351,8 @@ impl Executor for Instance {
             Action::Promote { term, sync } => self.promote(*term, sync).await,
             Action::Checkpoint => query::run(&self.settings, "a checkpoint", "CHECKPOINT", WORK_WITHIN).await,
             Action::SetSync { since, sync } => self.wait_for(*since, sync).await,
-            Action::Rewind { of } => {
-                self.rewinds += 1;
-                self.rewind(of).await
-            }
-            Action::Clone { of } => {
-                self.clones += 1;
-                self.copy(of).await
-            }
+            Action::Rewind { of } => self.rewind(of).await,
+            Action::Clone { of } => self.copy(of).await,
         }
-    }
-
-    async fn stop(&mut self, stop: Stop) {
-        if let Some(postmaster) = &mut self.postmaster {
-            match stop {
-                Stop::Fast => postmaster.stop_fast(FAST_WITHIN).await,
-                Stop::Immediate => postmaster.stop_at_once().await,
-            }
-        }
-        (self.postmaster, self.leads, self.sync) = (None, false, None);
-    }
-
-    fn process(&mut self) -> Option<u32> {
-        let postmaster = self.postmaster.as_mut()?;
-        postmaster.runs().then(|| postmaster.pid())
     }
 }
