@@ -110,7 +110,7 @@ fn serve_rest(context: &Context) {
             group: database.name.clone(),
             node: context.name.clone(),
             major: version.and_then(|version| version.trim().parse().ok()),
-            handle: std::sync::Arc::clone(&context.handle),
+            source: std::sync::Arc::clone(&context.handle) as std::sync::Arc<dyn rest::Source>,
         };
         if let Err(error) = rest::start(rest, bind, context.leaving.clone()) {
             tracing::error!(%error, group = database.name, "`rest` is not served");

@@ -53,7 +53,8 @@ pub struct Database {
     pub members: Vec<Member>,
     /// How long what is waited for.
     pub times: Times,
-    /// Whether a primary goes on without the store as long as every member confirms it.
+    /// Whether a primary goes on without the store as long as every member confirms it. Nobody carries that out yet: it is
+    /// refused.
     pub failsafe: bool,
     /// Where clients come in at this node.
     pub doors: Doors,
@@ -288,7 +289,12 @@ pub(super) fn read(section: &Section<'_>, settings: &Settings, cluster: Option<&
     let engine = section.field("engine", Engine::Postgres, |item| item.one_of(&engines));
     let members = member::read_all(section);
     let (durability, acks) = read_durability(section, engine.is_good.then_some(engine.value), members.len());
-    let failsafe = section.flag("failsafe", false).value;
+    let failsafe = section.flag("failsafe", false);
+    if failsafe.value {
+        let fault =
+            Fault::new("this version has no failsafe: without a majority of the cluster the primary is stopped");
+        section.reader.error(&failsafe.place, fault.hint("leave `failsafe` out"));
+    }
     let (doors, bound) = door::read(section);
     let place = section.place.clone();
     let is_member = members.iter().any(|read| read.member.node == settings.node.name);
@@ -301,7 +307,7 @@ pub(super) fn read(section: &Section<'_>, settings: &Settings, cluster: Option<&
         lag_max: read_size(section, "lag_max", MIB),
         members: members.iter().map(|read| read.member.clone()).collect(),
         times: read_times(section, cluster.map_or(Timings::DEFAULT, |cluster| cluster.timings)),
-        failsafe,
+        failsafe: failsafe.value,
         doors,
         server,
         fencing: server::read_fencing(section),

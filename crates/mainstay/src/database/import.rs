@@ -168,7 +168,7 @@ impl Text {
             self.key("lag_max", &format!("{bytes}B"));
         }
         if file.flag("bootstrap.dcs.failsafe_mode")? {
-            self.line("failsafe = true");
+            self.remark("failsafe_mode: NOT SUPPORTED: without a majority of the cluster the primary is stopped.");
         }
         self.times(file)?;
         self.doors(file)

@@ -2,6 +2,9 @@
 //! It answers anybody and changes nothing. Paths, statuses and members of the JSON are those of Patroni's documentation ("Patroni
 //! REST API", health check endpoints); `docs/databases.md` names what differs.
 
+#[cfg(test)]
+mod haproxy;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +45,33 @@ pub struct Rest {
     /// PostgreSQL's major version, if it is known.
     pub major: Option<u32>,
     /// Where the group's state is.
-    pub handle: Arc<Handle>,
+    pub source: Arc<dyn Source>,
+}
+
+/// What answers are made from.
+pub trait Source: Send + Sync {
+    /// What is known of a group.
+    fn view(&self, group: &str) -> Option<View>;
+
+    /// The node's lease runs now.
+    fn has_lease(&self) -> bool;
+
+    /// The node takes part in its cluster.
+    fn takes_part(&self) -> bool;
+}
+
+impl Source for Handle {
+    fn view(&self, group: &str) -> Option<View> {
+        self.databases().view(group)
+    }
+
+    fn has_lease(&self) -> bool {
+        self.session().is_some_and(|(_, left)| !left.is_zero())
+    }
+
+    fn takes_part(&self) -> bool {
+        self.parts().is_ok()
+    }
 }
 
 impl std::fmt::Debug for Rest {
@@ -81,6 +110,10 @@ async fn serve(rest: Rest, bind: SocketAddr) {
         told = true;
         tokio::time::sleep(PAUSE).await;
     };
+    accept(rest, listener).await;
+}
+
+async fn accept(rest: Rest, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -113,13 +146,13 @@ async fn connection(rest: Rest, stream: TcpStream) {
 
 impl Rest {
     fn answer(&self, method: &Method, path: &str, query: &str) -> Response<Full<Bytes>> {
-        let view = self.handle.databases().view(&self.group);
+        let view = self.source.view(&self.group);
         let seen = Seen {
             node: &self.node,
             group: &self.group,
             view: view.as_ref(),
-            has_lease: self.handle.session().is_some_and(|(_, left)| !left.is_zero()),
-            takes_part: self.handle.parts().is_ok(),
+            has_lease: self.source.has_lease(),
+            takes_part: self.source.takes_part(),
             major: self.major,
         };
         let mut response = Response::new(Full::default());
@@ -285,21 +318,24 @@ mod tests {
 
     use super::*;
 
-    fn report(server: Server, position: u64) -> Report {
+    pub(super) fn report(server: Server, position: u64) -> Report {
         let led = (server == Server::Primary).then_some(4);
         let value = json!({ "term": 4, "server": server, "system": 7, "timeline": 3, "position": position, "led": led,
             "branches": [], "checkpointed": true, "sync": null, "before": null });
         serde_json::from_value(value).expect("a report")
     }
 
-    fn view() -> View {
+    pub(super) fn following(of: &str, position: u64) -> Report {
+        report(Server::Replica { upstream: Some(of.to_owned()) }, position)
+    }
+
+    pub(super) fn view() -> View {
         let member = |node: &str, report| Member {
             node: node.to_owned(),
             address: ([10, 0, 1, 1], 5432).into(),
             alive: true,
             report: Some(report),
         };
-        let follows = || Server::Replica { upstream: Some("a".to_owned()) };
         let names: BTreeSet<String> = ["b".to_owned()].into();
         View {
             engine: Engine::Postgres,
@@ -312,8 +348,8 @@ mod tests {
             is_current: true,
             members: vec![
                 member("a", report(Server::Primary, 5_000)),
-                member("b", report(follows(), 5_000)),
-                member("c", report(follows(), 1_000)),
+                member("b", following("a", 5_000)),
+                member("c", following("a", 1_000)),
                 member("d", report(Server::Stopped { clean: None }, 0)),
             ],
             own: None,

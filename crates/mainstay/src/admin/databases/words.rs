@@ -100,6 +100,9 @@ pub(super) fn risk(risk: Risk) -> String {
 
 /// What holds of the group as it is: of acknowledged writes, and of two primaries.
 pub(super) fn promises(database: &Database, status: &DatabaseStatus) -> Vec<String> {
+    if status.phase == "unknown" {
+        return Vec::new();
+    }
     let mut promises = vec![of_writes(database, status)];
     promises.push(of_two_primaries(status));
     if status.acks > 0 {
