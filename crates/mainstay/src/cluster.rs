@@ -11,6 +11,7 @@ mod drivers;
 mod engine;
 pub mod groups;
 mod handle;
+mod leads;
 mod limits;
 mod members;
 mod opinions;

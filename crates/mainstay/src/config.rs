@@ -230,7 +230,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
     let is_shared = local.is_some();
     let Local { settings, cluster, addresses, databases, access } = local.unwrap_or_else(|| Local::read(&root));
     let mut listeners: Vec<_> = root.sections("listener", &keys::LISTENER).iter().map(listener::read).collect();
-    let mut bound: Vec<_> = listeners.iter_mut().map(|read| &mut read.listener).collect();
+    let mut doors: Vec<_> = databases.iter().flat_map(|read| database::listeners(&read.database)).collect();
+    let mut bound: Vec<_> = listeners.iter_mut().map(|read| &mut read.listener).chain(&mut doors).collect();
     address::relate(reader, cluster.is_some(), &addresses, &mut bound);
     database::relate(reader, &databases, &settings, &listeners, cluster.as_ref());
     let mut routes: Vec<_> = root.sections("route", &keys::ROUTE).iter().map(route::read).collect();
@@ -268,7 +269,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
     Config {
         spec: Spec {
             node: settings.node,
-            listeners: listeners.into_iter().map(|read| read.listener).collect(),
+            listeners: listeners.into_iter().map(|read| read.listener).chain(doors).collect(),
             routes: routes.into_iter().map(|read| read.route).collect(),
             services: services.into_iter().map(|read| read.service).collect(),
             cells: cells.into_iter().map(|read| read.cell).collect(),

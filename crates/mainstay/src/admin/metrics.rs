@@ -8,6 +8,7 @@ mod alerts;
 mod balance;
 mod checks;
 mod cluster;
+mod database_listeners;
 mod databases;
 mod exemplars;
 mod format;
@@ -131,6 +132,7 @@ impl Collector for Scrape {
         families.balance(&self.state)?;
         families.services(&self.state)?;
         families.listeners(&self.state)?;
+        families.database_listeners(&self.state)?;
         families.configuration(&self.state, &self.facts)?;
         families.shared(&self.facts)?;
         families.cluster(self.facts.cluster.as_ref())?;

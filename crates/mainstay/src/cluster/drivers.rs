@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use mainstay_runtime::task::{self, Ended, Kind, Task};
 
-use super::{Context, addresses, chronicle, groups, limits, members, opinions, passed, quorum, registration, sessions};
+use super::{
+    Context, addresses, chronicle, groups, leads, limits, members, opinions, passed, quorum, registration, sessions,
+};
 use crate::{acme, alerts, probes, shared_config};
 
 /// After a driver ended by a defect, it is started again, but not at once.
@@ -22,6 +24,7 @@ pub(super) fn start(context: &Context) -> Drivers {
     drivers.add("config", context, shared_config::run);
     drivers.add("addresses", context, addresses::run);
     drivers.add("groups", context, groups::run);
+    drivers.add("leads", context, leads::run);
     drivers.add("sessions", context, sessions::run);
     drivers.add("opinions", context, opinions::run);
     drivers.add("limits", context, limits::run);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mainstay_cluster::timings::Timings;
 use mainstay_core::database::{Candidate, Durability, Engine, Policy};
+use mainstay_gateway::spec::{ListenerTls, UpstreamTls};
 use mainstay_observe::alerts::settings::Secret;
 
 use super::cluster::Cluster;
@@ -20,6 +21,7 @@ use super::node::Settings;
 use super::problem::Fault;
 use super::reader::{Field, Place, Section};
 use super::units;
+pub(super) use door::listeners;
 pub(super) use relate::relate;
 
 /// Groups of a node, at most.
@@ -105,6 +107,10 @@ pub struct Doors {
     pub hold: Duration,
     /// How many connections wait at the same time, at most.
     pub hold_max: usize,
+    /// TLS towards clients; `None`: it passes through, where clients and servers agree on it.
+    pub tls: Option<ListenerTls>,
+    /// TLS towards servers, where it does not pass through.
+    pub server_tls: Option<UpstreamTls>,
     /// Where other programs ask what role this node's server has, in the words of Patroni.
     pub rest: Option<SocketAddr>,
 }

@@ -69,7 +69,7 @@ sections! {
     ADDRESS = "address": "ip", "interface", "mode", "prefer", "preempt", "drain";
     /// A group of database servers.
     DATABASE = "database": "name", "engine", "durability", "acks", "lag_max", "member", "write", "read", "read_lag_max",
-        "read_fallback", "hold", "hold_max", "rest", "restart_within", "gather", "cooldown", "yield_within", "failsafe",
+        "read_fallback", "hold", "hold_max", "tls", "server_tls", "rest", "restart_within", "gather", "cooldown", "yield_within", "failsafe",
         "server", "fencing";
     /// A server of it.
     DATABASE_MEMBER = "database.member": "node", "address", "priority", "zone";

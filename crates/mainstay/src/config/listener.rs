@@ -209,7 +209,7 @@ fn read_networks(item: &Item<'_>) -> Vec<IpNet> {
     item.list_or_one().iter().filter_map(network).collect()
 }
 
-fn read_tls(item: &Item<'_>) -> Option<ListenerTls> {
+pub(super) fn read_tls(item: &Item<'_>) -> Option<ListenerTls> {
     if !item.is_table() {
         item.wrong_type("a table", "write tls = { cert = \"shop.pem\", key = \"shop.key\" }");
         return None;

@@ -127,7 +127,7 @@ pub(super) fn read_budget(item: &Item<'_>) -> budget::Policy {
     budget::Policy { ratio, floor_per_second: floor as f64, shared, window: default.window }
 }
 
-fn read_tls(item: &Item<'_>) -> Option<UpstreamTls> {
+pub(super) fn read_tls(item: &Item<'_>) -> Option<UpstreamTls> {
     let plain = UpstreamTls { verify: true, ca: None, server_name: None, client: None };
     if let Some(flag) = item.as_flag() {
         return flag.then_some(plain);

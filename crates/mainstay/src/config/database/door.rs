@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use mainstay_gateway::spec::{self, Access, Listener, Protocol};
+
 use super::super::problem::Fault;
 use super::super::reader::{Item, Place, Section};
-use super::super::words;
-use super::{Doors, MIB, ReadFallback, read_size};
+use super::super::{listener, service, words};
+use super::{Database, Doors, MIB, ReadFallback, read_size};
 
 /// How long a new connection waits for a primary, unless the configuration says otherwise.
 const HOLD: Duration = Duration::from_secs(5);
@@ -40,6 +42,8 @@ pub(super) fn read(section: &Section<'_>) -> (Doors, Vec<Read>) {
         read_fallback: section.field("read_fallback", ReadFallback::Primary, |item| item.one_of(&words)).value,
         hold: section.duration("hold", HOLD, Duration::ZERO..=HOLD_LONGEST).value,
         hold_max: usize::try_from(section.integer("hold_max", HOLD_MAX, 1..=HOLD_MOST).value).unwrap_or(1),
+        tls: section.item("tls").as_ref().and_then(listener::read_tls),
+        server_tls: section.item("server_tls").as_ref().and_then(service::read_tls),
         rest,
     };
     let without = |key: &str, is_there: bool, needs: &str| {
@@ -51,7 +55,35 @@ pub(super) fn read(section: &Section<'_>) -> (Doors, Vec<Read>) {
     without("read_fallback", has_read, "`read`");
     without("hold", has_write || has_read, "`write` or `read`");
     without("hold_max", has_write || has_read, "`write` or `read`");
+    without("tls", has_write || has_read, "`write` or `read`");
+    without("server_tls", has_write || has_read, "`write` or `read`");
     (doors, bound)
+}
+
+/// The listeners of a group's doors.
+pub(in crate::config) fn listeners(database: &Database) -> Vec<Listener> {
+    let Doors { write, read, read_lag_max, read_fallback, hold, hold_max, tls, server_tls, rest: _ } = &database.doors;
+    let door = |key: &str, bind: &Option<SocketAddr>, access| {
+        let led = spec::Database {
+            access,
+            hold: *hold,
+            hold_max: *hold_max,
+            upstream_tls: server_tls.clone(),
+            ..spec::Database::write(&database.name, database.engine)
+        };
+        Some(Listener {
+            name: format!("{}-{key}", database.name),
+            bind: (*bind)?,
+            floating: false,
+            proxy_protocol: None,
+            tls: tls.clone(),
+            max_connections: listener::MAX_CONNECTIONS,
+            protocol: Protocol::Database(led),
+        })
+    };
+    let fallback = *read_fallback == ReadFallback::Primary;
+    let reads = Access::Read { lag_max: *read_lag_max, fallback, cut: false };
+    [door("write", write, Access::Write), door("read", read, reads)].into_iter().flatten().collect()
 }
 
 fn parse_bind(item: &Item<'_>) -> Option<SocketAddr> {

@@ -7,7 +7,7 @@ use super::super::listener;
 use super::super::node::Settings;
 use super::super::problem::{Fault, listed, near};
 use super::super::reader::Reader;
-use super::{DATABASES_MAX, Read};
+use super::{DATABASES_MAX, Read, door};
 
 /// Says what does not fit together.
 pub(in crate::config) fn relate(
@@ -31,6 +31,7 @@ pub(in crate::config) fn relate(
             let fault = Fault::new(format!("there is another [[database]] `{name}`"));
             reader.error(&read.name.place, fault.hint("give each its own name"));
         }
+        check_names(reader, read, listeners);
         check_members(reader, read, cluster);
         check_folders(reader, read, before);
     }
@@ -41,6 +42,16 @@ pub(in crate::config) fn relate(
     let peers = cluster.map(|cluster| ("[cluster]".to_owned(), cluster.listen));
     let known = of_listeners.chain(admin).chain(peers).collect();
     check_addresses(reader, databases, &settings.node.name, known);
+}
+
+/// Its doors are listeners, too, and go by names that others must not have.
+fn check_names(reader: &Reader<'_>, read: &Read, listeners: &[listener::Read]) {
+    for door in door::listeners(&read.database) {
+        if let Some(other) = listeners.iter().find(|other| other.listener.name == door.name) {
+            let fault = Fault::new(format!("`{}` is how a listener of a [[database]] is called", door.name));
+            reader.error(&other.name, fault.hint("give one of them another name"));
+        }
+    }
 }
 
 /// `peers` need not name everybody, but who is missing there is probably misspelt here.

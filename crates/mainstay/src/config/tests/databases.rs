@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mainstay_core::database::{Durability, Engine};
+use mainstay_gateway::spec::{Access, Protocol};
 use mainstay_observe::alerts::settings::Secret;
 
 use super::super::database::{Database, Doors, Fencing, PortLease, ReadFallback, Stonith, Times};
@@ -49,6 +50,8 @@ fn defaults() {
         read_fallback: ReadFallback::Primary,
         hold: Duration::from_secs(5),
         hold_max: 1000,
+        tls: None,
+        server_tls: None,
         rest: None,
     };
     assert_eq!(database.doors, doors);
@@ -210,4 +213,31 @@ fn two_groups_share_nothing() {
     assert!(read(&format!("{}{name}{other}{SERVER}", with(""))).is_ok());
     let problems = shown(&format!("{}{name}{other}{SERVER}{folder}", with("")));
     assert!(problems[0].contains("is a folder of `orders`"), "{problems:#?}");
+}
+
+#[test]
+fn doors_are_listeners() {
+    let config = good(&with(
+        "write = \"10.0.1.1:5000\"\nread = \"10.0.1.1:5001\"\nread_fallback = \"refuse\"\nhold = \"9s\"\n\
+         tls = { cert = \"a.pem\", key = \"a.key\" }\nserver_tls = true",
+    ));
+    let [write, read] = config.spec.listeners.as_slice() else { panic!("{:?}", config.spec.listeners) };
+    assert_eq!((write.name.as_str(), write.bind.to_string()), ("orders-write", "10.0.1.1:5000".to_owned()));
+    assert_eq!((read.name.as_str(), read.bind.to_string()), ("orders-read", "10.0.1.1:5001".to_owned()));
+    let (Protocol::Database(write), Protocol::Database(read), true) =
+        (&write.protocol, &read.protocol, write.tls.is_some() && read.tls.is_some())
+    else {
+        panic!("{write:?}, {read:?}");
+    };
+    assert_eq!((write.group.as_str(), write.access, write.hold), ("orders", Access::Write, Duration::from_secs(9)));
+    assert_eq!(read.access, Access::Read { lag_max: 16 * 1_048_576, fallback: false, cut: false });
+    assert!(write.upstream_tls.as_ref().is_some_and(|tls| tls.verify));
+    assert_eq!(good(&with("")).spec.listeners, []);
+
+    let problems = shown(&with("tls = { cert = \"a.pem\", key = \"a.key\" }\nserver_tls = true"));
+    assert!(problems.iter().any(|it| it.contains("`tls` has no effect without")), "{problems:#?}");
+    assert!(problems.iter().any(|it| it.contains("`server_tls` has no effect without")), "{problems:#?}");
+    let taken = format!("{}{}", with("write = \"10.0.1.1:5000\""), super::SMALL.replace("\"web\"", "\"orders-write\""));
+    let problems = shown(&taken);
+    assert!(problems.iter().any(|it| it.contains("is how a listener of a [[database]] is called")), "{problems:#?}");
 }
