@@ -140,6 +140,10 @@ fn role_and_state(report: &Report, plan: &Plan) -> (&'static str, &'static str) 
         Server::Primary if report.led == Some(plan.term) || matches!(plan.phase, Phase::Yielding { .. }) => {
             ("primary", "running")
         }
+        // One that ran before there was a group has no term yet.
+        Server::Primary if report.led.is_none() && matches!(plan.phase, Phase::Founding { .. }) => {
+            ("primary", "running")
+        }
         Server::Primary => ("primary", "outdated"),
     }
 }
@@ -276,7 +280,15 @@ fn judge(status: &mut DatabaseStatus, plan: &Plan) {
             Some("running") => followed(status, primary),
             state => {
                 let state = state.unwrap_or("no member of this configuration");
-                ("bad", format!("{primary} is primary and does not take writes: it is {state}"), None)
+                let next = if status.paused {
+                    format!(
+                        "`mainstay database failover {}` makes another one primary, `resume` lets that happen",
+                        status.name
+                    )
+                } else {
+                    "wait, it comes back or another one takes over by itself".to_owned()
+                };
+                ("bad", format!("{primary} is primary and does not take writes: it is {state}"), Some(next))
             }
         },
     };

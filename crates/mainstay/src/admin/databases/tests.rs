@@ -133,7 +133,11 @@ fn what_is_wrong_is_told_with_what_to_do() {
     let database = database("async");
     let mut away = view(Regime::default());
     away.members[0].alive = false;
-    assert!(described(&database, &away).verdict.contains("db1 is primary and does not take writes: it is away"));
+    let seen = described(&database, &away);
+    assert!(seen.verdict.contains("db1 is primary and does not take writes: it is away"), "{}", seen.verdict);
+    assert!(seen.next.is_some_and(|next| next.contains("takes over by itself")));
+    away.paused = true;
+    assert!(described(&database, &away).next.is_some_and(|next| next.contains("database failover orders")));
     // An election that waits for the old primary, which lives.
     let mut electing = view(any_of(1, &["db2", "db3"]));
     electing.plan.term = 5;
