@@ -48,6 +48,12 @@ pub enum Error {
         /// How long.
         limit: Duration,
     },
+    /// A server that runs already lacks something.
+    #[error(
+        "the running server cannot be adopted with {0}: set wal_level = replica, max_wal_senders and max_replication_slots of \
+         at least 4, and start it anew"
+    )]
+    Unsuitable(String),
     /// It failed before.
     #[error("it failed and is tried again in {after:?}: {said}")]
     Again {

@@ -3,6 +3,7 @@
 //! Its configuration stands in a directory of ours outside the data directory, since a rewind and a base backup replace
 //! whatever stands inside. The agent speaks to it over a local socket; nothing of it needs a superuser over the network.
 
+mod adopt;
 mod control;
 mod files;
 mod local;

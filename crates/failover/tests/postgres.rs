@@ -1,5 +1,7 @@
 //! The planner, the agents' machine and what carries it out, on real servers of PostgreSQL.
 
+#[path = "postgres/adoption.rs"]
+mod adoption;
 #[path = "postgres/group.rs"]
 mod group;
 #[path = "postgres/work.rs"]

@@ -23,6 +23,27 @@ pub(super) async fn read(settings: &Settings) -> Result<Control, Error> {
     Ok(parse(&process::run(settings, "pg_controldata", &["-D", &data], process::SHORT).await?))
 }
 
+/// What the primary had as much of, whose log this data has: names of settings, and their values.
+pub(super) async fn needs(settings: &Settings) -> Result<Vec<(String, u32)>, Error> {
+    let data = settings.data_dir.display().to_string();
+    Ok(needed(&process::run(settings, "pg_controldata", &["-D", &data], process::SHORT).await?))
+}
+
+fn needed(text: &str) -> Vec<(String, u32)> {
+    const NAMES: [(&str, &str); 5] = [
+        ("max_connections", "max_connections"),
+        ("max_worker_processes", "max_worker_processes"),
+        ("max_wal_senders", "max_wal_senders"),
+        ("max_prepared_xacts", "max_prepared_transactions"),
+        ("max_locks_per_xact", "max_locks_per_transaction"),
+    ];
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" setting:"))?;
+        line.trim().parse::<u32>().ok()
+    };
+    NAMES.iter().filter_map(|(told, set)| Some(((*set).to_owned(), value(told)?))).collect()
+}
+
 fn parse(text: &str) -> Control {
     let field = |name: &str| {
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim)).unwrap_or_default()
@@ -73,6 +94,15 @@ pub(super) fn branches(settings: &Settings, timeline: u32) -> Vec<Branch> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_replica_needs_as_much_of() {
+        let text = "wal_level setting:                    replica\nmax_connections setting:              100\n\
+                    max_prepared_xacts setting:           0\nmax_locks_per_xact setting:           x\n";
+        let needed = needed(text);
+        let expected = [("max_connections", 100), ("max_prepared_transactions", 0)];
+        assert_eq!(needed, expected.map(|(name, value)| (name.to_owned(), value)));
+    }
 
     #[test]
     fn positions() {

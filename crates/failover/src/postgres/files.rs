@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use mainstay_core::database::{Lsn, Regime};
 use serde::{Deserialize, Serialize};
 
+use super::adopt::{self, Adopted};
 use super::{REPLICATION_ROLE, SUPERUSER, Settings, slots};
 use crate::Error;
 
@@ -18,6 +19,8 @@ GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO mainstay_rep
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO mainstay_replication;
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO mainstay_replication;";
 
+/// What a replica needs as much of as its primary has.
+const RAISED: &str = "raised.conf";
 /// What `ALTER SYSTEM` writes, in the data directory.
 const AUTO: &str = "postgresql.auto.conf";
 /// What Mainstay sets, and decides by.
@@ -73,34 +76,56 @@ impl Files<'_> {
         self.folder(&self.0.state_dir)?;
         let listen = self.0.listen;
         let (data, state) = (self.0.data_dir.display(), self.0.state_dir.display());
+        let adopted = Adopted::of(self.0);
+        // What was set before it was adopted holds where we need nothing else.
+        let include = adopted.as_ref().map_or(String::new(), |old| format!("include '{}'\n", old.config.display()));
+        let sockets = match &adopted {
+            Some(old) if old.socket != self.0.state_dir => format!("'{state}, {}'", old.socket.display()),
+            Some(_) | None => format!("'{state}'\nunix_socket_permissions = 0700"),
+        };
         let config = format!(
             "# Written by Mainstay at each start of its agent: changes are lost. Use `extra` in its configuration.\n\
+             wal_level = replica\nmax_wal_senders = 10\nmax_replication_slots = 10\nwal_keep_size = 256MB\n\
+             max_slot_wal_keep_size = 4GB\nwal_receiver_timeout = 5s\nwal_sender_timeout = 5s\n\
+             wal_retrieve_retry_interval = 500ms\n{include}\
              data_directory = '{data}'\nhba_file = '{state}/pg_hba.conf'\nident_file = '{state}/pg_ident.conf'\n\
-             listen_addresses = '{}'\nport = {}\nunix_socket_directories = '{state}'\nunix_socket_permissions = 0700\n\
-             wal_level = replica\nwal_log_hints = on\nhot_standby = on\nmax_wal_senders = 10\nmax_replication_slots = 10\n\
-             wal_keep_size = 256MB\nmax_slot_wal_keep_size = 4GB\nwal_receiver_timeout = 5s\nwal_sender_timeout = 5s\n\
-             wal_retrieve_retry_interval = 500ms\nrecovery_target_timeline = latest\n{}\n\
-             include = '{state}/member.conf'\n",
+             listen_addresses = '{}'\nport = {}\nunix_socket_directories = {sockets}\n\
+             wal_log_hints = on\nhot_standby = on\nrecovery_target_timeline = latest\n{}\n\
+             include_if_exists '{state}/{RAISED}'\ninclude '{state}/member.conf'\n",
             listen.ip(),
             listen.port(),
             self.0.extra,
         );
         self.write("postgresql.conf", config.as_bytes())?;
+        let theirs =
+            |path: &Path| fs::read_to_string(path).map_err(Error::system(format!("cannot read {}", path.display())));
         // The map lets this process's user be the superuser over the local socket, and nobody else.
-        let hba = format!(
-            "local all {SUPERUSER} peer map=mainstay\nlocal all all peer\n\
-             host replication {REPLICATION_ROLE} all scram-sha-256\nhost all {SUPERUSER} all reject\n\
-             host all all all scram-sha-256\n"
-        );
+        let hba = match &adopted {
+            Some(old) => format!("{}{}", adopt::admission(), theirs(&old.hba)?),
+            None => format!(
+                "local all {SUPERUSER} peer map=mainstay\nlocal all all peer\n\
+                 host replication {REPLICATION_ROLE} all scram-sha-256\nhost all {SUPERUSER} all reject\n\
+                 host all all all scram-sha-256\n"
+            ),
+        };
         self.write("pg_hba.conf", hba.as_bytes())?;
-        let ident = own_names().into_iter().map(|name| format!("mainstay \"{name}\" {SUPERUSER}\n"));
-        self.write("pg_ident.conf", ident.collect::<String>().as_bytes())?;
+        let ident = match &adopted {
+            Some(old) => format!("{}{}", self.map_of_users(), theirs(&old.ident)?),
+            None => map(&own_names()),
+        };
+        self.write("pg_ident.conf", ident.as_bytes())?;
         let password = self.0.password.replace('\\', "\\\\").replace(':', "\\:");
         self.write("passfile", format!("*:*:*:{REPLICATION_ROLE}:{password}\n").as_bytes())?;
         if !self.path("member.conf").exists() {
             self.member(None, &Regime::default())?;
         }
         Ok(())
+    }
+
+    /// Who of the system may be superuser of a server that was adopted: who may in ours, and the server's own user, who could.
+    pub(super) fn map_of_users(&self) -> String {
+        let of_server = self.0.user.and_then(|user| name_of(user.uid));
+        map(&own_names().into_iter().chain(of_server).collect::<Vec<_>>())
     }
 
     pub(super) fn folder(&self, path: &Path) -> Result<(), Error> {
@@ -117,7 +142,7 @@ impl Files<'_> {
     }
 
     /// Whole or not at all, and on the disk when this returns: what was promised with it must outlive a loss of power.
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let (path, new) = (self.path(name), self.path(&format!("{name}.new")));
         let said = || format!("cannot write {}", path.display());
         let mut file = OpenOptions::new()
@@ -159,6 +184,12 @@ impl Files<'_> {
             address.port(),
             self.passfile().display(),
         ))
+    }
+
+    /// A replica must not have less of some things than its primary has had: they are raised to that.
+    pub(super) fn raise(&self, settings: &[(String, u32)]) -> Result<(), Error> {
+        let lines = settings.iter().map(|(key, value)| format!("{key} = {value}\n"));
+        self.write(RAISED, lines.collect::<String>().as_bytes())
     }
 
     /// Which of our settings `ALTER SYSTEM` has overridden: what it writes is read last.
@@ -226,13 +257,22 @@ pub(super) fn waits_for(sync: &Regime) -> String {
 
 /// The names of those who may be superuser over the local socket: root, and the user of this process.
 fn own_names() -> Vec<String> {
-    let own = rustix::process::geteuid().as_raw().to_string();
-    let list = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = list.lines().filter_map(|line| {
+    name_of(rustix::process::geteuid().as_raw()).into_iter().chain(["root".to_owned()]).collect()
+}
+
+/// What a user is called, in `/etc/passwd`.
+fn name_of(uid: u32) -> Option<String> {
+    let list = fs::read_to_string("/etc/passwd").ok()?;
+    let uid = uid.to_string();
+    list.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
-        (fields.get(2) == Some(&own.as_str())).then(|| fields.first().map(|name| (*name).to_owned()))?
-    });
-    named.take(1).chain(["root".to_owned()]).collect()
+        (fields.get(2) == Some(&uid.as_str())).then(|| fields.first().map(|name| (*name).to_owned()))?
+    })
+}
+
+/// Lines of `pg_ident.conf`.
+fn map(names: &[String]) -> String {
+    names.iter().map(|name| format!("mainstay \"{name}\" {SUPERUSER}\n")).collect()
 }
 
 /// Whether a line of a configuration sets this. The sign of equality may be left out.

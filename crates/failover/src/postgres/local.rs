@@ -3,14 +3,17 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstay_core::database::{Report, Server};
 
 use super::process::{Postmaster, all_of, end_all};
 use super::server::Instance;
-use super::{Settings, control, query};
+use super::{Settings, adopt, control, query};
 use crate::Error;
+
+/// A server that does not let us in is asked again after this time.
+const KNOCK: Duration = Duration::from_secs(10);
 
 /// Looks, and remembers what it has to.
 pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, Error> {
@@ -54,6 +57,7 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
     }
     let Ok(seen) = query::state(&settings).await else {
         report.server = Server::Unknown;
+        knock(instance).await?;
         return Ok(report);
     };
     instance.promoting &= seen.is_replica;
@@ -73,6 +77,17 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
     }
     report.branches = control::branches(&settings, report.timeline);
     Ok(report)
+}
+
+/// Has itself let in by a server that somebody else has started, now and then.
+async fn knock(instance: &mut Instance) -> Result<(), Error> {
+    let Some(pid) = instance.postmaster.as_ref().map(Postmaster::pid) else { return Ok(()) };
+    let is_due = instance.knocked.is_none_or(|at| at.elapsed() >= KNOCK);
+    if is_due && adopt::is_anothers(&instance.settings, pid) {
+        instance.knocked = Some(Instant::now());
+        adopt::admit(&instance.settings, pid).await?;
+    }
+    Ok(())
 }
 
 /// Whom our configuration says that it streams from, by the address in it.

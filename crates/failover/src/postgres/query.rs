@@ -6,6 +6,7 @@ use std::time::Duration;
 use mainstay_core::database::{Lsn, Regime};
 use tokio_postgres::{Client, Config, NoTls};
 
+use super::adopt::Door;
 use super::control::lsn;
 use super::files::waits_for;
 use super::{SUPERUSER, Settings};
@@ -40,7 +41,8 @@ where
     let refused = |source| Error::Query { what, source };
     let asked = async {
         let mut config = Config::new();
-        config.host_path(&settings.state_dir).port(settings.listen.port()).user(SUPERUSER).dbname("postgres");
+        let door = Door::of(settings);
+        config.host_path(&door.folder).port(door.port).user(SUPERUSER).dbname("postgres");
         config.application_name("mainstay");
         let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
         let answer = ask(client);
@@ -88,6 +90,16 @@ pub(super) async fn state(settings: &Settings) -> Result<Seen, Error> {
         position: text("position").and_then(lsn).unwrap_or(0),
         receives: row.try_get("receives").unwrap_or(true),
     })
+}
+
+/// Why the running server could not be the primary of a group as it is set up.
+pub(super) async fn unsuitable(settings: &Settings) -> Result<Option<String>, Error> {
+    const SQL: &str = "SELECT name, setting FROM pg_settings WHERE (name = 'wal_level' AND setting = 'minimal') \
+                       OR (name IN ('max_wal_senders', 'max_replication_slots') AND setting::int < 4)";
+    let rows = ask(settings, "its settings", ANSWER_WITHIN, async |client| client.query(SQL, &[]).await).await?;
+    let found: Vec<String> =
+        rows.iter().map(|row| format!("{} = {}", row.get::<_, &str>(0), row.get::<_, &str>(1))).collect();
+    Ok((!found.is_empty()).then(|| found.join(", ")))
 }
 
 /// Commands that answer nothing.

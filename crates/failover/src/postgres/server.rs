@@ -1,6 +1,7 @@
 //! Carries out what the agent's machine says, one action at a time.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,10 @@ const FIND: &str = "/usr/bin/find";
 const KEPT_MAX: usize = 2;
 /// How often it is looked whether there are the slots that there should be.
 const TEND: Duration = Duration::from_secs(5);
+/// What a server says that was set to have less of something than its primary.
+const TOO_LITTLE: &str = "insufficient parameter settings";
+/// Bytes of the server's log that are read to find out why it ended, at most.
+const LOG_MAX: u64 = 1 << 20;
 /// What pg_rewind says before it writes for the first time, if it is asked for its progress.
 const REWIND_WRITES: &str = "need to copy";
 
@@ -45,6 +50,8 @@ pub struct Instance {
     retry: Retry,
     /// When it was looked after its slots last.
     tended: Option<Instant>,
+    /// When it was tried last to be let in by a server that somebody else has started.
+    pub(super) knocked: Option<Instant>,
 }
 
 impl Instance {
@@ -72,6 +79,7 @@ impl Instance {
             clones: 0,
             retry: Retry::default(),
             tended: None,
+            knocked: None,
         })
     }
 
@@ -124,7 +132,10 @@ impl Instance {
 
     async fn start(&mut self, leads: bool) -> Result<(), Error> {
         (self.leads, self.promoting, self.sync, self.tended) = (leads, false, None, None);
+        // What an adopted server's own files say now.
+        Files(&self.settings).prepare()?;
         Files(&self.settings).take_out_overrides()?;
+        let said = fs::metadata(Files(&self.settings).log()).map_or(0, |log| log.len());
         self.postmaster = Some(Postmaster::start(&self.settings)?);
         let wait = async {
             loop {
@@ -132,7 +143,12 @@ impl Instance {
                     return Ok(());
                 }
                 if !self.postmaster.as_mut().is_some_and(Postmaster::runs) {
-                    return Err(Error::Program { program: "postgres".to_owned(), said: self.last_words() });
+                    let said = self.last_words(said);
+                    if said.contains(TOO_LITTLE) {
+                        // It is started anew with as much as its primary had.
+                        Files(&self.settings).raise(&control::needs(&self.settings).await?)?;
+                    }
+                    return Err(Error::Program { program: "postgres".to_owned(), said });
                 }
                 tokio::time::sleep(LOOK).await;
             }
@@ -141,9 +157,19 @@ impl Instance {
         tokio::time::timeout(FAST_WITHIN, wait).await.unwrap_or(Ok(()))
     }
 
-    fn last_words(&self) -> String {
-        let log = fs::read_to_string(Files(&self.settings).log()).unwrap_or_default();
-        log.lines().rev().find(|line| line.contains("FATAL")).unwrap_or("see its log").to_owned()
+    /// What it said last of why it ended, since its log had this length.
+    fn last_words(&self, from: u64) -> String {
+        let mut text = Vec::new();
+        let read = File::open(Files(&self.settings).log()).and_then(|mut log| {
+            log.seek(SeekFrom::Start(from))?;
+            log.take(LOG_MAX).read_to_end(&mut text)
+        });
+        let text = read.map(|_| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+        // What it answers to our own questions meanwhile is no reason.
+        let is_reason = |line: &&str| {
+            (line.contains("FATAL") || line.contains("PANIC")) && !line.contains("the database system is")
+        };
+        text.lines().rev().find(is_reason).unwrap_or("see its log").to_owned()
     }
 
     async fn found(&mut self, term: u64, sync: &Regime) -> Result<(), Error> {
@@ -156,14 +182,28 @@ impl Instance {
         Files(&self.settings).member(None, sync)?;
         self.leads_from_now(term)?;
         self.start(true).await?;
+        self.make_role().await
+    }
+
+    /// The role that replicas stream with. Its commit waits for nobody, since nobody can follow before it is there.
+    async fn make_role(&self) -> Result<(), Error> {
         let password = self.settings.password.replace('\'', "''");
-        // Its own commits wait for nobody, since nobody can follow before this is done.
         let sql = format!(
             "SET synchronous_commit = local; SET log_statement = none; SET log_min_error_statement = panic; \
              SET log_min_duration_statement = -1; SET password_encryption = 'scram-sha-256'; \
-             CREATE ROLE {REPLICATION_ROLE} LOGIN REPLICATION PASSWORD '{password}'; {GRANTS}"
+             DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{REPLICATION_ROLE}') \
+             THEN CREATE ROLE {REPLICATION_ROLE}; END IF; END $$; \
+             ALTER ROLE {REPLICATION_ROLE} LOGIN REPLICATION PASSWORD '{password}'; {GRANTS}"
         );
         query::run(&self.settings, "the replication role", &sql, WORK_WITHIN).await
+    }
+
+    async fn adopt(&mut self, term: u64) -> Result<(), Error> {
+        if let Some(lacks) = query::unsuitable(&self.settings).await? {
+            return Err(Error::Unsuitable(lacks));
+        }
+        self.make_role().await?;
+        self.leads_from_now(term)
     }
 
     async fn promote(&mut self, term: u64, sync: &Regime) -> Result<(), Error> {
@@ -322,7 +362,7 @@ impl Instance {
         match action {
             Action::Wait | Action::GiveUp => Ok(()),
             Action::Found { term, sync } => self.found(*term, sync).await,
-            Action::Adopt { term } => self.leads_from_now(*term),
+            Action::Adopt { term } => self.adopt(*term).await,
             Action::Stop(stop) => {
                 self.stop(*stop).await;
                 Ok(())

@@ -94,7 +94,14 @@ impl Node {
 
 impl Group {
     pub(crate) fn new(durability: Durability) -> Self {
+        Self::prepared(durability, |_settings| {})
+    }
+
+    /// After something was done with what the first member will find.
+    pub(crate) fn prepared(durability: Durability, prepare: impl FnOnce(&Settings)) -> Self {
         let folder = tempfile::tempdir().expect("a directory");
+        let all = settings(folder.path());
+        prepare(&all[0]);
         let node = |settings: Settings| {
             let instance = Instance::open(settings.clone()).expect("files can be made");
             Node { settings, instance: Some(instance), said: 0, report: None, gone_since: None, did: Vec::new() }
@@ -113,7 +120,7 @@ impl Group {
             yield_within: Duration::from_secs(30),
         };
         Self {
-            nodes: settings(folder.path()).into_iter().map(node).collect(),
+            nodes: all.into_iter().map(node).collect(),
             plan: Plan::default(),
             policy,
             phase_since: Instant::now(),
