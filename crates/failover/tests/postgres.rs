@@ -2,6 +2,8 @@
 
 #[path = "postgres/adoption.rs"]
 mod adoption;
+#[path = "postgres/driven.rs"]
+mod driven;
 #[path = "postgres/group.rs"]
 mod group;
 #[path = "postgres/work.rs"]

@@ -7,6 +7,7 @@ mod addresses;
 mod chronicle;
 pub mod commands;
 mod context;
+mod databases;
 mod drivers;
 mod engine;
 pub mod groups;

@@ -144,8 +144,27 @@ impl Lab {
         nft(&namespace, &[&["add", "rule", "netdev", "loss", "egress"][..], &rule].concat());
     }
 
+    /// Loses what a node and the other nodes say to each other over TCP by way of this port, at whichever end it is.
+    pub fn part(&self, node: usize, port: u16) {
+        let (namespace, port) = (self.node(node), port.to_string());
+        nft(&namespace, &["add", "table", "inet", "part"]);
+        for (hook, end) in [("input", "saddr"), ("output", "daddr")] {
+            let chain = format!("{{ type filter hook {hook} priority -10 ; }}");
+            nft(&namespace, &["add", "chain", "inet", "part", hook, &chain]);
+            for other in (0..self.nodes).filter(|other| *other != node) {
+                let other = self.address(other).to_string();
+                for side in ["sport", "dport"] {
+                    let rule = ["add", "rule", "inet", "part", hook, "ip", end, &other, "tcp", side, &port, "drop"];
+                    nft(&namespace, &rule);
+                }
+            }
+        }
+    }
+
     /// Mends a node's cable.
     pub fn heal(&self, node: usize) {
+        nft(&self.node(node), &["add", "table", "inet", "part"]);
+        nft(&self.node(node), &["delete", "table", "inet", "part"]);
         // Adding first makes deleting succeed whether it was cut or not.
         nft(&self.node(node), &["add", "table", "netdev", "cut"]);
         nft(&self.node(node), &["delete", "table", "netdev", "cut"]);

@@ -10,6 +10,7 @@ use mainstay_core::lease::Term;
 use mainstay_core::time::Moment;
 use tokio::sync::watch;
 
+use super::board::Rung;
 use super::follow::within;
 use super::keys;
 use super::stored::{Stored, decode, encode};
@@ -24,6 +25,9 @@ pub trait Warden {
 
     /// Nothing leads any more.
     fn release(&mut self);
+
+    /// What there is of it, for people.
+    fn rungs(&self) -> Vec<Rung>;
 }
 
 /// What ended an action before its end.
@@ -52,6 +56,8 @@ pub(super) struct Mandate {
     warden: Option<Box<dyn Warden>>,
     /// For which lease, and until when, the warden has agreed.
     guarded: Option<(i64, Moment)>,
+    /// The warden was told once that nothing leads: what an earlier process of the node has left is no order any more.
+    released: bool,
     /// Why it has not.
     pub(super) unguarded: Option<String>,
 }
@@ -76,12 +82,17 @@ impl Mandate {
             kept: None,
             warden,
             guarded: None,
+            released: false,
             unguarded: None,
         }
     }
 
     pub(super) fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    pub(super) fn coordinator(&self) -> Arc<dyn Coordinator> {
+        Arc::clone(&self.coordinator)
     }
 
     pub(super) fn stored(&self) -> Arc<Stored> {
@@ -182,9 +193,15 @@ impl Mandate {
         Some(term.deadline)
     }
 
+    /// The warden's part of the fencing ladder.
+    pub(super) fn rungs(&self) -> Vec<Rung> {
+        self.warden.as_ref().map(|warden| warden.rungs()).unwrap_or_default()
+    }
+
     /// Nothing leads any more.
     pub(super) fn release(&mut self) {
-        if self.guarded.take().is_some()
+        let is_first = !std::mem::replace(&mut self.released, true);
+        if (self.guarded.take().is_some() || is_first)
             && let Some(warden) = &mut self.warden
         {
             warden.release();

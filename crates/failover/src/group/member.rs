@@ -1,5 +1,6 @@
 //! A member's driver: beside a local server, it says what there is, and carries out what the plan makes of it.
 
+mod copying;
 mod departure;
 
 use std::future::Future;
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 use super::board::{Board, Engine, Own, Rung};
 use super::mandate::{Cut, Mandate, Warden};
 use super::stored::Stored;
-use super::words::{describe, describe_error};
+use super::words::{describe, describe_error, leads};
 use crate::Executor;
 
 /// How often the server is asked what it does while nothing changes.
@@ -50,29 +51,26 @@ pub struct Seat {
     pub engine: Engine,
     /// Whoever ends the server when this driver cannot.
     pub warden: Option<Box<dyn Warden>>,
-    /// Further rungs of the fencing ladder, for people.
-    pub rungs: Vec<Rung>,
     /// Spreads the retries of several nodes; any number.
     pub seed: u64,
 }
 
 /// Keeps the server in its role until `leave` is over; then its role is handed over and the server is stopped.
 pub async fn run<E: Executor>(seat: Seat, executor: E, leave: impl Future<Output = ()>) {
-    let Seat { session, coordinator, feed, board, group, engine, warden, rungs, seed } = seat;
+    let Seat { session, coordinator, feed, board, group, engine, warden, seed } = seat;
     let mut member = Member {
         me: session.node().to_owned(),
-        mandate: Mandate::new(session, Arc::clone(&coordinator), feed, &group, warden),
-        coordinator,
+        mandate: Mandate::new(session, coordinator, feed, &group, warden),
         group,
         engine,
         executor,
         board,
-        rungs,
         said: 0,
         local: None,
         told: None,
         work: Work { rng: Rng::seeded(seed), ..Work::default() },
         stopped_at: None,
+        is_copied: false,
     };
     tokio::pin!(leave);
     tokio::select! {
@@ -106,11 +104,9 @@ struct Member<E> {
     me: String,
     group: String,
     engine: Engine,
-    coordinator: Arc<dyn Coordinator>,
     mandate: Mandate,
     executor: E,
     board: Board,
-    rungs: Vec<Rung>,
     /// The term that it said last that its server conforms to.
     said: u64,
     local: Option<Local>,
@@ -118,6 +114,8 @@ struct Member<E> {
     work: Work,
     /// When the server was stopped because there is no session.
     stopped_at: Option<Moment>,
+    /// The data was made anew because an operator wanted it, who may not be known to have been told yet.
+    is_copied: bool,
 }
 
 impl<E: Executor> Member<E> {
@@ -143,7 +141,7 @@ impl<E: Executor> Member<E> {
             return self.begin(lease).await;
         }
         let now = self.mandate.session.now();
-        match action {
+        match self.or_copy(action) {
             Action::Wait => self.rest(self.pace()).await,
             Action::GiveUp => {
                 self.fails("its data cannot be made the primary's: see the log, then `mainstay database reinit`");
@@ -319,6 +317,10 @@ impl<E: Executor> Member<E> {
         let is_same = self.work.last.as_ref() == Some(&action);
         match done {
             Ok(Ok(())) => {
+                self.tell_discarded();
+                if matches!(action, Action::Clone { .. }) {
+                    self.copied().await;
+                }
                 self.work.failures = 0;
                 self.work.error = None;
                 // What has to be done again at once waits for something else: replicas that catch up.
@@ -372,29 +374,9 @@ impl<E: Executor> Member<E> {
 
     fn tell(&self, action: Option<String>) {
         let agent = Rung { name: "agent".to_owned(), missing: None };
-        let guard = Rung { name: "guard".to_owned(), missing: self.mandate.unguarded.clone() };
-        let rungs = [agent, guard].into_iter().chain(self.rungs.iter().cloned()).collect();
-        let own = Own { action, error: self.work.error.clone(), rungs };
+        let rungs = [agent].into_iter().chain(self.mandate.rungs()).collect();
+        let unguarded = || self.mandate.unguarded.as_ref().map(|why| format!("it must not lead: {why}"));
+        let own = Own { action, error: self.work.error.clone().or_else(unguarded), rungs };
         self.board.update(&self.group, |view| view.own = Some(own));
-    }
-}
-
-/// Whether the server takes writes while, or after, this is done.
-const fn leads(action: &Action) -> bool {
-    match action {
-        Action::Found { .. }
-        | Action::Adopt { .. }
-        | Action::StartPrimary { .. }
-        | Action::Promote { .. }
-        | Action::Checkpoint
-        | Action::SetSync { .. } => true,
-        Action::Wait
-        | Action::GiveUp
-        | Action::Stop(_)
-        | Action::Demote
-        | Action::StartReplica { .. }
-        | Action::Follow { .. }
-        | Action::Rewind { .. }
-        | Action::Clone { .. } => false,
     }
 }

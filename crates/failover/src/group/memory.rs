@@ -104,7 +104,7 @@ impl Memory {
                 let change = Change {
                     from: from.clone(),
                     planned: request.is_some() || matches!(plan.phase, Phase::Yielding { .. }),
-                    cause: cause(from, stored, request, self.unwell_since.map(|since| now.since(since))),
+                    cause: self.why(from, stored, request, now),
                     well_at: primary.and(self.well_at),
                     begun_at: now,
                     fenced_at: None,
@@ -132,6 +132,11 @@ impl Memory {
         if let Some(change) = &mut self.change {
             change.fenced_at.get_or_insert(now);
         }
+    }
+
+    /// Why a primary would be replaced now, for people.
+    pub(super) fn why(&self, from: &str, stored: &Stored, request: Option<&Request>, now: Moment) -> String {
+        cause(from, stored, request, self.unwell_since.map(|since| now.since(since)))
     }
 
     /// Whether it was there at some time since this began.

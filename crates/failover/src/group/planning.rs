@@ -13,13 +13,15 @@ use mainstay_cluster::session::{Session, TooMany};
 use mainstay_core::database::{Obstacle, Phase, Plan, Policy, obstacle, plan};
 use mainstay_core::lease::Token;
 use mainstay_core::time::Moment;
+use mainstay_core::transition::{Aspect, Subject, Transition, Word};
+use mainstay_runtime::journal::Journal;
 
 use super::board::{FAILOVERS_MAX, Failover};
 use super::follow::{News, follow, within};
 use super::keys;
 use super::memory::Memory;
 use super::stored::{Groups, Stored, encode};
-use super::words::describe_obstacle;
+use super::words::{describe_failover, describe_obstacle};
 
 /// The role's name.
 pub const ROLE: &str = "databases";
@@ -38,6 +40,7 @@ pub async fn run(
     session: Session,
     coordinator: Arc<dyn Coordinator>,
     policies: BTreeMap<String, Policy>,
+    journal: Journal,
     leave: impl Future<Output = ()>,
 ) -> Result<(), TooMany> {
     let role = session.role(mainstay_cluster::keys::role(ROLE), Stops::Fenced)?;
@@ -54,6 +57,7 @@ pub async fn run(
         memories,
         stale: BTreeMap::new(),
         said: BTreeMap::new(),
+        journal,
     };
     tokio::pin!(leave);
     tokio::select! {
@@ -66,6 +70,8 @@ pub async fn run(
 }
 
 struct Planner {
+    /// Where changes of primary are told.
+    journal: Journal,
     /// When this node began.
     started: Moment,
     session: Session,
@@ -166,14 +172,44 @@ impl Planner {
             Compare::modified(keys::request(name), asked),
         ];
         let before = previous.clone();
+        let why = previous.serving().map(|from| memory.why(from, stored, request.as_ref(), now)).unwrap_or_default();
         let reply = within(self.coordinator.transact(Transaction::when(guarded, operations))).await;
         // Whatever came of it, what is known here is older than that.
         self.stale.insert(name.to_owned(), self.session.now().after(NEWS_WITHIN));
         if !reply?.succeeded {
             return Ok(());
         }
-        tell(name, &before, &next, failover.as_ref());
+        self.tell(name, &before, &next, (&why, failover.as_ref()));
         Ok(())
+    }
+
+    fn tell(&self, group: &str, before: &Plan, next: &Plan, (why, failover): (&str, Option<&Failover>)) {
+        if before.phase != next.phase {
+            tracing::info!(group, term = next.term, plan = next.number, phase = ?next.phase, "databases: planned");
+        }
+        // A group's primary is a role that one node has at a time.
+        let subject = Subject::Role { name: format!("database/{group}") };
+        let record = |from: Word, to: Word, cause: String, planned: bool| {
+            self.journal
+                .record(Transition::new(subject.clone(), Aspect::Holder, from, to).because(cause).planned(planned));
+        };
+        match (&before.phase, &next.phase) {
+            (Phase::Serving { primary }, Phase::Electing { forced, .. }) => {
+                record(Word::Present, Word::Lost, format!("{primary} is to be replaced: {why}"), forced.is_some());
+            }
+            (Phase::Serving { primary }, Phase::Yielding { to, .. }) => {
+                record(Word::Present, Word::Leaving, format!("{primary} hands over to {to}"), true);
+            }
+            (_, Phase::Serving { primary }) if failover.is_none() && before.phase != next.phase => {
+                record(Word::Absent, Word::Present, format!("{primary} is primary with term {}", next.term), true);
+            }
+            _ => {}
+        }
+        if let Some(failover) = failover {
+            let Failover { from, to, cause, risk, .. } = failover;
+            tracing::warn!(group, from, to, cause, ?risk, "databases: writes go to another primary");
+            record(Word::Absent, Word::Moved, describe_failover(failover), failover.planned);
+        }
     }
 }
 
@@ -222,14 +258,5 @@ fn say(said: &mut BTreeMap<String, String>, group: &str, obstacle: Option<Obstac
         None => {
             said.remove(group);
         }
-    }
-}
-
-fn tell(group: &str, before: &Plan, next: &Plan, failover: Option<&Failover>) {
-    if before.phase != next.phase {
-        tracing::info!(group, term = next.term, plan = next.number, phase = ?next.phase, "databases: planned");
-    }
-    if let Some(Failover { from, to, cause, risk, .. }) = failover {
-        tracing::warn!(group, from, to, cause, ?risk, "databases: writes go to another primary");
     }
 }

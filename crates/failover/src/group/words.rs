@@ -1,7 +1,9 @@
 //! What is done and what is wrong, in words for people.
 
 use mainstay_core::database::agent::{Action, Stop};
-use mainstay_core::database::{Obstacle, Request, Server};
+use mainstay_core::database::{Obstacle, Request, Risk, Server};
+
+use super::board::Failover;
 
 /// What is being done, for people.
 pub(super) fn describe(action: &Action) -> String {
@@ -84,4 +86,40 @@ pub(super) fn describe_request(request: &Request) -> String {
         Request::Switchover { to: name } => format!("a switchover{} was asked for", to(name)),
         Request::Failover { to: name } => format!("a failover{} was asked for", to(name)),
     }
+}
+
+/// Whether the server takes writes while, or after, this is done.
+pub(super) const fn leads(action: &Action) -> bool {
+    match action {
+        Action::Found { .. }
+        | Action::Adopt { .. }
+        | Action::StartPrimary { .. }
+        | Action::Promote { .. }
+        | Action::Checkpoint
+        | Action::SetSync { .. } => true,
+        Action::Wait
+        | Action::GiveUp
+        | Action::Stop(_)
+        | Action::Demote
+        | Action::StartReplica { .. }
+        | Action::Follow { .. }
+        | Action::Rewind { .. }
+        | Action::Clone { .. } => false,
+    }
+}
+
+/// A change of primary with how long it took and what it may have cost.
+pub(super) fn describe_failover(failover: &Failover) -> String {
+    let Failover { from, to, term, cause, detect_ms, fence_ms, elect_ms, promote_ms, risk, .. } = failover;
+    let times = [("detect", detect_ms), ("fence", fence_ms), ("elect", elect_ms), ("promote", promote_ms)];
+    let times = times.iter().filter_map(|(what, time)| time.map(|time| format!("{what} {time} ms")));
+    let lost = match risk {
+        None => "nothing that was acknowledged is lost".to_owned(),
+        Some(Risk::Behind(Some(bytes))) => {
+            format!("at least {bytes} bytes may be lost, and what was written since they were seen")
+        }
+        Some(Risk::Behind(None)) => "how much may be lost is unknown".to_owned(),
+        Some(Risk::Forced) => "forced by an operator: acknowledged writes may be lost".to_owned(),
+    };
+    format!("{from} to {to}, term {term}: {cause}; {}; {lost}", times.collect::<Vec<_>>().join(", "))
 }

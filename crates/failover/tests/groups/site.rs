@@ -338,7 +338,6 @@ fn live(
                 group: GROUP.to_owned(),
                 engine: Engine::Postgres,
                 warden: None,
-                rungs: Vec::new(),
                 seed: at as u64,
             };
             let left = || {
@@ -350,7 +349,7 @@ fn live(
             let policies = BTreeMap::from([(GROUP.to_owned(), policy)]);
             let (viewing, plans) = (
                 view::run(session.clone(), Arc::clone(&coordinator), groups, feeds, board, std::future::pending()),
-                planning::run(session.clone(), coordinator, policies, std::future::pending()),
+                planning::run(session.clone(), coordinator, policies, Journal::default(), std::future::pending()),
             );
             tokio::select! {
                 () = member::run(seat, fake, left()) => {}

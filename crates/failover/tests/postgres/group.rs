@@ -53,7 +53,7 @@ fn programs() -> PathBuf {
     dirs.into_iter().find(|dir| dir.join("initdb").is_file()).expect("initdb is missing: `apt-get install postgresql`")
 }
 
-fn settings(folder: &Path) -> Vec<Settings> {
+pub(crate) fn settings(folder: &Path) -> Vec<Settings> {
     let sockets: Vec<TcpListener> =
         NAMES.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local_addr().expect("bound")).collect();
@@ -74,6 +74,22 @@ fn settings(folder: &Path) -> Vec<Settings> {
         extra: "shared_buffers = 16MB\nfsync = off".to_owned(),
     };
     (0..NAMES.len()).map(one).collect()
+}
+
+pub(crate) fn policy(durability: Durability) -> Policy {
+    let member = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None };
+    Policy {
+        engine: Engine::Postgres,
+        durability,
+        acks: 1,
+        lag_max: 1 << 20,
+        members: NAMES.iter().map(member).collect(),
+        restart_within: Duration::from_secs(20),
+        gather: Duration::from_secs(2),
+        guard: Duration::from_millis(100),
+        cooldown: Duration::ZERO,
+        yield_within: Duration::from_secs(30),
+    }
 }
 
 impl Node {
@@ -106,19 +122,7 @@ impl Group {
             let instance = Instance::open(settings.clone()).expect("files can be made");
             Node { settings, instance: Some(instance), said: 0, report: None, gone_since: None, did: Vec::new() }
         };
-        let member = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None };
-        let policy = Policy {
-            engine: Engine::Postgres,
-            durability,
-            acks: 1,
-            lag_max: 1 << 20,
-            members: NAMES.iter().map(member).collect(),
-            restart_within: Duration::from_secs(20),
-            gather: Duration::from_secs(2),
-            guard: Duration::from_millis(100),
-            cooldown: Duration::ZERO,
-            yield_within: Duration::from_secs(30),
-        };
+        let policy = policy(durability);
         Self {
             nodes: all.into_iter().map(node).collect(),
             plan: Plan::default(),

@@ -30,13 +30,18 @@ impl Writer {
     /// Writes from a namespace to the first of these servers that answers, and to the next one after a failure. `login` has user,
     /// password and database.
     pub fn start(namespace: &str, targets: &[SocketAddr], login: &Config) -> Self {
+        Self::stepping(namespace, targets, login, 0, 1)
+    }
+
+    /// One of several, each of which has rows of its own: the one with this number, and every so manieth one after it.
+    pub fn stepping(namespace: &str, targets: &[SocketAddr], login: &Config, first: i64, step: usize) -> Self {
         let (acknowledged, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (namespace, targets, login) = (namespace.to_owned(), targets.to_vec(), login.clone());
         let (noted, stopped) = (Arc::clone(&acknowledged), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             let mut connection: Option<Connection> = None;
             let mut next = 0;
-            for row in 0.. {
+            for row in (first..).step_by(step) {
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
@@ -67,6 +72,11 @@ impl Writer {
     pub fn goes_on(&self, since: Instant) -> bool {
         let acknowledged = self.acknowledged.lock().expect("no writer panics");
         acknowledged.last().is_some_and(|(_row, at)| *at > since)
+    }
+
+    /// When rows were acknowledged so far.
+    pub fn times(&self) -> Vec<Instant> {
+        self.acknowledged.lock().expect("no writer panics").iter().map(|(_row, at)| *at).collect()
     }
 
     /// All rows that were acknowledged so far.

@@ -13,7 +13,9 @@ use crate::group::keys;
 use crate::group::stored::encode;
 
 /// How long a member that leaves waits for another one to take over.
-const HAND_OVER_WITHIN: Duration = Duration::from_secs(15);
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// And how long the server may then take to stop in order.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 impl<E: Executor> Member<E> {
     /// Another one takes over if it can, and the server is stopped in order.
@@ -27,7 +29,9 @@ impl<E: Executor> Member<E> {
             }
         };
         let _late = tokio::time::timeout(HAND_OVER_WITHIN, handing).await;
-        self.stop(Stop::Fast).await;
+        if tokio::time::timeout(STOP_WITHIN, self.stop(Stop::Fast)).await.is_err() {
+            self.stop(Stop::Immediate).await;
+        }
         self.look().await;
         self.mandate.release();
     }
@@ -38,7 +42,8 @@ impl<E: Executor> Member<E> {
         }
         let key = keys::request(&self.group);
         let put = Operation::put(&key, encode(&Request::Switchover { to: None }), None);
-        let asked = within(self.coordinator.transact(Transaction::when([Compare::absent(&key)], [put]))).await;
+        let asked =
+            within(self.mandate.coordinator().transact(Transaction::when([Compare::absent(&key)], [put]))).await;
         asked.is_ok_and(|reply| reply.succeeded)
     }
 
@@ -48,7 +53,7 @@ impl<E: Executor> Member<E> {
         self.mandate.follow();
         match &self.mandate.plan().phase {
             Phase::Serving { primary } if *primary == self.me => {
-                let asked = within(self.coordinator.get(&keys::request(&self.group))).await;
+                let asked = within(self.mandate.coordinator().get(&keys::request(&self.group))).await;
                 asked.is_ok_and(|request| request.is_some()) || self.mandate.read().await.is_ok_and(|changed| changed)
             }
             Phase::Yielding { .. } | Phase::Electing { .. } | Phase::Promoting { .. } => true,

@@ -1,0 +1,193 @@
+//! Groups of database servers: what the configuration says of them, carried out by the cluster's thread.
+
+mod folders;
+mod wards;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_cluster::session::Session;
+use mainstay_core::database::Engine;
+use mainstay_core::random::hash;
+use mainstay_failover::group::board::Own;
+use mainstay_failover::group::member::{self, Seat};
+use mainstay_failover::group::planning;
+use mainstay_failover::group::view::{self, Feeds, Group};
+use mainstay_failover::postgres::Peer;
+use mainstay_failover::{postgres, redis};
+use mainstay_runtime::task::{self, Kind, Task};
+use mainstay_runtime::user::{self, User};
+use tokio::sync::Notify;
+
+use super::Context;
+use crate::config::database::{Database, Server};
+
+/// After a server's files could not be prepared.
+const PAUSE: Duration = Duration::from_secs(5);
+/// A Redis that is primary counts replicas that were heard of in this time.
+const REPLICA_LAG: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(context: Context) {
+    let configured = context.handle.groups().configured();
+    if configured.is_empty() {
+        return;
+    }
+    let guard = context.handle.groups().guard();
+    let groups: Vec<Group> = configured.iter().map(|database| group(database, guard)).collect();
+    let policies: BTreeMap<_, _> = groups.iter().map(|group| (group.name.clone(), group.policy.clone())).collect();
+    let feeds = Feeds::new(&groups);
+    let seats: Vec<(Database, Server, Seat)> = configured
+        .iter()
+        .filter_map(|database| {
+            let server = database.server.clone()?;
+            Some((database.clone(), server, seat(&context, database, &feeds)?))
+        })
+        .collect();
+    // Members hand their roles over before this node plans no more.
+    let departed = Rc::new((Cell::new(false), Notify::new()));
+    let gone = |departed: &Rc<(Cell<bool>, Notify)>| {
+        let departed = Rc::clone(departed);
+        async move {
+            while !departed.0.get() {
+                departed.1.notified().await;
+            }
+        }
+    };
+    let (session, coordinator) = (Session::clone(&context.session), Arc::clone(&context.coordinator));
+    let board = context.handle.databases().clone();
+    let view = view::run(session.clone(), Arc::clone(&coordinator), groups, feeds, board, gone(&departed));
+    let plan = planning::run(session, coordinator, policies, context.node.journal().clone(), gone(&departed));
+    let viewing = task::spawn_local(Kind::Control, view);
+    let planning = task::spawn_local(Kind::Control, async move {
+        if let Err(error) = plan.await {
+            tracing::error!(%error, "databases: this node cannot plan");
+        }
+    });
+    let members: Vec<Task> = seats
+        .into_iter()
+        .map(|(database, server, seat)| task::spawn_local(Kind::Control, live(context.clone(), database, server, seat)))
+        .collect();
+    context.left().await;
+    for member in members {
+        member.await;
+    }
+    departed.0.set(true);
+    departed.1.notify_waiters();
+    // Whoever looked just before that is told as well.
+    departed.1.notify_one();
+    planning.await;
+    viewing.abort();
+}
+
+fn group(database: &Database, guard: Duration) -> Group {
+    Group {
+        name: database.name.clone(),
+        engine: database.engine,
+        members: database.members.iter().map(|member| (member.node.clone(), member.address)).collect(),
+        policy: database.policy(guard),
+    }
+}
+
+fn seat(context: &Context, database: &Database, feeds: &Feeds) -> Option<Seat> {
+    Some(Seat {
+        session: Session::clone(&context.session),
+        coordinator: Arc::clone(&context.coordinator),
+        feed: feeds.of(&database.name)?,
+        board: context.handle.databases().clone(),
+        group: database.name.clone(),
+        engine: database.engine,
+        warden: None,
+        seed: hash(context.name.as_bytes()) ^ hash(database.name.as_bytes()),
+    })
+}
+
+/// Keeps this node's server of a group.
+async fn live(context: Context, database: Database, server: Server, mut seat: Seat) {
+    let mut said = String::new();
+    loop {
+        let opened = open(&context, &database, &server);
+        let reason = match opened {
+            Ok(opened) => {
+                let program = if matches!(opened, Opened::Postgres(_)) { "postgres" } else { "redis-server" };
+                seat.warden = Some(Box::new(wards::Wards::new(&context, &database, &server, program)));
+                let left = context.left();
+                match opened {
+                    Opened::Postgres(instance) => member::run(seat, *instance, left).await,
+                    Opened::Redis(instance) => member::run(seat, *instance, left).await,
+                }
+                return;
+            }
+            Err(reason) => reason,
+        };
+        if reason != said {
+            tracing::error!(group = database.name, reason, "databases: this node's server cannot be kept");
+            let own = Own { error: Some(reason.clone()), ..Own::default() };
+            context.handle.databases().update(&database.name, |view| view.own = Some(own));
+            said = reason;
+        }
+        tokio::select! {
+            biased;
+            () = context.left() => return,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// A server of either kind.
+enum Opened {
+    Postgres(Box<postgres::Instance>),
+    Redis(Box<redis::Instance>),
+}
+
+fn open(context: &Context, database: &Database, server: &Server) -> Result<Opened, String> {
+    let member = database.member(&context.name).ok_or("this node is no member of the group")?;
+    let password = server.password.as_ref().ok_or("`replication_password` is missing under [database.server]")?;
+    let password = password.read()?;
+    let user = account(server)?;
+    folders::open_way(context.data_dir.as_deref(), server, user)?;
+    let peers =
+        database.others(&context.name).map(|other| Peer { node: other.node.clone(), address: other.address }).collect();
+    let bin_dir = folders::programs(database.engine, server)?;
+    let (node, data_dir, state_dir) = (context.name.clone(), server.data_dir.clone(), server.state_dir.clone());
+    let (listen, extra) = (member.address, server.extra.clone());
+    match database.engine {
+        Engine::Postgres => {
+            let settings =
+                postgres::Settings { node, bin_dir, data_dir, state_dir, user, listen, password, peers, extra };
+            let instance = postgres::Instance::open(settings).map_err(|error| folders::with_causes(&error))?;
+            Ok(Opened::Postgres(Box::new(instance)))
+        }
+        Engine::Redis => {
+            let settings = redis::Settings {
+                node,
+                bin_dir,
+                data_dir,
+                state_dir,
+                user,
+                listen,
+                password,
+                peers,
+                min_replicas: 0,
+                min_replicas_lag: REPLICA_LAG,
+                stale_reads: true,
+                extra,
+            };
+            let instance = redis::Instance::open(settings).map_err(|error| folders::with_causes(&error))?;
+            Ok(Opened::Redis(Box::new(instance)))
+        }
+    }
+}
+
+/// Who runs the server.
+fn account(server: &Server) -> Result<Option<User>, String> {
+    let Some(name) = &server.user else { return Ok(None) };
+    let found = user::find(name).map_err(|error| format!("cannot read the list of users: {error}"))?;
+    let found = found.ok_or_else(|| format!("this machine has no user `{name}`: make one, or correct `user`"))?;
+    if !user::is_root() {
+        return Err(format!("only root can run a server as `{name}`: leave `user` out, or run Mainstay as root"));
+    }
+    Ok(Some(found))
+}
