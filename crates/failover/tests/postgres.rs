@@ -10,10 +10,12 @@ mod group;
 mod work;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use group::{Group, kill_server};
-use mainstay_core::database::agent::Action;
+use mainstay_core::database::agent::{Action, Stop};
 use mainstay_core::database::{Durability, Request, Server};
+use mainstay_failover::Executor;
 use mainstay_failover::postgres::Settings;
 use tokio_postgres::{Config, NoTls};
 
@@ -86,7 +88,30 @@ async fn a_group_founds_itself_survives_its_primary_and_changes_over_in_order() 
     assert_eq!(found(&group).await, acknowledged);
     let other = group.index(&before);
     assert!(group.nodes[other].report_is_replica_of("a"));
+    a_commit_that_waits_when_its_server_is_fenced_is_not_acknowledged(&mut group).await;
     group.stop().await;
+}
+
+/// Trap 3: a commit that waits for a replica is there already, and ending its wait in order would say that it is done. Trap 7:
+/// a session that is idle, or waits, holds up no stop.
+async fn a_commit_that_waits_when_its_server_is_fenced_is_not_acknowledged(group: &mut Group) {
+    let settings = group.nodes[0].settings.clone();
+    for replica in [1, 2] {
+        let instance = group.nodes[replica].instance.as_mut().expect("its agent lives");
+        instance.stop(Stop::Immediate).await;
+    }
+    let waiting = sql(&settings, "INSERT INTO rows VALUES (1000)");
+    let fence = async {
+        let waits = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        while sql(&settings, waits).await.is_ok_and(|rows| rows.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let instance = group.nodes[0].instance.as_mut().expect("its agent lives");
+        instance.stop(Stop::Immediate).await;
+        assert_eq!(instance.process(), None);
+    };
+    let (answer, ()) = tokio::join!(waiting, fence);
+    assert!(answer.is_err(), "it must not be told that its row is safe: {answer:?}");
 }
 
 #[tokio::test]
