@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build dashboard screenshots test conformance lint advisories bench profile soak failover databases fuzz clean need-build need-lint
+.PHONY: help demo build dashboard screenshots test conformance lint advisories bench profile soak failover databases redis fuzz clean need-build need-lint
 
 # Cargo.lock is part of the release: a build that would change it fails instead.
 CARGO ?= cargo
@@ -90,6 +90,12 @@ databases: need-build ## how long failovers of PostgreSQL take beside Patroni: t
 	@tests/install-packages.sh tests/compare-packages.txt
 	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e
 	./target/debug/mainstay-e2e-compare-databases
+
+redis: need-build ## how long failovers of Redis take beside Sentinel: the table of docs/databases.md
+	@tests/install-packages.sh tests/packages.txt
+	@tests/install-packages.sh tests/compare-packages.txt
+	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e
+	./target/debug/mainstay-e2e-compare-redis
 
 fuzz: need-build ## every fuzz target for FUZZ_SECONDS (20) each
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \

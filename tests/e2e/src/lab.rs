@@ -3,8 +3,11 @@
 
 mod arp;
 pub mod databases;
+pub mod keys;
 pub mod nodes;
 pub mod patroni;
+pub mod redis;
+pub mod sentinel;
 pub mod slow;
 pub mod watch;
 pub mod writer;

@@ -143,15 +143,12 @@ impl<'a> Ballot<'a> {
         if plan.system.is_none_or(|now| now == system) {
             return Some((rank(0), report.position));
         }
-        // The old primary was promoted, and that it takes writes was not planned upon yet.
-        let continues = report.before.is_some_and(|before| Some(before.system) == plan.system);
-        if node == self.from && continues {
-            return Some((rank(0) + 1, report.position));
-        }
         let earlier = plan.before.iter().position(|before| before.system == system);
         let earlier = earlier.and_then(|age| Some((rank(age + 1), report.position.min(plan.before.get(age)?.at))));
+        // The old primary was promoted, perhaps more than once, and that it takes writes was not planned upon yet.
+        let unplanned = (node == self.from && report.led.is_some()).then_some((rank(0) + 1, report.position));
         // An operator may want one whose history nobody knows.
-        earlier.or_else(|| (self.forced == Some(node)).then_some((0, report.position)))
+        earlier.or(unplanned).or_else(|| (self.forced == Some(node)).then_some((0, report.position)))
     }
 
     fn unheard(&self, heard: &[Heard<'_>]) -> Option<Obstacle> {

@@ -211,7 +211,7 @@ proptest! {
         if policy.engine == Engine::Redis && next.risk != Some(Risk::Forced) {
             let report = seen.report(primary).expect("it was heard");
             let is_known = |system| before.system == Some(system) || before.before.iter().any(|it| it.system == system);
-            let continues = report.before.is_some_and(|it| Some(it.system) == before.system);
+            let continues = primary == from && report.led.is_some();
             prop_assert!(report.system.is_some_and(is_known) || continues, "data that nobody knows replaces the group's");
             if primary == from && policy.members.len() > 1 && heard.len() == 1 {
                 let has = seen.report(from).map_or(0, |report| report.position);

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::board::{Board, Engine, Own, Rung};
 use super::mandate::{Cut, Mandate, Warden};
 use super::stored::Stored;
-use super::words::{describe, describe_error, leads};
+use super::words::{describe, describe_error, leads, tell_discarded};
 use crate::Executor;
 
 /// How often the server is asked what it does while nothing changes.
@@ -313,6 +313,7 @@ impl<E: Executor> Member<E> {
             cut = self.mandate.cut(is_bound) => Err(cut),
             done = self.executor.carry_out(&action) => Ok(done),
         };
+        self.executor.discarded().iter().for_each(|discarded| tell_discarded(&self.group, discarded));
         let now = self.mandate.session.now();
         let is_same = self.work.last.as_ref() == Some(&action);
         match done {

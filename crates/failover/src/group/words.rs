@@ -4,6 +4,7 @@ use mainstay_core::database::agent::{Action, Stop};
 use mainstay_core::database::{Obstacle, Request, Risk, Server};
 
 use super::board::Failover;
+use crate::Discarded;
 
 /// What is being done, for people.
 pub(super) fn describe(action: &Action) -> String {
@@ -122,4 +123,11 @@ pub(super) fn describe_failover(failover: &Failover) -> String {
         Some(Risk::Forced) => "forced by an operator: acknowledged writes may be lost".to_owned(),
     };
     format!("{from} to {to}, term {term}: {cause}; {}; {lost}", times.collect::<Vec<_>>().join(", "))
+}
+
+/// Says in the log what a member threw away to follow another one: what an operator may want back.
+pub(super) fn tell_discarded(group: &str, discarded: &Discarded) {
+    let Discarded { of, bytes, keys, kept } = discarded;
+    let kept = kept.display();
+    tracing::warn!(group, of, ?bytes, ?keys, %kept, "databases: data went its own way; it is kept, and another member's copied");
 }

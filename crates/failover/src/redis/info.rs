@@ -22,6 +22,8 @@ pub(super) struct Info {
     pub(super) position: Lsn,
     /// The id before, and where it ended.
     pub(super) before: Option<(String, Lsn)>,
+    /// It keeps what replicas may have missed. One that does not yet gets another id with its first replica.
+    pub(super) has_backlog: bool,
     /// How far the replicas that stream have acknowledged.
     pub(super) acknowledged: Vec<Lsn>,
 }
@@ -57,6 +59,7 @@ pub(super) fn parse(text: &str) -> Info {
         id: field("master_replid").unwrap_or_default().to_owned(),
         position: number("master_repl_offset").unwrap_or(0),
         before,
+        has_backlog: field("repl_backlog_active") == Some("1"),
         acknowledged: replicas.filter_map(offset).collect(),
     }
 }

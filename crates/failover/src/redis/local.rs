@@ -127,8 +127,9 @@ async fn learn(instance: &mut Instance, info: &Info) -> Result<(), Error> {
         if instance.gated {
             let stale = if instance.settings.stale_reads { "yes" } else { "no" };
             let command = ["CONFIG", "SET", "replica-serve-stale-data", stale];
-            ask(&instance.settings, "to answer reads again", &command, ANSWER_WITHIN).await?;
-            instance.gated = false;
+            // One that refuses is asked again at the next look.
+            let answered = ask(&instance.settings, "to answer reads again", &command, ANSWER_WITHIN).await;
+            instance.gated = answered.is_err();
         }
     }
     let after = &instance.standing;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 use tokio::process::Command;
 
 use super::files::Files;
@@ -79,9 +79,11 @@ impl Process {
         }
     }
 
-    /// Ends it, whatever it does. A frozen one too.
+    /// Ends it, whatever it does, with the processes that write its snapshots: one of those would put its file in the place of
+    /// a later one. A frozen one too.
     pub(super) async fn kill(&mut self) {
         // One that has ended needs no signal.
+        let _ended = kill_process_group(self.pid, Signal::KILL);
         let _ended = kill_process(self.pid, Signal::KILL);
         self.ends_within(SHORT).await;
     }

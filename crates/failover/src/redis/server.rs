@@ -145,7 +145,17 @@ impl Instance {
     async fn found(&mut self, term: u64) -> Result<(), Error> {
         self.standing = Standing::default();
         self.leads_from_now(term)?;
-        self.start(true, None).await
+        self.start(true, None).await?;
+        self.settle_id().await
+    }
+
+    /// A primary without a backlog takes another replication id with its first replica, which the planner might not hear of
+    /// before it is gone. So it gets one at once, by whoever asks as a replica would, and hangs up.
+    async fn settle_id(&self) -> Result<(), Error> {
+        if local::info(&self.settings).await?.has_backlog {
+            return Ok(());
+        }
+        self.tell("its replication id", &["PSYNC", "?", "-1"]).await
     }
 
     async fn follow(&mut self, of: Option<&str>) -> Result<(), Error> {
@@ -167,7 +177,10 @@ impl Instance {
         self.tell("its promotion", &["REPLICAOF", "NO", "ONE"]).await?;
         let info = local::info(&self.settings).await?;
         let refused = || Error::Refused { what: "its promotion".to_owned(), said: "it is a replica still".to_owned() };
-        info.is_primary.then_some(()).ok_or_else(refused)
+        if !info.is_primary {
+            return Err(refused());
+        }
+        self.settle_id().await
     }
 
     /// Writes wait, the replicas get what was acknowledged, and then it is one itself. Whoever waited is told that it must

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mainstay_cluster::coordinator::Coordinator;
 use mainstay_cluster::timings::Timings;
-use mainstay_core::database::{Durability, Phase, Policy, Regime, Request};
+use mainstay_core::database::{Durability, Engine, Phase, Policy, Regime, Request};
 use mainstay_failover::group::keys;
 use mainstay_runtime::thread::run_here;
 
@@ -23,7 +23,7 @@ fn world(durability: Durability) -> World {
             Regime { names: ["b", "c"].map(str::to_owned).into(), acks: 1 }
         }
     };
-    World::new(regime, 0)
+    World::new(Engine::Postgres, regime, 0)
 }
 
 async fn site(durability: Durability, timings: Timings, guarded: bool) -> Site {

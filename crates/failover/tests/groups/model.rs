@@ -19,6 +19,7 @@ pub(crate) const MOVED: &str = "another member becomes primary";
 /// What is checked, with what in place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Groups {
+    pub(crate) engine: Engine,
     pub(crate) durability: Durability,
     pub(crate) writes: u8,
     pub(crate) faults: u8,
@@ -63,7 +64,7 @@ impl Groups {
     pub(crate) fn policy(&self) -> Policy {
         let candidate = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None };
         Policy {
-            engine: Engine::Postgres,
+            engine: self.engine,
             durability: self.durability,
             acks: 1,
             lag_max: u64::MAX,
@@ -82,7 +83,7 @@ impl Groups {
             Durability::Async => Regime::default(),
             Durability::SyncPreferred | Durability::SyncStrict => Regime { names, acks: 1 },
         };
-        World::new(regime, self.faults)
+        World::new(self.engine, regime, self.faults)
     }
 
     pub(crate) fn observe(&self, world: &World, request: Option<Request>) -> Observation {
@@ -178,8 +179,9 @@ impl Groups {
         let node = &mut world.nodes[at];
         if node.lost || node.agent == Agent::Dead {
             if node.process == Process::Primary {
-                node.process = Process::Down { clean: None };
+                world.crash(at);
             }
+            let node = &mut world.nodes[at];
             (node.lease, node.report, node.lost) = (false, None, true);
         }
     }
@@ -262,16 +264,16 @@ impl Model for Groups {
             Step::Freeze(at) => world.nodes[at].agent = Agent::Frozen,
             Step::Kill(at) => {
                 world.nodes[at].agent = Agent::Dead;
-                world.nodes[at].process = Process::Down { clean: None };
+                world.crash(at);
             }
-            Step::Crash(at) => world.nodes[at].process = Process::Down { clean: None },
+            Step::Crash(at) => world.crash(at),
             Step::Cut(at) => world.nodes[at].cut = true,
             Step::Mend(at) => self.mend(&mut world, at),
             Step::Deadline(at) => {
-                let node = &mut world.nodes[at];
-                node.lost = true;
+                world.nodes[at].lost = true;
+                let node = &world.nodes[at];
                 if self.guarded && node.agent != Agent::Runs && node.process == Process::Primary {
-                    node.process = Process::Down { clean: None };
+                    world.crash(at);
                 }
             }
             Step::Expire(at) => (world.nodes[at].lease, world.nodes[at].report) = (false, None),

@@ -1,7 +1,7 @@
 //! Three members, the store, and what goes on between them.
 
 use mainstay_core::database::agent::{Action, Local, Stop, conforms};
-use mainstay_core::database::{Branch, Engine, Phase, Plan, Regime, Report, Server};
+use mainstay_core::database::{Before, Branch, Engine, Phase, Plan, Regime, Report, Server};
 
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Records that no client wrote: of promotions and shutdowns.
@@ -27,6 +27,10 @@ pub(crate) enum Process {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Node {
+    pub(crate) engine: Engine,
+    /// The name of its history, and the one before: Redis'.
+    pub(crate) system: u64,
+    pub(crate) before: Option<Before>,
     pub(crate) agent: Agent,
     /// It cannot reach the store.
     pub(crate) cut: bool,
@@ -77,21 +81,21 @@ impl Node {
         let report = Report {
             term: self.said,
             server,
-            system: Some(1),
+            system: Some(self.system),
             timeline: self.timeline,
             position: self.log.len() as u64,
             led: self.led,
             branches: self.branches.clone(),
-            before: None,
+            before: self.before,
             checkpointed: self.checkpointed && leads,
             sync: self.sync.filter(|_| leads),
         };
-        Local { engine: Engine::Postgres, report, leads, rewinds: 0, clones: 0 }
+        Local { engine: self.engine, report, leads, rewinds: 0, clones: 0 }
     }
 }
 
 impl World {
-    pub(crate) fn new(regime: Regime, faults: u8) -> Self {
+    pub(crate) fn new(engine: Engine, regime: Regime, faults: u8) -> Self {
         let plan = Plan {
             number: 1,
             term: 1,
@@ -105,6 +109,9 @@ impl World {
             chosen_at: None,
         };
         let node = |index: usize| Node {
+            engine,
+            system: 1,
+            before: None,
             agent: Agent::Runs,
             cut: false,
             lease: true,
@@ -185,9 +192,28 @@ impl World {
         self.internal += 1;
     }
 
+    /// The server ends where it is. A Redis comes back with a snapshot, which is older.
+    pub(crate) fn crash(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if !node.engine.outlives_crashes() {
+            node.log.truncate(node.log.len() / 2);
+        }
+        node.process = Process::Down { clean: None };
+    }
+
     pub(crate) fn stream(&mut self, index: usize, from: usize) {
         let upstream = self.nodes[from].clone();
         let node = &mut self.nodes[index];
+        if node.engine.renames() {
+            // It decides by itself what it continues: the same name, or the one before up to where it ended.
+            let continues = upstream
+                .before
+                .is_some_and(|before| before.system == node.system && node.log.len() as u64 <= before.at);
+            if node.system != upstream.system && !continues {
+                node.log = upstream.log.clone();
+            }
+            (node.system, node.before, node.led) = (upstream.system, upstream.before, None);
+        }
         let Some(record) = upstream.log.get(node.log.len()) else { return };
         if !upstream.log.starts_with(&node.log) {
             self.mixed = true;
@@ -201,8 +227,14 @@ impl World {
 
     pub(crate) fn carry_out(&mut self, index: usize, action: Action) {
         match action {
-            Action::Wait | Action::GiveUp | Action::Found { .. } | Action::Adopt { .. } | Action::Demote => {}
+            Action::Wait | Action::GiveUp | Action::Found { .. } | Action::Adopt { .. } => {}
+            Action::Demote => self.nodes[index].process = Process::Replica { of: None },
             Action::Stop(stop) => {
+                if self.nodes[index].engine == Engine::Redis {
+                    // It is stopped with a snapshot.
+                    self.nodes[index].process = Process::Down { clean: None };
+                    return;
+                }
                 let was_primary = self.nodes[index].process == Process::Primary;
                 let clean = (stop == Stop::Fast && was_primary).then_some(self.nodes[index].log.len() as u64);
                 if clean.is_some() {
@@ -220,7 +252,13 @@ impl World {
             Action::Promote { term, sync } => {
                 let node = &mut self.nodes[index];
                 (node.process, node.waits_for, node.sync) = (Process::Primary, sync, None);
-                (node.led, node.checkpointed) = (Some(term), false);
+                (node.led, node.checkpointed) = (Some(term), node.engine == Engine::Redis);
+                if node.engine.renames() {
+                    // Terms are as good as random names: nobody else has the same one.
+                    node.before = Some(Before { system: node.system, at: node.log.len() as u64 });
+                    node.system = 1 + term;
+                    return;
+                }
                 node.timeline += 1;
                 node.branches.push(Branch { timeline: node.timeline, at: node.log.len() as u64 });
                 self.internal(index);
@@ -237,7 +275,7 @@ impl World {
                 if source.process == Process::Primary {
                     let node = &mut self.nodes[index];
                     (node.log, node.timeline, node.branches) = (source.log, source.timeline, source.branches);
-                    node.led = None;
+                    (node.system, node.before, node.led) = (source.system, source.before, None);
                     node.process = Process::Down { clean: None };
                 }
             }

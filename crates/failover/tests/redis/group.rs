@@ -102,7 +102,9 @@ impl Node {
     pub(crate) fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
         let mut connection = self.connect()?;
         let mut command = redis::Cmd::new();
-        words.iter().for_each(|word| drop(command.arg(*word)));
+        for word in words {
+            command.arg(*word);
+        }
         command.query(&mut connection)
     }
 
@@ -304,9 +306,15 @@ impl Group {
         }
         let serving = self.plan.serving().expect("one");
         let following = self.nodes.iter().filter(|node| node.is_replica_of(serving)).count();
-        let mut wait = redis::cmd("WAIT");
-        let replicas: usize = wait.arg(following).arg(1_000).query(&mut connection).expect("an answer");
-        assert!(replicas >= following, "only {replicas} of {following} replicas have it");
+        let begun = Instant::now();
+        loop {
+            let mut wait = redis::cmd("WAIT");
+            let replicas: usize = wait.arg(following).arg(500).query(&mut connection).expect("an answer");
+            if replicas >= following {
+                return;
+            }
+            assert!(begun.elapsed() < WITHIN, "only {replicas} of {following} replicas have it");
+        }
     }
 
     /// How many of the keys a node has.
