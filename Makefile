@@ -41,8 +41,18 @@ screenshots: dashboard ## docs/images anew: the dashboard of nodes that run, in 
 test: need-build dashboard ## every test; first installs the Debian packages that they need
 	@tests/install-packages.sh tests/packages.txt
 	cd tests/oidc && npm ci
+	@$(MAKE) --no-print-directory $(SCHEMATHESIS)
 	$(CARGO) build $(CARGO_FLAGS) --workspace --all-targets
 	$(CARGO) test $(CARGO_FLAGS) --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+# The fuzzer of the admin API, for the tests alone.
+SCHEMATHESIS := tests/schemathesis/.venv/installed
+.PHONY: schemathesis
+schemathesis: $(SCHEMATHESIS) ## the fuzzer of the admin API, which its test uses
+$(SCHEMATHESIS): tests/schemathesis/requirements.txt
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 conformance: need-build ## docs/conformance.md anew: every case against ours, haproxy, nginx and caddy
 	@tests/install-packages.sh tests/packages.txt
@@ -78,6 +88,8 @@ soak: need-build ## SOAK_SECONDS (600) of load with faults, then as long of clus
 	@tests/install-packages.sh tests/packages.txt
 	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e
 	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test failover -- --nocapture --test-threads=1
+	@$(MAKE) --no-print-directory $(SCHEMATHESIS)
+	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test access fuzzed -- --nocapture
 	for round in {1..20}; do $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test config_release -- --test-threads=1; done
 
 failover: need-build ## how long failovers take beside keepalived: the table of docs/failover.md
@@ -105,7 +117,7 @@ fuzz: need-build ## every fuzz target for FUZZ_SECONDS (20) each
 
 clean: ## remove what was built
 	$(CARGO) clean
-	rm -rf fuzz/target fuzz/corpus fuzz/artifacts bench/work dashboard/node_modules dashboard/unit-built tests/oidc/node_modules
+	rm -rf fuzz/target fuzz/corpus fuzz/artifacts bench/work dashboard/node_modules dashboard/unit-built tests/oidc/node_modules tests/schemathesis/.venv
 	find dashboard/dist -mindepth 1 ! -name .gitkeep -delete
 
 # A missing tool is named together with the command that installs it.

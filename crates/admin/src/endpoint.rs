@@ -61,13 +61,15 @@ pub struct Answer {
     pub also: Vec<&'static str>,
     /// Its form; of each line or event, if it is a stream of them.
     pub form: Form,
+    /// Whether people get a page rather than a problem if it cannot be done.
+    pub fails_with_page: bool,
     /// Another status than 200 that says something in the same form.
     pub also_status: Option<u16>,
 }
 
 impl Answer {
     fn of(content_type: &'static str, form: Form) -> Self {
-        Self { content_type, also: Vec::new(), form, also_status: None }
+        Self { content_type, also: Vec::new(), form, fails_with_page: false, also_status: None }
     }
 }
 
@@ -245,8 +247,7 @@ impl Draft {
 
     /// Takes a number in the query.
     pub fn number(self, name: &'static str, about: &'static str) -> Self {
-        // Languages in which clients are written have numbers with a sign.
-        self.number_to(name, i64::MAX.unsigned_abs(), about)
+        self.number_to(name, u64::MAX, about)
     }
 
     /// Takes a number in the query that is not larger than this.
@@ -340,6 +341,12 @@ impl Draft {
     /// Answers the same as another media type to who asks for that.
     pub fn or_as(mut self, content_type: &'static str) -> Self {
         self.0.answer.also.push(content_type);
+        self
+    }
+
+    /// Answers with a page if it cannot be done: a browser was led here.
+    pub fn fails_with_page(mut self) -> Self {
+        self.0.answer.fails_with_page = true;
         self
     }
 

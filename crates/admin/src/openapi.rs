@@ -84,6 +84,9 @@ fn responses(about: &About) -> Value {
         well["headers"] = json!({"ETag": version});
     }
     let mut responses = json!({"default": problem("It was not done, or not found; the status says which.")});
+    if answer.fails_with_page {
+        responses["default"]["content"]["text/html"] = json!({"schema": {"type": "string"}});
+    }
     if let Some(status) = answer.also_status {
         responses[status.to_string()] = well.clone();
     }
@@ -107,7 +110,7 @@ fn parameters(about: &About) -> Vec<Value> {
     let alternatives = (!about.either.is_empty()).then(|| either(about));
     let condition = about.takes_condition.then(|| {
         let why = "Only if this is the present version: an ETag as it was answered, or * for any.";
-        let schema = json!({"type": "string", "pattern": "^(\\*|\"[!#-~]{0,64}\")$"});
+        let schema = json!({"type": "string", "minLength": 1, "pattern": "^(\\*|\"[!#-~]{0,64}\")$"});
         json!({"name": "If-Match", "in": "header", "required": false, "description": why, "schema": schema})
     });
     in_path.chain(alone).chain(alternatives).chain(condition).collect()

@@ -6,14 +6,14 @@ use std::sync::OnceLock;
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 
-/// Bytes of a password.
-pub const BYTES: RangeInclusive<usize> = 12..=256;
+/// Characters of a password.
+pub const CHARS: RangeInclusive<usize> = 12..=256;
 
 /// Why a password is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     /// Its length.
-    #[error("a password has {} to {} bytes", BYTES.start(), BYTES.end())]
+    #[error("a password has {} to {} characters", CHARS.start(), CHARS.end())]
     Length,
     /// There is no randomness for the salt, or no memory.
     #[error("the password could not be hashed")]
@@ -25,7 +25,7 @@ pub enum PasswordError {
 /// # Errors
 /// If it is too short or too long, or the system has no randomness.
 pub fn hash(password: &str) -> Result<String, PasswordError> {
-    if !BYTES.contains(&password.len()) {
+    if !CHARS.contains(&password.chars().count()) {
         return Err(PasswordError::Length);
     }
     let hashed = Argon2::default().hash_password(password.as_bytes());
@@ -39,7 +39,7 @@ pub fn is_right(password: &str, hashed: Option<&str>) -> bool {
     let is_known = hashed.is_some();
     let hashed = hashed.unwrap_or_else(|| NOBODY.get_or_init(|| hash("nobody has this password").unwrap_or_default()));
     // Longer ones are nobody's, and would only cost time.
-    let given = if password.len() > *BYTES.end() { "" } else { password };
+    let given = if password.chars().count() > *CHARS.end() { "" } else { password };
     Argon2::default().verify_password(given.as_bytes(), hashed).is_ok() && is_known
 }
 

@@ -101,7 +101,8 @@ impl Condition {
         }
         let said = said.trim();
         match said {
-            "" if headers.contains_key(header::IF_MATCH) => Err(unreadable()),
+            // It names no version, so that it holds for none.
+            "" if headers.contains_key(header::IF_MATCH) => Ok(Self::OneOf(Vec::new())),
             "" => Ok(Self::None),
             "*" => Ok(Self::Anything),
             list if list.len() > BYTES_MAX => Err(unreadable()),
@@ -193,11 +194,12 @@ mod tests {
         assert_eq!(Condition::read(&HeaderMap::new()), Ok(Condition::None));
         assert!(Condition::None.check(None).is_ok());
         assert!(read("W/\"5\"").expect("readable").check(Some(&five)).is_err(), "a weak tag is not to be written by");
+        assert!(read("").expect("readable").check(Some(&five)).is_err(), "it names no version");
     }
 
     #[test]
     fn what_is_no_list_of_tags_is_refused() {
-        for text in ["", "5", "\"5", "\"5\" \"6\"", "\"5\",", "W/5", "\"a b\"", "*,\"5\""] {
+        for text in ["5", "\"5", "\"5\" \"6\"", "\"5\",", "W/5", "\"a b\"", "*,\"5\""] {
             assert_eq!(read(text), Err(400), "{text}");
         }
         let many = vec!["\"5\""; TAGS_MAX + 1].join(",");

@@ -10,6 +10,7 @@ pub mod addresses;
 pub mod alertmanager;
 pub mod alerts;
 pub mod api;
+pub mod attention;
 pub mod audit;
 pub mod bind;
 pub mod cells;
@@ -121,6 +122,7 @@ pub struct Node {
     /// What sends telemetry to other systems.
     exporter: OnceLock<Exporter>,
     ledger: Ledger,
+    ledger_sums: ledger::sums::Sums,
     /// Questions of other nodes, on their way to the thread of the admin interface.
     passed: passed::Queue,
     /// What the other nodes of its cluster have counted for objectives.
@@ -158,6 +160,7 @@ impl Node {
             shared,
             doors: Doors::new(config),
             ledger: ledger::start(config, &journal),
+            ledger_sums: ledger::sums::Sums::default(),
             journal,
             history: history::start(config),
             objectives: Mutex::new(config.objectives.clone().into()),
@@ -317,6 +320,7 @@ impl Node {
             exporter.metrics(text, self.started_at);
         }
         lock(&self.sampler).note(Instant::now(), &state);
+        self.ledger_sums.tick(self.ledger.folder(), Instant::now());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         feed::feed(&self.history, now, &self.name, &state, &process::Usage::read());
     }
@@ -359,6 +363,7 @@ impl Node {
             addresses: addresses::status(self),
             databases: databases::all(self),
             temporary: telemetry::temporary(self),
+            attention: attention::of(self),
         }
     }
 
@@ -383,6 +388,7 @@ impl Node {
             alerts: Some(Arc::clone(&self.alerts)),
             certificates: self.certificates(),
             acme: self.ordered(),
+            ledger: metrics::ledger::facts(&self.ledger, &self.ledger_sums),
         }
     }
 }

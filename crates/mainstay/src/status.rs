@@ -1,5 +1,6 @@
 //! `mainstay status`: what a running node does, for people or as JSON.
 
+mod attention;
 pub mod cluster;
 pub mod databases;
 pub mod overview;

@@ -1,5 +1,7 @@
 //! Who may do what at the admin interface: every endpoint with every kind of credentials, logins, and the audit trail.
 
+#[path = "access/fuzzed.rs"]
+mod fuzzed;
 #[path = "access/oidc.rs"]
 mod oidc;
 #[path = "access/versions.rs"]

@@ -24,6 +24,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// A service that is down is told at once, so that tests need not wait.
 const AT_ONCE: &str = "[alerting]\ngroup_interval = \"1s\"\ngroup_wait = \"1s\"\n\
                        [[alerting.rule]]\nname = \"ServiceDown\"\nfor = \"0s\"\n\
+                       [[alerting.rule]]\nname = \"NodeAway\"\nfor = \"0s\"\n\
                        [[alerting.rule]]\nname = \"QuorumLost\"\nfor = \"0s\"\n";
 
 fn hook(name: &str, to: SocketAddr, more: &str) -> String {

@@ -19,6 +19,10 @@ fn json(gateway: &Mainstay, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {told}"))
 }
 
+fn text(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 fn figure(report: &Value, name: &str) -> f64 {
     report["figures"][name].as_f64().unwrap_or_else(|| panic!("{name} in {report}"))
 }
@@ -44,6 +48,9 @@ fn the_figures_of_a_scripted_history_are_the_scripts() {
     origins[1].kill();
     let down_since = Instant::now();
     eventually("down", LONG, || stands(&gateway, "down"));
+    assert_eq!(gateway.metric("mainstay_incidents_open", &[]), 1.0);
+    let page = text(&gateway.command(&["status"]));
+    assert!(page.contains("incident, not over: app: down"), "{page}");
     std::thread::sleep(Duration::from_secs(2));
     origins.iter_mut().for_each(Origin::restart);
     let down = down_since.elapsed().as_secs_f64();
@@ -82,6 +89,20 @@ fn the_figures_of_a_scripted_history_are_the_scripts() {
     let again = json(&gateway, &["ledger", "--service", "app", "--since", "1h"]);
     assert_eq!(figure(&again, "failures"), 1.0, "{again}");
     assert!((figure(&again, "down_seconds") - found).abs() < 1e-6, "{again}");
+    // The same for whoever looks at the status or scrapes, a little later.
+    let of = ["kind=\"service\"", "name=\"app\""];
+    let metrics = || gateway.admin("/metrics").text();
+    eventually("the metrics know", LONG * 3, || metrics().contains("mainstay_failures_28d{"));
+    assert_eq!(gateway.metric("mainstay_failures_28d", &of), 1.0);
+    let mttr = gateway.metric("mainstay_mttr_28d_seconds", &of);
+    assert!((mttr - found).abs() < 1e-6, "{mttr} {found}");
+    let share = gateway.metric("mainstay_availability_28d_ratio", &of);
+    assert!(share > 0.0 && share < 1.0, "{share}");
+    let shown = text(&gateway.command(&["status"]));
+    assert!(
+        shown.contains("available over 28 days, as this node saw it: app ") && shown.contains(", 1 failure of "),
+        "{shown}"
+    );
     let page = gateway.dir().join("report.html");
     json(&gateway, &["ledger", "--service", "app", "--html", &page.display().to_string()]);
     assert!(fs::read_to_string(&page).unwrap().contains("<svg"));

@@ -16,6 +16,8 @@ use mainstay_cluster::keys;
 use mainstay_runtime::clock::Boottime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Object, OneOf, Schema, SchemaFormat, Type};
 
 use super::Node;
 use super::api::{error, read};
@@ -53,10 +55,17 @@ pub struct AddressStatus {
 #[serde(deny_unknown_fields)]
 pub struct MoveRequest {
     /// The address.
-    #[schema(value_type = String)]
+    #[schema(schema_with = address_form)]
     pub ip: IpAddr,
     /// The node that it goes to.
     pub node: String,
+}
+
+/// An address of either kind.
+fn address_form() -> RefOr<Schema> {
+    let of =
+        |format: &str| Object::builder().schema_type(Type::String).format(Some(SchemaFormat::Custom(format.into())));
+    OneOf::builder().item(of("ipv4")).item(of("ipv6")).into()
 }
 
 /// What it answers.

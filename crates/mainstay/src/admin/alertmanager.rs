@@ -125,7 +125,7 @@ impl Wanted {
     fn read(query: Option<&str>) -> Result<Self, Refusal> {
         let parts = parts(query);
         let flag = |name: &str| !parts.iter().any(|(key, value)| key == name && value == "false");
-        let texts = parts.iter().filter(|(key, _value)| key == "filter").map(|(_key, value)| value);
+        let texts = parts.iter().filter(|(key, value)| key == "filter" && !value.is_empty()).map(|(_key, value)| value);
         let matchers: Result<Vec<_>, _> = texts.map(|text| Matcher::parse(text)).collect();
         let receiver = parts.iter().find(|(key, value)| key == "receiver" && !value.is_empty());
         Ok(Self {

@@ -27,7 +27,7 @@ pub use document::{
 };
 
 use super::Node;
-use super::api::{error, read};
+use super::api::{error, read, read_or_default};
 
 impl Node {
     /// What is wrong, who was told of it, and what is asked about that.
@@ -159,7 +159,7 @@ async fn acknowledge(
     Path(id): Path<String>,
     sent: Body,
 ) -> Response {
-    let request: AcknowledgeRequest = match read(sent, r#"send {"note": "TEXT"}"#).await {
+    let request: AcknowledgeRequest = match read_or_default(sent, r#"send {"note": "TEXT"}"#).await {
         Ok(request) => request,
         Err(refusal) => return *refusal,
     };
@@ -192,6 +192,7 @@ pub(super) fn refused(why: &Refusal) -> Response {
             (StatusCode::NOT_FOUND, Some("`mainstay alerts` and `mainstay silence list` show them"))
         }
         Refusal::Changed => return Changed { present: None }.response(),
+        Refusal::Over(_) => (StatusCode::CONFLICT, None),
         Refusal::Wrong(_) => (StatusCode::BAD_REQUEST, None),
         Refusal::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, Some("`mainstay cluster status` says more")),
     };

@@ -81,7 +81,44 @@ pub(super) async fn read_up_to<T: DeserializeOwned>(
 ) -> Result<T, Box<Response>> {
     let refuse = |why: String| Box::new(error(StatusCode::BAD_REQUEST, why, Some(example.to_owned())));
     let bytes = body::to_bytes(sent, bytes_max).await.map_err(|why| refuse(why.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|why| refuse(why.to_string()))
+    decode(&bytes).map_err(refuse)
+}
+
+/// As [`read`], where nothing is as good as an empty object.
+pub(super) async fn read_or_default<T: DeserializeOwned + Default>(
+    sent: Body,
+    example: &str,
+) -> Result<T, Box<Response>> {
+    let refuse = |why: String| Box::new(error(StatusCode::BAD_REQUEST, why, Some(example.to_owned())));
+    let bytes = body::to_bytes(sent, endpoint::BODY_BYTES_MAX).await.map_err(|why| refuse(why.to_string()))?;
+    if bytes.is_empty() { Ok(T::default()) } else { decode(&bytes).map_err(refuse) }
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    // The members of a list would be taken for those of an object, in the order in which the sources have them.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first != b'{') {
+        return Err("the body is no JSON object".to_owned());
+    }
+    serde_json::from_slice(bytes).or_else(|why| {
+        let mut value: serde_json::Value = serde_json::from_slice(bytes).map_err(|why| why.to_string())?;
+        as_whole(&mut value);
+        serde_json::from_value(value).map_err(|_still_wrong| why.to_string())
+    })
+}
+
+/// 60.0 is the same number as 60, as JSON Schema sees it and as some languages write it.
+fn as_whole(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Number(number) => {
+            let float = number.as_f64().filter(|it| number.is_f64() && it.fract() == 0.0);
+            if let Some(whole) = float.and_then(|it| format!("{it:.0}").parse::<u64>().ok()) {
+                *value = whole.into();
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(as_whole),
+        serde_json::Value::Object(members) => members.values_mut().for_each(as_whole),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::String(_) => {}
+    }
 }
 
 async fn index(headers: HeaderMap) -> Response {
@@ -143,6 +180,29 @@ async fn explain(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>) -> Res
                 }
             };
             error(status, why.to_string(), Some(hint.to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+    struct Asked {
+        seconds: u64,
+        name: Option<String>,
+    }
+
+    #[test]
+    fn a_body_is_an_object_whose_whole_numbers_may_have_a_point() {
+        let asked = |text: &str| decode::<Asked>(text.as_bytes());
+        let whole = Ok(Asked { seconds: 60, name: None });
+        assert_eq!((asked(r#"{"seconds": 60}"#), asked(r#" {"seconds": 6e1, "name": null}"#)), (whole.clone(), whole));
+        for wrong in
+            [r#"[60, null]"#, r#"{"seconds": 60.5}"#, r#"{"seconds": -1.0}"#, r#"{"seconds": 1e30}"#, "", "null"]
+        {
+            assert!(asked(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -89,6 +89,7 @@ pub struct MemberStatus {
 #[schema(as = ClusterTokenRequest)]
 pub struct TokenRequest {
     /// How long it can be used, in seconds.
+    #[schema(minimum = 60, maximum = 604_800)]
     pub seconds: u64,
     /// Whether the node may vote.
     pub voter: bool,

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use crate::admin::acme::AcmeStatus;
 
 use super::addresses::AddressStatus;
+use super::attention::Attention;
 use super::cells::CellStatus;
 use super::cluster::ClusterStatus;
 use super::databases::document::DatabaseStatus;
@@ -52,6 +53,9 @@ pub struct Status {
     /// Groups of database servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<DatabaseStatus>,
+    /// What is worth a look now.
+    #[serde(default)]
+    pub attention: Attention,
     /// What an operator has changed of how much the node tells, for a time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub temporary: Vec<TemporaryStatus>,

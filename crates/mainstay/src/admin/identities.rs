@@ -31,14 +31,17 @@ const LIFE_MAX: u64 = 10 * 366 * 86_400;
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// What it is for.
+    #[schema(pattern = "^[A-Za-z0-9._@-]{1,64}$")]
     pub name: String,
     /// What it may do.
     pub role: Role,
     /// The services that it may change; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 32)]
     pub services: Option<Vec<String>>,
     /// How long it can be used; for ever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 316_224_000)]
     pub seconds: Option<u64>,
 }
 
@@ -84,13 +87,16 @@ pub struct TokenStatus {
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
     /// The name.
+    #[schema(pattern = "^[A-Za-z0-9._@-]{1,64}$")]
     pub name: String,
     /// What they may do.
     pub role: Role,
     /// The services that they may change; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 32)]
     pub services: Option<Vec<String>>,
     /// Their password.
+    #[schema(min_length = 12, max_length = 256)]
     pub password: String,
 }
 
@@ -99,6 +105,7 @@ pub struct NewUser {
 #[serde(deny_unknown_fields)]
 pub struct NewPassword {
     /// The password from now on.
+    #[schema(min_length = 12, max_length = 256)]
     pub password: String,
 }
 

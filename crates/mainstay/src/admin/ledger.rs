@@ -1,5 +1,7 @@
 //! `/api/v1/ledger`: how available a service was, as this node saw it, and whether what it wrote down is whole.
 
+pub mod sums;
+
 use std::sync::Arc;
 
 use axum::extract::{Query, State as Shared};

@@ -13,6 +13,7 @@ mod databases;
 mod exemplars;
 mod format;
 mod history;
+pub mod ledger;
 mod loads;
 mod objectives;
 mod patterns;
@@ -97,6 +98,8 @@ pub struct Facts {
     pub certificates: Arc<Vec<CertificateStatus>>,
     /// Those that authorities issue.
     pub acme: Vec<View>,
+    /// The availability ledger.
+    pub ledger: ledger::LedgerFacts,
 }
 
 /// The answer to one scrape.
@@ -143,6 +146,7 @@ impl Collector for Scrape {
         families.alerts(self.facts.alerts.as_deref())?;
         families.certificates(&self.facts.certificates)?;
         families.acme(&self.facts.acme)?;
+        families.ledger(&self.facts.ledger)?;
         families.process(&self.facts)
     }
 }

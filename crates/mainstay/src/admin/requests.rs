@@ -27,7 +27,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
             .query("route", "Those that this route took")
             .query("service", "Those for this service")
             .query("endpoint", "Those for which this endpoint was asked")
-            .matching("status", "^([0-9]xx|[1-9][0-9]{0,3})$", "A status such as 503, or a class such as 5xx")
+            .matching("status", "^([0-9]xx|[0-9]{1,3})$", "A status such as 503, or a class such as 5xx")
             .number("min_ms", "Those that took at least so many milliseconds")
             .words("errors", &["true", "false"], "true: those that went wrong")
             .query("text", "What id, host or path contain")
@@ -135,7 +135,7 @@ fn statuses(text: &str) -> Option<(u16, u16)> {
     let class = text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok()).filter(|class| *class <= 9);
     match class {
         Some(class) => Some((class * 100, class * 100 + 99)),
-        None => text.parse().ok().map(|status| (status, status)),
+        None => text.parse().ok().filter(|status| *status <= 999).map(|status| (status, status)),
     }
 }
 

@@ -29,8 +29,12 @@ pub const LONGEST: Duration = Duration::from_secs(86_400);
 pub struct LevelRequest {
     /// The part of the node; all parts if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(
+        pattern = "^(addresses|admin|alerts|cluster|consensus|discovery|failover|gateway|health|history|ledger|otlp|probes|runtime)$"
+    )]
     pub component: Option<String>,
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`; none: as configured again.
+    #[schema(pattern = "^(off|error|warn|info|debug|trace)$")]
     pub level: Option<String>,
     /// For how long; 600 if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -239,6 +243,8 @@ fn share(rate: Rate) -> String {
 
 #[cfg(test)]
 mod tests {
+    use utoipa::PartialSchema;
+
     use super::*;
 
     #[test]
@@ -248,5 +254,14 @@ mod tests {
         for (text, one_in) in written.iter().zip([0, 1, 2, 3, 10, 1000, 100_000]) {
             assert_eq!(config::parse_rate(text), Ok(Rate(one_in)), "{text}");
         }
+    }
+
+    #[test]
+    fn the_document_names_every_component_and_level() {
+        let form = serde_json::to_value(LevelRequest::schema()).expect("JSON");
+        let pattern = |member: &str| form["properties"][member]["pattern"].as_str().expect("a pattern").to_owned();
+        let components: Vec<&str> = levels::COMPONENTS.iter().map(|(name, _targets)| *name).collect();
+        assert_eq!(pattern("component"), format!("^({})$", components.join("|")));
+        assert_eq!(pattern("level"), format!("^({})$", levels::LEVELS.join("|")));
     }
 }

@@ -4,8 +4,8 @@ use crate::admin::document::{
     ActivityStatus, BreakerStatus, EndpointStatus, ListenerStatus, ReloadOutcome, RouteStatus, ServiceState,
     ServiceStatus, SharedStatus, SourceStatus, Status,
 };
-use crate::status::cluster;
 use crate::status::table::{Cell, Paint, Tone, printable, render as table};
+use crate::status::{attention, cluster};
 use crate::telemetry;
 
 /// What a circuit breaker is while there is nothing to say of it.
@@ -45,6 +45,7 @@ pub fn render(status: &Status, paint: Paint) -> String {
     }
     page.push_str(&super::shared::addresses(&status.addresses, paint));
     page.push_str(&super::databases::lines(&status.databases, paint));
+    page.push_str(&attention::lines(&status.attention, paint));
     for temporary in &status.temporary {
         page.push_str(&paint.apply(Tone::Warning, &printable(&telemetry::command::line(temporary))));
         page.push('\n');
@@ -66,6 +67,7 @@ pub fn render(status: &Status, paint: Paint) -> String {
     page.push_str(&super::shared::sessions(&status.sessions, paint));
     page.push_str(&super::shared::opinions(status.opinions.as_ref(), paint));
     page.push_str(&super::shared::probes(&status.probes, paint));
+    page.push_str(&attention::availability(&status.attention, paint));
     page
 }
 
@@ -410,6 +412,7 @@ mod tests {
             cluster: None,
             addresses: Vec::new(),
             databases: Vec::new(),
+            attention: crate::admin::attention::Attention::default(),
             temporary: Vec::new(),
         }
     }

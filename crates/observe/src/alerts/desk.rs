@@ -78,6 +78,9 @@ pub enum Refusal {
     /// It makes no sense.
     #[error("{0}")]
     Wrong(String),
+    /// It is over already.
+    #[error("this {0} is over already")]
+    Over(&'static str),
     /// It is not as whoever asks has seen it.
     #[error("it was changed meanwhile")]
     Changed,
@@ -142,7 +145,7 @@ impl Desk {
     pub async fn end_silence(&self, now: Millis, id: &str, seen: Option<&Silence>) -> Result<Silence, Refusal> {
         let found = self.lock().silences.get(id).cloned().ok_or(Refusal::NotThere("silence"))?;
         if found.state(now) == SilenceState::Expired {
-            return Err(Refusal::Wrong("this silence is over already".to_owned()));
+            return Err(Refusal::Over("silence"));
         }
         let over = Silence { starts: found.starts.min(now), ends: now, updated: now, ..found };
         self.write(over.clone(), seen).await?;

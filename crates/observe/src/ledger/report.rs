@@ -122,17 +122,27 @@ pub fn of(folder: &Path, subject: &Subject, span_ms: u64, looks: bool) -> Result
     Ok(assemble(node, subject, span, intervals, failovers, earlier_days, left_out))
 }
 
-fn assemble(
-    node: String,
-    subject: &Subject,
-    (since_unix_ms, until_unix_ms): (u64, u64),
-    mut intervals: Vec<Interval>,
-    failovers: Vec<Failover>,
-    earlier_days: Vec<Day>,
-    left_out: u64,
-) -> Report {
-    let days = days(&intervals);
-    // What is before the first line was not observed, and belongs to the time that was asked for.
+/// What the ledger in `folder` says of everything that it knows in the last `span_ms` milliseconds, in short, while its node runs;
+/// and of the failovers that its node carried out.
+///
+/// # Errors
+/// If its files cannot be read.
+pub fn of_all(folder: &Path, span_ms: u64) -> Result<(Vec<(Subject, Figures)>, Recovery), ReportError> {
+    let now = stamp(&boot_id(), &Boottime::system());
+    let since = now.at_unix_ms.saturating_sub(span_ms);
+    let mut scan = Scan::of(folder, since, |_line| ())
+        .map_err(|source| ReportError::Read { folder: folder.display().to_string(), source })?;
+    scan.take(Line::Beat { stamp: now });
+    let recovery = recovery(&scan.failovers);
+    let all = scan.intervals().into_iter().map(|(about, mut intervals)| {
+        begin_at(since, &mut intervals);
+        (about, figures(&intervals))
+    });
+    Ok((all.collect(), recovery))
+}
+
+/// What is before the first line was not observed, and belongs to the time that was asked for.
+fn begin_at(since_unix_ms: u64, intervals: &mut Vec<Interval>) {
     if let Some(first) = intervals.first().map(|first| first.at_unix_ms).filter(|first| *first > since_unix_ms) {
         let lasted = std::time::Duration::from_millis(first - since_unix_ms);
         let before = Interval {
@@ -144,6 +154,19 @@ fn assemble(
         };
         intervals.insert(0, before);
     }
+}
+
+fn assemble(
+    node: String,
+    subject: &Subject,
+    (since_unix_ms, until_unix_ms): (u64, u64),
+    mut intervals: Vec<Interval>,
+    failovers: Vec<Failover>,
+    earlier_days: Vec<Day>,
+    left_out: u64,
+) -> Report {
+    let days = days(&intervals);
+    begin_at(since_unix_ms, &mut intervals);
     let figures = figures(&intervals);
     let outages = outages(&intervals);
     let skip = failovers.len().saturating_sub(FAILOVERS_MAX);

@@ -102,6 +102,7 @@ pub struct SilenceStatus {
 #[serde(deny_unknown_fields)]
 pub struct MatcherStatus {
     /// The label's name.
+    #[schema(pattern = "^[A-Za-z0-9_]{1,32}$")]
     pub name: String,
     /// The value, or a pattern.
     pub value: String,
@@ -122,10 +123,13 @@ fn yes() -> bool {
 #[serde(deny_unknown_fields)]
 pub struct SilenceRequest {
     /// It is to be about alerts of which all of these are true.
+    #[schema(min_items = 1, max_items = 16)]
     pub matchers: Vec<MatcherStatus>,
     /// For how long, from now.
+    #[schema(minimum = 1)]
     pub seconds: u64,
     /// Why.
+    #[schema(pattern = "\\S", max_length = 1024)]
     pub comment: String,
     /// Who wants it.
     #[serde(default)]

@@ -28,13 +28,17 @@ pub(super) const BEGIN: &str = "/api/v1/session/oidc";
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     const HTML: &str = "text/html; charset=utf-8";
     vec![
-        endpoint::get(BEGIN, ANYONE, "Leads to the provider of [access.oidc] to log in").answers_text(HTML).by(begin),
+        endpoint::get(BEGIN, ANYONE, "Leads to the provider of [access.oidc] to log in")
+            .answers_text(HTML)
+            .fails_with_page()
+            .by(begin),
         endpoint::get(CALLBACK, ANYONE, "Where that provider leads back to: opens a session")
             .query("code", "What the provider gives the token for")
             .query("state", "What belongs to the login that was begun")
             .query("iss", "The provider (RFC 9207)")
             .query("error", "Why there is no code")
             .answers_text(HTML)
+            .fails_with_page()
             .by(finish),
     ]
 }
