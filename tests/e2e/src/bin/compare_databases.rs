@@ -16,6 +16,8 @@ use postgres::{Config, NoTls};
 /// The longest that writes are waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+const WARM_UP: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     KillServer,
@@ -165,6 +167,8 @@ fn measure(mut site: impl Site, fault: Fault, rounds: usize) -> Vec<Seen> {
         })
     };
     eventually("writes are taken", PATIENCE, || run("CREATE TABLE IF NOT EXISTS rows (n bigint PRIMARY KEY)"));
+    // Replicas that have just come are still being set up.
+    std::thread::sleep(WARM_UP);
     let mut seen = Vec::new();
     for round in 0..rounds {
         site.settle();
