@@ -88,7 +88,9 @@ pub struct Policy {
     pub guard: Duration,
     /// How long after a failover a primary whose agent lives is not replaced again.
     pub cooldown: Duration,
-    /// How long a planned switchover may take before it becomes an election.
+    /// How long a planned switchover may take before it becomes an election; and how long an old primary whose agent lives may
+    /// take to stop before one that cannot acknowledge anything without its replicas is left alone, and how long a promotion
+    /// may take.
     pub yield_within: Duration,
 }
 
@@ -325,6 +327,8 @@ pub struct Observation {
     pub since_failover: Option<Duration>,
     /// The greatest position that the primary was seen at.
     pub end: Option<Lsn>,
+    /// A member that was certainly ended from outside since the phase began: its machine is off.
+    pub fenced: Option<String>,
     /// What an operator asks for.
     pub request: Option<Request>,
 }

@@ -2,6 +2,7 @@
 //! node at a time is.
 
 pub mod board;
+mod fencing;
 mod follow;
 pub mod keys;
 mod mandate;

@@ -102,12 +102,26 @@ impl<'a> Ballot<'a> {
 
     /// The old primary cannot acknowledge anything any more.
     fn is_fenced(&self) -> bool {
+        if self.observation.fenced.as_deref() == Some(self.from) {
+            return true;
+        }
         match self.observation.member(self.from) {
-            Some(member) if member.alive => member.report.as_ref().is_some_and(|report| report.term == self.plan.term),
+            Some(member) if member.alive => {
+                let conforms = member.report.as_ref().is_some_and(|report| report.term == self.plan.term);
+                conforms || self.is_powerless()
+            }
             Some(member) => member.gone_for >= self.policy.guard,
             // A planner that has just begun has not seen it go, and counts from its own beginning.
             None => self.observation.phase_for >= self.policy.guard,
         }
+    }
+
+    /// Its agent lives and cannot stop it, for as long as that may take; but it waits for replicas that have left it, so that it
+    /// acknowledges nothing all the same.
+    fn is_powerless(&self) -> bool {
+        let waits = !self.plan.regimes.is_empty() && self.plan.regimes.iter().all(|regime| regime.acks > 0);
+        let heard: Vec<Heard<'_>> = self.heard().collect();
+        waits && self.observation.phase_for >= self.policy.yield_within && self.unheard(&heard).is_none()
     }
 
     /// Members that stream from nobody, have said so in this term, and have data of this database.

@@ -244,7 +244,8 @@ impl Round<'_> {
             self.rename(next, primary);
         } else if self.has_lost(next, primary) {
             next_election(next, primary, None);
-        } else if self.observation.unwell_for >= self.policy.restart_within {
+        } else if self.observation.unwell_for >= self.policy.restart_within.max(self.policy.yield_within) {
+            // What it has received has to be replayed first, which no other member would be faster at.
             next_election(next, primary, None);
         }
     }

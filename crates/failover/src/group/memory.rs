@@ -171,6 +171,7 @@ impl Memory {
             unwell_for: passed(self.unwell_since).unwrap_or_default(),
             since_failover: passed(self.failed_over_at),
             end,
+            fenced: None,
             request,
         }
     }

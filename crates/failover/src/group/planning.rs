@@ -17,11 +17,13 @@ use mainstay_core::transition::{Aspect, Subject, Transition, Word};
 use mainstay_runtime::journal::Journal;
 
 use super::board::{FAILOVERS_MAX, Failover};
+use super::fencing::Fencing;
 use super::follow::{News, follow, within};
 use super::keys;
 use super::memory::Memory;
 use super::stored::{Groups, Stored, encode};
 use super::words::{describe_failover, describe_obstacle};
+use crate::fence::stonith::Hook;
 
 /// The role's name.
 pub const ROLE: &str = "databases";
@@ -40,6 +42,7 @@ pub async fn run(
     session: Session,
     coordinator: Arc<dyn Coordinator>,
     policies: BTreeMap<String, Policy>,
+    hooks: BTreeMap<String, Hook>,
     journal: Journal,
     leave: impl Future<Output = ()>,
 ) -> Result<(), TooMany> {
@@ -48,7 +51,9 @@ pub async fn run(
     let groups = Groups::new(policies.keys().cloned());
     let memories = policies.keys().map(|name| (name.clone(), Memory::default())).collect();
     let started = session.now();
+    let fencing = Fencing::new(hooks);
     let mut planner = Planner {
+        fencing,
         started,
         session,
         coordinator,
@@ -70,6 +75,7 @@ pub async fn run(
 }
 
 struct Planner {
+    fencing: Fencing,
     /// Where changes of primary are told.
     journal: Journal,
     /// When this node began.
@@ -110,7 +116,10 @@ impl Planner {
                 self.stale.clear();
                 self.note();
             }
-            let Some(token) = token else { continue };
+            let Some(token) = token else {
+                self.fencing.forget();
+                continue;
+            };
             for name in self.policies.keys().cloned().collect::<Vec<_>>() {
                 if let Err(error) = self.decide(token, &name).await {
                     tracing::debug!(%error, group = name, "databases: the plan was not written, and is made anew");
@@ -150,8 +159,10 @@ impl Planner {
         }
         memory.note(policy, stored, now);
         let request = stored.request.as_ref().and_then(|(_, request)| request.clone());
-        let observation = memory.observe(policy, stored, request.clone(), now);
+        let mut observation = memory.observe(policy, stored, request.clone(), now);
+        observation.fenced = self.fencing.off(name, previous.term);
         let hindered = obstacle(policy, &observation, previous);
+        self.fencing.look(name, previous.term, hindered.as_ref(), now, policy.restart_within);
         if !matches!(hindered, Some(Obstacle::NotFenced { .. })) {
             memory.note_fenced(now);
         }

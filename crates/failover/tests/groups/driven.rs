@@ -158,6 +158,21 @@ fn a_promotion_that_hangs_is_given_up_for_another_member() {
 }
 
 #[test]
+fn a_primary_that_cannot_be_stopped_is_left_alone_once_it_can_acknowledge_nothing() {
+    run(async {
+        let policy = Policy { yield_within: Duration::from_secs(2), ..policy(Durability::SyncStrict) };
+        let site = site_with(policy, STEADY, false).await;
+        let old = site.serves().await.expect("it serves");
+        site.nodes[old].mood.immortal.store(true, Ordering::Relaxed);
+        site.ask(&Request::Failover { to: None }).await;
+        site.until("a successor", async |site| site.serves().await.is_some_and(|now| now != old)).await;
+        assert_eq!(site.world().nodes[old].process, Process::Primary, "which is what this is about");
+        site.nodes[old].mood.immortal.store(false, Ordering::Relaxed);
+        site.until("it follows", async |site| site.is_whole(2).await).await;
+    });
+}
+
+#[test]
 fn a_switchover_loses_nothing_and_a_node_that_leaves_hands_over() {
     run(async {
         let mut site = site(Durability::SyncPreferred, STEADY, false).await;

@@ -16,6 +16,8 @@ pub(crate) struct Mood {
     pub(crate) hangs: AtomicBool,
     /// What it is told fails.
     pub(crate) fails: AtomicBool,
+    /// It does not stop, whoever tells it to.
+    pub(crate) immortal: AtomicBool,
     /// How often it was told something.
     pub(crate) told: AtomicU32,
 }
@@ -54,6 +56,10 @@ impl Executor for Fake {
     }
 
     async fn stop(&mut self, stop: Stop) {
+        if self.mood.immortal.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            return;
+        }
         let mut world = self.world();
         let was_primary = world.nodes[self.at].process == Process::Primary;
         world.carry_out(self.at, Action::Stop(stop));

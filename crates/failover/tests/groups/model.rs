@@ -106,7 +106,7 @@ impl Groups {
             report.is_none_or(|report| report.server == Server::Primary)
         });
         let unwell_for = if is_well { Duration::ZERO } else { LONG };
-        Observation { members, phase_for: LONG, unwell_for, since_failover: None, end: None, request }
+        Observation { members, phase_for: LONG, unwell_for, since_failover: None, end: None, fenced: None, request }
     }
 
     fn think(&self, world: &mut World, request: Option<Request>) {

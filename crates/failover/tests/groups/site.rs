@@ -349,7 +349,14 @@ fn live(
             let policies = BTreeMap::from([(GROUP.to_owned(), policy)]);
             let (viewing, plans) = (
                 view::run(session.clone(), Arc::clone(&coordinator), groups, feeds, board, std::future::pending()),
-                planning::run(session.clone(), coordinator, policies, Journal::default(), std::future::pending()),
+                planning::run(
+                    session.clone(),
+                    coordinator,
+                    policies,
+                    BTreeMap::new(),
+                    Journal::default(),
+                    std::future::pending(),
+                ),
             );
             tokio::select! {
                 () = member::run(seat, fake, left()) => {}

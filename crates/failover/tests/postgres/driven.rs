@@ -86,7 +86,9 @@ impl Site {
         let never = std::future::pending::<()>;
         let view = view::run(session.clone(), Arc::clone(&coordinator), groups, feeds, node.board.clone(), never());
         let plans = async move {
-            planning::run(session, coordinator, policies, Journal::default(), never()).await.expect("there is room")
+            planning::run(session, coordinator, policies, BTreeMap::new(), Journal::default(), never())
+                .await
+                .expect("there is room")
         };
         let spawn =
             |task: std::pin::Pin<Box<dyn Future<Output = ()>>>| spawn_local(Kind::Control, task).abort_on_drop();

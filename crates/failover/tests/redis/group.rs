@@ -235,6 +235,7 @@ impl Group {
             unwell_for: self.unwell_since.map(|since| since.elapsed()).unwrap_or_default(),
             since_failover: None,
             end: self.end,
+            fenced: None,
             request: self.request.clone(),
         }
     }

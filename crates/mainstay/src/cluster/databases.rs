@@ -12,6 +12,7 @@ use std::time::Duration;
 use mainstay_cluster::session::Session;
 use mainstay_core::database::Engine;
 use mainstay_core::random::hash;
+use mainstay_failover::fence::stonith::Hook;
 use mainstay_failover::group::board::Own;
 use mainstay_failover::group::member::{self, Seat};
 use mainstay_failover::group::planning;
@@ -38,6 +39,11 @@ pub(super) async fn run(context: Context) {
     let guard = context.handle.groups().guard();
     let groups: Vec<Group> = configured.iter().map(|database| group(database, guard)).collect();
     let policies: BTreeMap<_, _> = groups.iter().map(|group| (group.name.clone(), group.policy.clone())).collect();
+    let hook = |database: &Database| {
+        let stonith = database.fencing.stonith.clone()?;
+        Some((database.name.clone(), Hook { command: stonith.command, timeout: stonith.timeout }))
+    };
+    let hooks: BTreeMap<_, _> = configured.iter().filter_map(hook).collect();
     let feeds = Feeds::new(&groups);
     let seats: Vec<(Database, Server, Seat)> = configured
         .iter()
@@ -59,7 +65,7 @@ pub(super) async fn run(context: Context) {
     let (session, coordinator) = (Session::clone(&context.session), Arc::clone(&context.coordinator));
     let board = context.handle.databases().clone();
     let view = view::run(session.clone(), Arc::clone(&coordinator), groups, feeds, board, gone(&departed));
-    let plan = planning::run(session, coordinator, policies, context.node.journal().clone(), gone(&departed));
+    let plan = planning::run(session, coordinator, policies, hooks, context.node.journal().clone(), gone(&departed));
     let viewing = task::spawn_local(Kind::Control, view);
     let planning = task::spawn_local(Kind::Control, async move {
         if let Err(error) = plan.await {

@@ -191,6 +191,7 @@ pub(super) fn observation(view: &View, request: Option<Request>) -> Observation 
         unwell_for: Duration::ZERO,
         since_failover: None,
         end: end(&view.plan, Some(view)),
+        fenced: None,
         request,
     }
 }

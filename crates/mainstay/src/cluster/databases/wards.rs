@@ -105,13 +105,12 @@ impl Warden for Wards {
             Ok(watchdog) => watchdog.missing(self.ttl),
             Err(missing) => Some(missing.clone()),
         };
-        // Whoever relied on a rung that nobody stands on would be deceived.
-        let stonith = if self.stonith { "no node runs the command yet" } else { "`stonith` is not set" };
+        let stonith = (!self.stonith).then(|| "`stonith` is not set".to_owned());
         vec![
             rung("guard", self.keeper.missing()),
             rung("port-lease", port),
             rung("watchdog", watchdog),
-            rung("stonith", Some(stonith.to_owned())),
+            rung("stonith", stonith),
         ]
     }
 }
