@@ -92,7 +92,7 @@ impl Condition {
     ///
     /// # Errors
     /// If it is neither `*` nor a list of tags.
-    pub fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub fn read(headers: &HeaderMap) -> Result<Self, Box<Problem>> {
         let mut said = String::new();
         for value in headers.get_all(header::IF_MATCH) {
             let Ok(text) = value.to_str() else { return Err(unreadable()) };
@@ -117,7 +117,7 @@ impl Condition {
     pub fn check(&self, present: Option<&Tag>) -> Result<(), Changed> {
         let holds = match (self, present) {
             (Self::None, _) | (Self::Anything, Some(_)) => true,
-            (Self::OneOf(tags), Some(present)) => tags.iter().any(|tag| *tag == present.0),
+            (Self::OneOf(tags), Some(present)) => tags.contains(&present.0),
             (Self::Anything | Self::OneOf(_), None) => false,
         };
         if holds { Ok(()) } else { Err(Changed { present: present.cloned() }) }
@@ -136,7 +136,7 @@ impl<S: Sync> FromRequestParts<S> for Condition {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        Self::read(&parts.headers)
+        Self::read(&parts.headers).map_err(|problem| *problem)
     }
 }
 
@@ -165,9 +165,10 @@ fn tags(list: &str) -> Option<Vec<String>> {
     None
 }
 
-fn unreadable() -> Problem {
+fn unreadable() -> Box<Problem> {
     let what = format!("`If-Match` is neither * nor a list of at most {TAGS_MAX} tags in quotes");
-    Problem::new(StatusCode::BAD_REQUEST, what).hint(Some("send the ETag of an answer as it came".to_owned()))
+    let problem = Problem::new(StatusCode::BAD_REQUEST, what);
+    Box::new(problem.hint(Some("send the ETag of an answer as it came".to_owned())))
 }
 
 #[cfg(test)]

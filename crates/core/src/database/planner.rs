@@ -242,10 +242,11 @@ impl Round<'_> {
             next.phase = Phase::Serving { primary: primary.to_owned() };
             next.system = next.system.or(report.and_then(|report| report.system));
             self.rename(next, primary);
-        } else if self.has_lost(next, primary) {
-            next_election(next, primary, None);
-        } else if self.observation.unwell_for >= self.policy.restart_within.max(self.policy.yield_within) {
-            // What it has received has to be replayed first, which no other member would be faster at.
+            return;
+        }
+        // What it has received has to be replayed first, which no other member would be faster at.
+        let patience = self.policy.restart_within.max(self.policy.yield_within);
+        if self.has_lost(next, primary) || self.observation.unwell_for >= patience {
             next_election(next, primary, None);
         }
     }
