@@ -182,8 +182,8 @@ impl Site {
     /// Replication goes on, and what must never be is looked for.
     fn pump(&self, plan: &Plan, leased: &[String]) {
         let mut world = self.world();
-        for at in 0..NAMES.len() {
-            let is_guarded = self.guarded && !leased.iter().any(|name| name == NAMES[at]);
+        for (at, node) in NAMES.iter().enumerate() {
+            let is_guarded = self.guarded && !leased.iter().any(|name| name == node);
             if is_guarded && world.nodes[at].process == Process::Primary {
                 world.nodes[at].process = Process::Down { clean: None };
             }

@@ -20,13 +20,12 @@ fn programs_on(settings: &Settings) -> Vec<String> {
 }
 
 async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..3_000 {
-        if condition() {
-            return;
-        }
+    let mut looks = 0;
+    while !condition() {
+        looks += 1;
+        assert!(looks < 3_000, "{what}: not within a minute");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{what}: not within a minute");
 }
 
 fn all_of(settings: &Settings) -> guard::Server {

@@ -28,8 +28,6 @@ use crate::config::database::{Database, Server};
 
 /// After a server's files could not be prepared.
 const PAUSE: Duration = Duration::from_secs(5);
-/// A Redis that is primary counts replicas that were heard of in this time.
-const REPLICA_LAG: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(context: Context) {
     let configured = context.handle.groups().configured();
@@ -176,9 +174,9 @@ fn open(context: &Context, database: &Database, server: &Server) -> Result<Opene
                 listen,
                 password,
                 peers,
-                min_replicas: 0,
-                min_replicas_lag: REPLICA_LAG,
-                stale_reads: true,
+                min_replicas: server.redis.min_replicas,
+                min_replicas_lag: server.redis.min_replicas_lag,
+                stale_reads: server.redis.stale_reads,
                 extra,
             };
             let instance = redis::Instance::open(settings).map_err(|error| folders::with_causes(&error))?;

@@ -2,6 +2,7 @@
 
 mod door;
 mod member;
+mod redis;
 mod relate;
 mod server;
 
@@ -21,6 +22,8 @@ use super::node::Settings;
 use super::problem::Fault;
 use super::reader::{Field, Place, Section};
 use super::units;
+pub use redis::Redis;
+
 pub(super) use door::listeners;
 pub(super) use relate::relate;
 
@@ -135,8 +138,10 @@ pub struct Server {
     pub state_dir: PathBuf,
     /// The system's user that it runs as; `None`: the one that this process runs as.
     pub user: Option<String>,
-    /// What replicas show when they stream, the same on all members.
+    /// What replicas show when they stream, the same on all members; clients of Redis show it, too.
     pub password: Option<Secret>,
+    /// What only Redis has.
+    pub redis: Redis,
     /// Further lines of its configuration.
     pub extra: String,
 }
@@ -304,7 +309,8 @@ pub(super) fn read(section: &Section<'_>, settings: &Settings, cluster: Option<&
     let (doors, bound) = door::read(section);
     let place = section.place.clone();
     let is_member = members.iter().any(|read| read.member.node == settings.node.name);
-    let server = server::read(section, engine.value, &name.value, settings.node.data_dir.as_deref(), is_member);
+    let of = server::Of { engine: engine.value, group: &name.value, members: members.len(), is_member };
+    let server = server::read(section, &of, settings.node.data_dir.as_deref());
     let database = Database {
         name: name.value.clone(),
         engine: engine.value,

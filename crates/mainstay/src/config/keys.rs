@@ -74,7 +74,8 @@ sections! {
     /// A server of it.
     DATABASE_MEMBER = "database.member": "node", "address", "priority", "zone";
     /// What this node runs of it.
-    DATABASE_SERVER = "database.server": "bin_dir", "data_dir", "state_dir", "user", "replication_password", "extra";
+    DATABASE_SERVER = "database.server": "bin_dir", "data_dir", "state_dir", "user", "replication_password", "extra",
+        "min_replicas", "min_replicas_lag", "stale_reads";
     /// How an old primary is kept from acknowledging writes.
     DATABASE_FENCING = "database.fencing": "port_lease", "watchdog", "stonith";
     /// What ends a machine.

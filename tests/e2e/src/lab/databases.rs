@@ -35,7 +35,12 @@ impl Databases {
     /// If that does not happen.
     pub fn start(cluster: &str, database: &str) -> Self {
         let body = |lab: &Lab, _node: usize, folder: &Path| {
-            let file = File::options().write(true).create(true).mode(0o600).open(folder.join("replication.password"));
+            let file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(folder.join("replication.password"));
             file.and_then(|mut file| file.write_all(b"it's: a secret\n")).expect("the folder is there");
             let members = (0..lab.nodes()).map(|member| {
                 format!("[[database.member]]\nnode = \"n{member}\"\naddress = \"{}:{SERVER}\"\n", lab.address(member))

@@ -33,7 +33,8 @@ impl Redis {
     /// If that does not happen.
     pub fn start(cluster: &str, database: &str) -> Self {
         let body = |lab: &Lab, _node: usize, folder: &Path| {
-            let file = File::options().write(true).create(true).mode(0o600).open(folder.join("redis.password"));
+            let file =
+                File::options().write(true).create(true).truncate(true).mode(0o600).open(folder.join("redis.password"));
             let written = file.and_then(|mut file| file.write_all(format!("{PASSWORD}\n").as_bytes()));
             written.expect("the folder is there");
             let members = (0..lab.nodes()).map(|member| {

@@ -41,12 +41,19 @@ pub struct Known {
 
 /// What was computed last, and when it is due again.
 #[derive(Debug, Default)]
-pub struct Sums(Arc<Mutex<(Arc<Known>, Option<Instant>, bool)>>);
+pub struct Sums(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    known: Arc<Known>,
+    due: Option<Instant>,
+    is_running: bool,
+}
 
 impl Sums {
     /// What was computed last.
     pub fn known(&self) -> Arc<Known> {
-        Arc::clone(&lock(&self.0).0)
+        Arc::clone(&lock(&self.0).known)
     }
 
     /// Has it computed anew if that is due. Nobody waits for it.
@@ -54,10 +61,10 @@ impl Sums {
         let Some(folder) = folder.map(Path::to_owned) else { return };
         {
             let mut inner = lock(&self.0);
-            if inner.2 || inner.1.is_some_and(|due| now < due) {
+            if inner.is_running || inner.due.is_some_and(|due| now < due) {
                 return;
             }
-            inner.2 = true;
+            inner.is_running = true;
         }
         let (inner, again) = (Arc::clone(&self.0), Arc::clone(&self.0));
         let work = move || {
@@ -65,15 +72,15 @@ impl Sums {
             let took = now.elapsed();
             let mut inner = lock(&inner);
             match known {
-                Ok(known) => inner.0 = Arc::new(known),
+                Ok(known) => inner.known = Arc::new(known),
                 // What is amiss with the folder is said by who writes to it.
                 Err(error) => tracing::debug!(%error, "the ledger's sums are not known"),
             }
-            (inner.1, inner.2) = (Some(Instant::now() + PAUSE.max(took * PAUSES)), false);
+            (inner.due, inner.is_running) = (Some(Instant::now() + PAUSE.max(took * PAUSES)), false);
         };
         if thread::spawn_blocking_thread("ledger-sums", work).is_err() {
             let mut inner = lock(&again);
-            (inner.1, inner.2) = (Some(now + PAUSE), false);
+            (inner.due, inner.is_running) = (Some(now + PAUSE), false);
         }
     }
 }

@@ -8,6 +8,9 @@ use mainstay_gateway::state::{DatabaseCounters, Listener, State};
 
 use super::Families;
 
+/// A label's value, and the counter that it is about.
+type Labelled = (&'static str, fn(&DatabaseCounters) -> u64);
+
 fn led(state: &State) -> impl Iterator<Item = &Listener> {
     let leads = |listener: &&Listener| matches!(listener.spec.protocol, Protocol::Database(_));
     state.listeners.iter().map(AsRef::as_ref).filter(leads)
@@ -22,7 +25,7 @@ impl Families<'_, '_> {
             let sum = move |listener: &Listener| listener.shards.sum(|counters| read(&counters.database));
             led(state).map(move |listener| ([("listener", listener.spec.name.as_str())], sum(listener)))
         };
-        let labelled = |label: &'static str, of: &'static [(&'static str, fn(&DatabaseCounters) -> u64)]| {
+        let labelled = |label: &'static str, of: &'static [Labelled]| {
             led(state).flat_map(move |listener| {
                 of.iter().map(move |(word, read)| {
                     let labels = [("listener", listener.spec.name.as_str()), (label, *word)];

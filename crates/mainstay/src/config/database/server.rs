@@ -9,7 +9,7 @@ use super::super::alerting::secret;
 use super::super::keys;
 use super::super::problem::Fault;
 use super::super::reader::{Field, Item, Section};
-use super::{Fencing, PortLease, Server, Stonith, folder};
+use super::{Fencing, PortLease, Server, Stonith, folder, redis};
 
 /// Lines of a server's configuration, in bytes, at most.
 const EXTRA_BYTES_MAX: usize = 65_536;
@@ -17,7 +17,8 @@ const EXTRA_BYTES_MAX: usize = 65_536;
 const COMMAND_WORDS_MAX: usize = 64;
 /// How long ending a machine may take, unless the configuration says otherwise.
 const STONITH_TIMEOUT: Duration = Duration::from_secs(10);
-/// The socket of the server is in the state folder, and Linux takes no longer path than 107 bytes: `/.s.PGSQL.65535` follows.
+/// The socket of the server is in the state folder, and Linux takes no longer path than 107 bytes: `/.s.PGSQL.65535` follows,
+/// or `/redis.sock`.
 const STATE_DIR_BYTES_MAX: usize = 107 - 16;
 /// The longest name of a system's user.
 const USER_BYTES_MAX: usize = 32;
@@ -43,15 +44,20 @@ const OURS: &[&str] = &[
     "daemonize",
 ];
 
+/// Whose server it is.
+pub(super) struct Of<'a> {
+    pub(super) engine: Engine,
+    pub(super) group: &'a str,
+    /// How many servers the group has.
+    pub(super) members: usize,
+    /// This node runs one of them.
+    pub(super) is_member: bool,
+}
+
 /// What this node runs of a group; `None` if it is no member. The table may be there all the same, so that nodes can have the
 /// same file.
-pub(super) fn read(
-    database: &Section<'_>,
-    engine: Engine,
-    group: &str,
-    data_dir: Option<&Path>,
-    is_member: bool,
-) -> Option<Server> {
+pub(super) fn read(database: &Section<'_>, of: &Of<'_>, data_dir: Option<&Path>) -> Option<Server> {
+    let Of { engine, group, members, is_member } = *of;
     let section = database.item("server").and_then(|item| item.section(&keys::DATABASE_SERVER));
     let Some(section) = section else {
         if is_member {
@@ -59,7 +65,9 @@ pub(super) fn read(
                 Engine::Postgres => {
                     "write [database.server] with replication_password = { file = \"replication.password\" } below it"
                 }
-                Engine::Redis => "write [database.server], and below it whatever is not to be the default",
+                Engine::Redis => {
+                    "write [database.server] with replication_password = { file = \"redis.password\" } below it"
+                }
             };
             let fault = Fault::new("this node is a member, and nothing says what it runs");
             database.reader.error_if_whole(&database.place, fault.hint(hint));
@@ -71,10 +79,11 @@ pub(super) fn read(
     let user = section.field("user", None, |item| item.parsed(parse_user).map(Some)).value;
     let password = section.field("replication_password", None, |item| secret(item).map(Some));
     let extra = section.field("extra", String::new(), |item| item.parsed(parse_extra)).value;
+    let redis = redis::read(&section, engine, members);
     if !is_member {
         return None;
     }
-    if engine == Engine::Postgres && !password.is_given {
+    if !password.is_given {
         let hint =
             "write replication_password = { file = \"replication.password\" }; the file is the same on all members";
         section.required("replication_password", hint);
@@ -87,7 +96,7 @@ pub(super) fn read(
         let place = if state.is_given { &state.place } else { &data.place };
         section.reader.error(place, fault.hint("choose a folder outside it for `state_dir`"));
     }
-    if engine == Engine::Postgres && state_dir.as_os_str().len() > STATE_DIR_BYTES_MAX {
+    if state_dir.as_os_str().len() > STATE_DIR_BYTES_MAX {
         let fault = Fault::new(format!(
             "{}: the server's socket is in there, whose path must not be longer than the system takes",
             state_dir.display()
@@ -95,7 +104,7 @@ pub(super) fn read(
         let hint = format!("set `state_dir` to a path of at most {STATE_DIR_BYTES_MAX} bytes");
         section.reader.error(&state.place, fault.hint(hint));
     }
-    Some(Server { bin_dir, data_dir, state_dir, user, password: password.value, extra })
+    Some(Server { bin_dir, data_dir, state_dir, user, password: password.value, redis, extra })
 }
 
 fn settle(

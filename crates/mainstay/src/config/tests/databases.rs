@@ -7,7 +7,7 @@ use mainstay_core::database::{Durability, Engine};
 use mainstay_gateway::spec::{Access, Protocol};
 use mainstay_observe::alerts::settings::Secret;
 
-use super::super::database::{Database, Doors, Fencing, PortLease, ReadFallback, Stonith, Times};
+use super::super::database::{Database, Doors, Fencing, PortLease, ReadFallback, Redis, Stonith, Times};
 use super::{good, read, shown};
 
 const NODE: &str = "[node]\nname = \"db1\"\ndata_dir = \"/var/lib/mainstay\"\nadmin = \"127.0.0.1:7900\"\n";
@@ -120,14 +120,24 @@ fn a_node_that_is_no_member_may_have_the_same_file_and_runs_nothing() {
 }
 
 #[test]
-fn redis_needs_neither_durability_nor_a_password() {
-    let text = with("")
-        .replace("\"postgres\"", "\"redis\"")
-        .replace("replication_password = { file = \"replication.password\" }\n", "");
+fn redis_has_no_durability_and_keys_of_its_own() {
+    let text = with("").replace("\"postgres\"", "\"redis\"");
     let database = group(&text);
-    assert_eq!((database.engine, database.server.and_then(|it| it.password)), (Engine::Redis, None));
-    let refused = shown(&text.replace("engine = \"redis\"", "engine = \"redis\"\ndurability = \"sync-strict\""));
-    assert!(refused[0].contains("Redis acknowledges a write before any replica has it"), "{refused:#?}");
+    let redis = database.server.map(|it| it.redis);
+    assert_eq!((database.engine, redis), (Engine::Redis, Some(Redis::default())));
+    let keys = "min_replicas = 2\nmin_replicas_lag = \"3s\"\nstale_reads = false\n";
+    let given = Redis { min_replicas: 2, min_replicas_lag: Duration::from_secs(3), stale_reads: false };
+    assert_eq!(group(&format!("{text}{keys}")).server.map(|it| it.redis), Some(given));
+    let refused = [
+        (text.replace("engine = \"redis\"", "engine = \"redis\"\ndurability = \"sync-strict\""), "Redis acknowledges"),
+        (text.replace("replication_password = { file", "# "), "`replication_password` is missing"),
+        (format!("{text}min_replicas = 3\n"), "3 members have 2 replicas"),
+        (format!("{text}min_replicas_lag = \"100ms\"\n"), "min_replicas_lag"),
+        (format!("{}stale_reads = true\n", with("")), "only Redis has this"),
+    ];
+    for (text, part) in refused {
+        assert!(shown(&text).iter().any(|problem| problem.contains(part)), "{part}: {:#?}", shown(&text));
+    }
 }
 
 #[test]
