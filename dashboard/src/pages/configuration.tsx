@@ -57,8 +57,10 @@ function Stage(props: { author: string; current: number | null; propose: (action
   const { session } = useShell();
   const open = async (): Promise<void> => {
     const mayRead = session === null || session.role === 'admin';
-    const shown = props.current !== null && mayRead ? await ask<ConfigText>('/config/versions/current').catch(() => null) : null;
-    props.propose(stage(shown?.text ?? '', shown?.meta.version ?? props.current, props.author));
+    // Asked for now: what the page shows may be some seconds old, and the change would be refused.
+    const current = await ask<ConfigOverview>('/config').then((it) => it.current, () => props.current);
+    const shown = current !== null && mayRead ? await ask<ConfigText>('/config/versions/current').catch(() => null) : null;
+    props.propose(stage(shown?.text ?? '', shown?.meta.version ?? current, props.author));
   };
   return (
     <button type="button" class={refusalOf(session, { least: 'admin' }) === null ? '' : 'cannot'} onClick={() => void open()}>
