@@ -4,6 +4,7 @@
 mod error;
 mod executor;
 pub mod fence;
+mod folder;
 pub mod group;
 pub mod postgres;
 pub mod redis;

@@ -92,8 +92,7 @@ async fn a_group_founds_itself_survives_its_primary_and_changes_over_in_order() 
     group.stop().await;
 }
 
-/// Trap 3: a commit that waits for a replica is there already, and ending its wait in order would say that it is done. Trap 7:
-/// a session that is idle, or waits, holds up no stop.
+/// Trap 3: a commit that waits for a replica is there already, and ending its wait in order would say that it is done.
 async fn a_commit_that_waits_when_its_server_is_fenced_is_not_acknowledged(group: &mut Group) {
     let settings = group.nodes[0].settings.clone();
     for replica in [1, 2] {

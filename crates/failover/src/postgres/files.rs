@@ -1,8 +1,6 @@
 //! Files outside the data directory: the configuration, who may come in, the password, and what the agent has to remember.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use mainstay_core::database::{Lsn, Regime};
@@ -11,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::adopt::{self, Adopted};
 use super::{REPLICATION_ROLE, SUPERUSER, Settings, slots};
 use crate::Error;
+use crate::folder::Folder;
 
 /// What a rewind or a copy needs of the replication role, which is no superuser.
 pub(super) const GRANTS: &str = "\
@@ -128,34 +127,17 @@ impl Files<'_> {
         map(&own_names().into_iter().chain(of_server).collect::<Vec<_>>())
     }
 
+    fn data(&self) -> Folder<'_> {
+        Folder { path: &self.0.data_dir, user: self.0.user }
+    }
+
     pub(super) fn folder(&self, path: &Path) -> Result<(), Error> {
-        let said = || format!("cannot make the directory {}", path.display());
-        fs::create_dir_all(path).map_err(Error::system(said()))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Error::system(said()))?;
-        self.give(path)
+        Folder { path, user: self.0.user }.make()
     }
 
-    fn give(&self, path: &Path) -> Result<(), Error> {
-        let Some(user) = self.0.user else { return Ok(()) };
-        chown(path, Some(user.uid), Some(user.gid))
-            .map_err(Error::system(format!("cannot give {} to the server's user", path.display())))
-    }
-
-    /// Whole or not at all, and on the disk when this returns: what was promised with it must outlive a loss of power.
+    /// Whole or not at all, and on the disk when this returns.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let (path, new) = (self.path(name), self.path(&format!("{name}.new")));
-        let said = || format!("cannot write {}", path.display());
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&new)
-            .map_err(Error::system(said()))?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::system(said()))?;
-        self.give(&new)?;
-        fs::rename(&new, &path).map_err(Error::system(said()))?;
-        File::open(&self.0.state_dir).and_then(|folder| folder.sync_all()).map_err(Error::system(said()))
+        Folder { path: &self.0.state_dir, user: self.0.user }.write(name, bytes)
     }
 
     /// What changes: whom it streams from, and what its commits wait for.
@@ -208,15 +190,11 @@ impl Files<'_> {
             keys = overridden.join(" "),
             "database: settings that are Mainstay's were overridden; they are taken out"
         );
-        let (path, new) = (self.0.data_dir.join(AUTO), self.0.data_dir.join("postgresql.auto.conf.new"));
-        let said = || format!("cannot write {}", path.display());
-        let text = fs::read_to_string(&path).map_err(Error::system(said()))?;
+        let path = self.0.data_dir.join(AUTO);
+        let text = fs::read_to_string(&path).map_err(Error::system(format!("cannot read {}", path.display())))?;
         let kept = text.lines().filter(|line| !OURS.iter().any(|key| sets(line, key)));
         let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
-        fs::write(&new, kept).map_err(Error::system(said()))?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).map_err(Error::system(said()))?;
-        self.give(&new)?;
-        fs::rename(&new, &path).map_err(Error::system(said()))
+        self.data().write(AUTO, kept.as_bytes())
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -235,7 +213,7 @@ impl Files<'_> {
         let path = self.0.data_dir.join("standby.signal");
         if is_standby {
             File::create(&path).map_err(Error::system("cannot make standby.signal"))?;
-            return self.give(&path);
+            return self.data().give(&path);
         }
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

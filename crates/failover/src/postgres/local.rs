@@ -1,8 +1,6 @@
 //! What there is of the local server.
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mainstay_core::database::{Report, Server};
@@ -98,16 +96,4 @@ pub(super) fn upstream(settings: &Settings) -> Option<String> {
     let peer = settings.peers.iter().find(|peer| is_to(&peer.address.ip().to_string(), peer.address.port()));
     // An address that no member has any more is somebody all the same.
     peer.map(|peer| peer.node.clone()).or_else(|| line.contains("host=").then(|| "?".to_owned()))
-}
-
-/// Removes all but the newest directories.
-pub(super) fn keep_newest(folder: &Path, most: usize) -> io::Result<()> {
-    let mut found: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        found.push((entry.metadata()?.modified()?, entry.path()));
-    }
-    found.sort();
-    let excess = found.len().saturating_sub(most);
-    found.into_iter().take(excess).try_for_each(|(_, path)| fs::remove_dir_all(path))
 }

@@ -12,7 +12,7 @@ use super::files::{Files, GRANTS, Standing};
 use super::process::{AT_ONCE, LONG, Postmaster, SHORT, attempt, end_all, failed, run};
 use super::retry::Retry;
 use super::{REPLICATION_ROLE, SUPERUSER, Settings, control, local, query, slots};
-use crate::{Error, Executor};
+use crate::{Error, Executor, folder};
 
 /// How long a start, a promotion or a checkpoint may take.
 const WORK_WITHIN: Duration = Duration::from_secs(60);
@@ -268,7 +268,7 @@ impl Instance {
         let target = target.display().to_string();
         let copy = [&wal, "-maxdepth", "1", "-type", "f", "-exec", "cp", "-p", "-t", &target, "{}", "+"];
         run(&self.settings, FIND, &copy, LONG).await?;
-        local::keep_newest(&kept, KEPT_MAX).map_err(Error::system(format!("cannot tidy {}", kept.display())))
+        folder::keep_newest(&kept, KEPT_MAX).map_err(Error::system(format!("cannot tidy {}", kept.display())))
     }
 
     async fn rewind(&mut self, of: &str) -> Result<(), Error> {

@@ -1,9 +1,8 @@
 //! Files outside the data directory: the configuration, the agent's password, what it has to remember, and what is kept.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use mainstay_core::database::Lsn;
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::info::NOBODY;
 use super::{AGENT, REPLICATION_USER, Settings};
 use crate::Error;
+use crate::folder::{Folder, keep_newest};
 
 /// What has to be known after the agent or the machine was started again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,33 +122,12 @@ impl Files<'_> {
     }
 
     pub(super) fn folder(&self, path: &Path) -> Result<(), Error> {
-        let said = || format!("cannot make the directory {}", path.display());
-        fs::create_dir_all(path).map_err(Error::system(said()))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Error::system(said()))?;
-        self.give(path)
+        Folder { path, user: self.0.user }.make()
     }
 
-    fn give(&self, path: &Path) -> Result<(), Error> {
-        let Some(user) = self.0.user else { return Ok(()) };
-        chown(path, Some(user.uid), Some(user.gid))
-            .map_err(Error::system(format!("cannot give {} to the server's user", path.display())))
-    }
-
-    /// Whole or not at all, and on the disk when this returns: what was promised with it must outlive a loss of power.
+    /// Whole or not at all, and on the disk when this returns.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let (path, new) = (self.path(name), self.path(&format!("{name}.new")));
-        let said = || format!("cannot write {}", path.display());
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&new)
-            .map_err(Error::system(said()))?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::system(said()))?;
-        self.give(&new)?;
-        fs::rename(&new, &path).map_err(Error::system(said()))?;
-        File::open(&self.0.state_dir).and_then(|folder| folder.sync_all()).map_err(Error::system(said()))
+        Folder { path: &self.0.state_dir, user: self.0.user }.write(name, bytes)
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -206,18 +185,6 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         fs::copy(entry.path(), to.join(entry.file_name()))?;
     }
     fs::remove_dir_all(from)
-}
-
-/// Removes all but the newest directories.
-fn keep_newest(folder: &Path, most: usize) -> io::Result<()> {
-    let mut found: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        found.push((entry.metadata()?.modified()?, entry.path()));
-    }
-    found.sort();
-    let excess = found.len().saturating_sub(most);
-    found.into_iter().take(excess).try_for_each(|(_, path)| fs::remove_dir_all(path))
 }
 
 /// As `redis.conf` has strings.
