@@ -110,6 +110,12 @@ pub struct Doors {
     pub hold: Duration,
     /// How many connections wait at the same time, at most.
     pub hold_max: usize,
+    /// How long a server may take to accept a connection before it is given up.
+    pub connect_timeout: Duration,
+    /// A connection on which nothing moves for so long is closed.
+    pub idle_timeout: Duration,
+    /// Connections that are open at once at each of the two, at most; further ones wait in the kernel's queue.
+    pub max_connections: usize,
     /// TLS towards clients; `None`: it passes through, where clients and servers agree on it.
     pub tls: Option<ListenerTls>,
     /// TLS towards servers, where it does not pass through.

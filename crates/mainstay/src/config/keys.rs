@@ -69,8 +69,8 @@ sections! {
     ADDRESS = "address": "ip", "interface", "mode", "prefer", "preempt", "drain";
     /// A group of database servers.
     DATABASE = "database": "name", "engine", "durability", "acks", "lag_max", "member", "write", "read", "read_lag_max",
-        "read_fallback", "hold", "hold_max", "tls", "server_tls", "rest", "restart_within", "gather", "cooldown", "yield_within", "failsafe",
-        "server", "fencing";
+        "read_fallback", "hold", "hold_max", "connect_timeout", "idle_timeout", "max_connections", "tls", "server_tls", "rest",
+        "restart_within", "gather", "cooldown", "yield_within", "failsafe", "server", "fencing";
     /// A server of it.
     DATABASE_MEMBER = "database.member": "node", "address", "priority", "zone";
     /// What this node runs of it.

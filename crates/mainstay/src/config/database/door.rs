@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use mainstay_core::database::Engine;
 use mainstay_gateway::spec::{self, Access, Listener, Protocol};
 
 use super::super::problem::Fault;
@@ -18,6 +19,8 @@ const HOLD_LONGEST: Duration = Duration::from_secs(60);
 const HOLD_MAX: u64 = 1000;
 /// The most.
 const HOLD_MOST: u64 = 100_000;
+const MILLI: Duration = Duration::from_millis(1);
+const WEEK: Duration = Duration::from_secs(604_800);
 
 /// An address that is listened on, and where it stands.
 pub(super) struct Read {
@@ -34,6 +37,8 @@ pub(super) fn read(section: &Section<'_>) -> (Doors, Vec<Read>) {
         (field.value, field.is_given)
     };
     let ((write, has_write), (read, has_read), (rest, _)) = (door("write"), door("read"), door("rest"));
+    let standard = spec::Database::write("", Engine::Postgres);
+    let open_most = listener::MAX_CONNECTIONS as u64;
     let words = [("primary", ReadFallback::Primary), ("refuse", ReadFallback::Refuse)];
     let doors = Doors {
         write,
@@ -42,6 +47,10 @@ pub(super) fn read(section: &Section<'_>) -> (Doors, Vec<Read>) {
         read_fallback: section.field("read_fallback", ReadFallback::Primary, |item| item.one_of(&words)).value,
         hold: section.duration("hold", HOLD, Duration::ZERO..=HOLD_LONGEST).value,
         hold_max: usize::try_from(section.integer("hold_max", HOLD_MAX, 1..=HOLD_MOST).value).unwrap_or(1),
+        connect_timeout: section.duration("connect_timeout", standard.connect_timeout, MILLI..=WEEK).value,
+        idle_timeout: section.duration("idle_timeout", standard.idle_timeout, MILLI..=WEEK).value,
+        max_connections: usize::try_from(section.integer("max_connections", open_most, 1..=10_000_000).value)
+            .unwrap_or(listener::MAX_CONNECTIONS),
         tls: section.item("tls").as_ref().and_then(listener::read_tls),
         server_tls: section.item("server_tls").as_ref().and_then(service::read_tls),
         rest,
@@ -53,22 +62,23 @@ pub(super) fn read(section: &Section<'_>) -> (Doors, Vec<Read>) {
     };
     without("read_lag_max", has_read, "`read`");
     without("read_fallback", has_read, "`read`");
-    without("hold", has_write || has_read, "`write` or `read`");
-    without("hold_max", has_write || has_read, "`write` or `read`");
-    without("tls", has_write || has_read, "`write` or `read`");
-    without("server_tls", has_write || has_read, "`write` or `read`");
+    for key in ["hold", "hold_max", "connect_timeout", "idle_timeout", "max_connections", "tls", "server_tls"] {
+        without(key, has_write || has_read, "`write` or `read`");
+    }
     (doors, bound)
 }
 
 /// The listeners of a group's doors.
 pub(in crate::config) fn listeners(database: &Database) -> Vec<Listener> {
-    let Doors { write, read, read_lag_max, read_fallback, hold, hold_max, tls, server_tls, rest: _ } = &database.doors;
+    let doors = &database.doors;
     let door = |key: &str, bind: &Option<SocketAddr>, access| {
         let led = spec::Database {
             access,
-            hold: *hold,
-            hold_max: *hold_max,
-            upstream_tls: server_tls.clone(),
+            hold: doors.hold,
+            hold_max: doors.hold_max,
+            connect_timeout: doors.connect_timeout,
+            idle_timeout: doors.idle_timeout,
+            upstream_tls: doors.server_tls.clone(),
             ..spec::Database::write(&database.name, database.engine)
         };
         Some(Listener {
@@ -76,14 +86,14 @@ pub(in crate::config) fn listeners(database: &Database) -> Vec<Listener> {
             bind: (*bind)?,
             floating: false,
             proxy_protocol: None,
-            tls: tls.clone(),
-            max_connections: listener::MAX_CONNECTIONS,
+            tls: doors.tls.clone(),
+            max_connections: doors.max_connections,
             protocol: Protocol::Database(led),
         })
     };
-    let fallback = *read_fallback == ReadFallback::Primary;
-    let reads = Access::Read { lag_max: *read_lag_max, fallback, cut: false };
-    [door("write", write, Access::Write), door("read", read, reads)].into_iter().flatten().collect()
+    let fallback = doors.read_fallback == ReadFallback::Primary;
+    let reads = Access::Read { lag_max: doors.read_lag_max, fallback, cut: false };
+    [door("write", &doors.write, Access::Write), door("read", &doors.read, reads)].into_iter().flatten().collect()
 }
 
 fn parse_bind(item: &Item<'_>) -> Option<SocketAddr> {

@@ -50,6 +50,9 @@ fn defaults() {
         read_fallback: ReadFallback::Primary,
         hold: Duration::from_secs(5),
         hold_max: 1000,
+        connect_timeout: Duration::from_secs(2),
+        idle_timeout: Duration::from_secs(86_400),
+        max_connections: 65_536,
         tls: None,
         server_tls: None,
         rest: None,
@@ -65,7 +68,8 @@ fn defaults() {
 #[test]
 fn every_key() {
     let lines = "durability = \"sync-strict\"\nacks = 2\nlag_max = \"64KiB\"\nwrite = \"0.0.0.0:5000\"\nread = \"0.0.0.0:5001\"\n\
-        read_lag_max = \"1MiB\"\nread_fallback = \"refuse\"\nhold = \"0s\"\nhold_max = 10\nrest = \"127.0.0.1:8008\"\n\
+        read_lag_max = \"1MiB\"\nread_fallback = \"refuse\"\nhold = \"0s\"\nhold_max = 10\n\
+        connect_timeout = \"3s\"\nidle_timeout = \"1h\"\nmax_connections = 20\nrest = \"127.0.0.1:8008\"\n\
         restart_within = \"1s\"\ngather = \"0s\"\ncooldown = \"1m\"\nyield_within = \"20s\"\nfailsafe = false\n\
         fencing = { port_lease = \"required\", watchdog = \"/dev/watchdog\", stonith = { command = [\"/usr/sbin/fence\", \"{node}\"], timeout = \"5s\" } }";
     let server = "bin_dir = \"/usr/lib/postgresql/15/bin\"\ndata_dir = \"/srv/orders\"\nstate_dir = \"/srv/mainstay\"\n\
@@ -78,6 +82,8 @@ fn every_key() {
     let doors = &database.doors;
     assert_eq!(doors.write.map(|it| it.port()).zip(doors.read.map(|it| it.port())), Some((5000, 5001)));
     assert_eq!((doors.read_lag_max, doors.read_fallback, doors.hold_max), (1_048_576, ReadFallback::Refuse, 10));
+    let limits = (doors.connect_timeout, doors.idle_timeout, doors.max_connections);
+    assert_eq!(limits, (Duration::from_secs(3), Duration::from_secs(3600), 20));
     assert_eq!((doors.hold, doors.rest.map(|it| it.port())), (Duration::ZERO, Some(8008)));
     let times = Times {
         restart_within: Duration::from_secs(1),
@@ -160,6 +166,7 @@ fn what_is_wrong_is_said() {
         (with("failsafe = true"), "database[0].failsafe", "this version has no failsafe"),
         (with("lag_max = 5"), "database[0].lag_max", "a size needs a unit"),
         (with("hold = \"1s\""), "database[0].hold", "no effect without `write` or `read`"),
+        (with("idle_timeout = \"1h\""), "database[0].idle_timeout", "no effect without `write` or `read`"),
         (with("read_lag_max = \"1MiB\""), "database[0].read_lag_max", "no effect without `read`"),
         (with("write = \"0.0.0.0:5000\"\nread = \"10.0.1.1:5000\""), "database[0].read", "`write` of `orders` listens"),
         (with("rest = \"127.0.0.1:7900\""), "database[0].rest", "the admin interface listens on 127.0.0.1:7900"),
@@ -229,17 +236,20 @@ fn two_groups_share_nothing() {
 fn doors_are_listeners() {
     let config = good(&with(
         "write = \"10.0.1.1:5000\"\nread = \"10.0.1.1:5001\"\nread_fallback = \"refuse\"\nhold = \"9s\"\n\
+         idle_timeout = \"1h\"\nconnect_timeout = \"3s\"\nmax_connections = 20\n\
          tls = { cert = \"a.pem\", key = \"a.key\" }\nserver_tls = true",
     ));
     let [write, read] = config.spec.listeners.as_slice() else { panic!("{:?}", config.spec.listeners) };
     assert_eq!((write.name.as_str(), write.bind.to_string()), ("orders-write", "10.0.1.1:5000".to_owned()));
     assert_eq!((read.name.as_str(), read.bind.to_string()), ("orders-read", "10.0.1.1:5001".to_owned()));
+    assert_eq!((write.max_connections, read.max_connections), (20, 20));
     let (Protocol::Database(write), Protocol::Database(read), true) =
         (&write.protocol, &read.protocol, write.tls.is_some() && read.tls.is_some())
     else {
         panic!("{write:?}, {read:?}");
     };
     assert_eq!((write.group.as_str(), write.access, write.hold), ("orders", Access::Write, Duration::from_secs(9)));
+    assert_eq!((write.idle_timeout, read.connect_timeout), (Duration::from_secs(3600), Duration::from_secs(3)));
     assert_eq!(read.access, Access::Read { lag_max: 16 * 1_048_576, fallback: false, cut: false });
     assert!(write.upstream_tls.as_ref().is_some_and(|tls| tls.verify));
     assert_eq!(good(&with("")).spec.listeners, []);
