@@ -174,6 +174,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let serves = matches!(cli.command, Command::Run(_) | Command::Proxy(_));
     let predecessor = if serves { Predecessor::find()? } else { None };
     let terminal = predecessor.as_ref().map_or_else(|| std::io::stderr().is_terminal(), Predecessor::logs_to_terminal);
+    if serves {
+        mainstay_runtime::defect::notice();
+    }
     cli.credentials.install();
     logging::start(cli.log_format, cli.log_level.as_deref(), terminal)?;
     match cli.command {

@@ -7,9 +7,11 @@ pub mod levels;
 pub mod repeats;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use mainstay_runtime::defect::{self, Defect, Noted};
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -113,7 +115,7 @@ pub fn facts() -> Facts {
     }
 }
 
-/// Ends levels whose time is over, and tells what was left out. Called about once a second.
+/// Ends levels whose time is over, and tells what was left out and which parts have ended by a panic. Called about once a second.
 pub fn tick() {
     let Some(log) = LOG.get() else { return };
     let now = Instant::now();
@@ -128,11 +130,30 @@ pub fn tick() {
         tracing::info!("a level of the log is as configured again: its time is over");
     }
     tell_left_out(Some(now));
+    tell_defects();
 }
 
 /// Tells of all lines that were left out, before the process ends.
 pub fn finish() {
     tell_left_out(None);
+    tell_defects();
+}
+
+/// Tells of panics since the last time. Where they happened the log may have been in use.
+fn tell_defects() {
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    let Noted { count, last: Some(last) } = defect::noted() else { return };
+    let new = count.saturating_sub(TOLD.swap(count, Ordering::Relaxed));
+    if new > 0 {
+        let Defect { thread, place, message } = last;
+        tracing::error!(
+            thread,
+            place,
+            message,
+            new,
+            "a part of the node ended by a panic, which is a defect: please report it"
+        );
+    }
 }
 
 fn tell_left_out(now: Option<Instant>) {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use mainstay_core::transition::{Aspect, Subject, Transition, Word};
 use mainstay_observe::probes::board::Changed;
 use mainstay_observe::probes::cluster::{exchange, seen_key};
-use mainstay_observe::probes::driver::{Parts, drive};
+use mainstay_observe::probes::driver::{self, Parts, drive};
 use mainstay_runtime::thread;
 
 use crate::admin::Node;
@@ -27,6 +27,7 @@ pub fn start(node: &Arc<Node>) -> io::Result<()> {
         let parts = Parts {
             board: Arc::clone(node.probes()),
             history: node.history().clone(),
+            journey: driver::real(),
             on_change: Box::new(move |changed| tell(&told, changed)),
             left: Box::new(move || asked.is_leaving()),
         };

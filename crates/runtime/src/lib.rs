@@ -2,6 +2,7 @@
 //! the protocol itself. This is the one crate that starts threads and tasks, so that each has an owner and a way to end.
 
 pub mod clock;
+pub mod defect;
 pub mod descriptors;
 pub mod journal;
 pub mod names;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 
 /// What a task does.
@@ -64,6 +65,24 @@ where
     F: Future<Output = ()> + 'static,
 {
     Task { kind, handle: tokio::task::spawn_local(future) }
+}
+
+/// Runs a future as a task of its own and answers what comes of it; `None` if that is a panic, which ends nothing else. Dropping
+/// the answer's future aborts the task.
+///
+/// # Panics
+/// Outside a runtime of [`crate::thread`].
+pub async fn apart<F>(kind: Kind, future: F) -> Option<F::Output>
+where
+    F: Future + 'static,
+{
+    let (give, given) = oneshot::channel();
+    let _running = spawn_local(kind, async move {
+        // Nobody waits any more only if the task is aborted.
+        let _waiting = give.send(future.await);
+    })
+    .abort_on_drop();
+    given.await.ok()
 }
 
 /// A running task. It goes on when this is dropped; waiting for it answers how it ended.
@@ -164,6 +183,15 @@ mod tests {
             }
             assert!(!left.get());
             assert!(tied.get());
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_panic_apart_is_an_answer() {
+        run_here(async {
+            assert_eq!(apart(Kind::Probe, async { 7 }).await, Some(7));
+            assert_eq!(apart(Kind::Probe, async { panic!("meant for the test") }).await, None::<()>);
         })
         .unwrap();
     }

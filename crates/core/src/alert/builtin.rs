@@ -58,6 +58,8 @@ pub struct NodeSeen {
     pub rolled_back: Option<String>,
     /// Whether lines of the access log were dropped since the last observation.
     pub log_dropped: bool,
+    /// Where a part of the node ended by a panic since the last observation.
+    pub defect: Option<String>,
     /// Why the cluster cannot decide anything, if it is in one and cannot.
     pub quorum_lost: Option<String>,
     /// Members of its cluster that are not there.
@@ -297,6 +299,9 @@ fn of_node(seen: &Observation, found: &mut Vec<Condition>) {
     }
     if node.log_dropped {
         found.push(condition("AccessLogDropped", labels(), &format!("{}: lines were dropped", node.name)));
+    }
+    if let Some(place) = &node.defect {
+        found.push(condition("Defect", labels(), &format!("{}: a part ended by a panic at {place}", node.name)));
     }
     // All nodes that are cut off say the same, so that receivers can tell that it is one thing.
     if let Some(why) = &node.quorum_lost {

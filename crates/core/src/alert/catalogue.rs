@@ -151,6 +151,12 @@ pub const CATALOGUE: &[Rule] = &[
         (OVERVIEW, "access-log-dropped"),
     ),
     alert(
+        ("Defect", P3),
+        "a part of a node ended by a panic, which is a defect of the program",
+        (0, 10 * MINUTE),
+        (OVERVIEW, "defect"),
+    ),
+    alert(
         ("BudgetBurning", P2),
         "an objective's error budget is used up too fast",
         (0, 0),

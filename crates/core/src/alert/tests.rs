@@ -248,6 +248,8 @@ fn thresholds_of_the_built_in_alerts() {
 
     let node = NodeSeen { cpu_percent: Some(86.0), memory_percent: Some(91.0), ..NodeSeen::default() };
     assert_eq!(names(&Observation { node, ..Observation::default() }), ["CpuHigh P3", "MemoryHigh P3"]);
+    let node = NodeSeen { defect: Some("x.rs:7".to_owned()), ..NodeSeen::default() };
+    assert_eq!(names(&Observation { node, ..Observation::default() }), ["Defect P3"]);
     let ends = |days_left| Observation {
         certificates: vec![CertificateSeen { days_left, ..CertificateSeen::default() }],
         ..Observation::default()

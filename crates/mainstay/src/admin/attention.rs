@@ -1,6 +1,7 @@
 //! What is worth a look now, in `/api/v1/status`: alerts that fire, incidents that last, certificates that end soon.
 
 use mainstay_core::alert::Phase;
+use mainstay_runtime::defect::{self, Noted};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -23,6 +24,9 @@ pub struct Attention {
     pub incidents: Vec<String>,
     /// Certificates in use that end within 30 days, the next to end first.
     pub certificates: Vec<CertificateLine>,
+    /// Parts of the node that have ended by a panic since it was started, with the last one; none if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defects: Option<DefectLine>,
     /// How available services and probes were over 28 days as this node saw it, the least first; empty without a ledger.
     pub availability: Vec<AvailabilityLine>,
 }
@@ -36,6 +40,15 @@ pub struct AlertLine {
     pub name: String,
     /// What is wrong.
     pub summary: String,
+}
+
+/// Panics, which are defects of the program.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DefectLine {
+    /// How many.
+    pub count: u64,
+    /// Where the last one happened, and what it says.
+    pub last: String,
 }
 
 /// A certificate that ends soon.
@@ -92,6 +105,7 @@ pub(super) fn of(node: &Node) -> Attention {
     });
     availability.truncate(SHOWN_MAX);
     Attention {
+        defects: defects(defect::noted()),
         availability,
         firing: firing.len() as u64,
         alerts: firing.iter().take(SHOWN_MAX).map(alert).collect(),
@@ -100,6 +114,11 @@ pub(super) fn of(node: &Node) -> Attention {
         }),
         certificates: ending.take(SHOWN_MAX).collect(),
     }
+}
+
+fn defects(noted: Noted) -> Option<DefectLine> {
+    let last = noted.last?;
+    Some(DefectLine { count: noted.count, last: format!("{} ({}): {}", last.place, last.thread, last.message) })
 }
 
 fn line(sum: &Sum) -> AvailabilityLine {

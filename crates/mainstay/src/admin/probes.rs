@@ -177,9 +177,11 @@ async fn run(Shared(node): Shared<Arc<Node>>, Path(name): Path<String>) -> Respo
     };
     match tokio::time::timeout(probe.timeout + LATE, asked).await {
         Ok(Ok(found)) => Json(outcome(node.name(), &found, None)).into_response(),
-        Ok(Err(_dropped)) => {
-            error(StatusCode::SERVICE_UNAVAILABLE, "the node leaves, or the probe is gone".to_owned(), None)
-        }
+        Ok(Err(_dropped)) => error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the node leaves, the probe is gone, or its journey ended by a panic: see the log".to_owned(),
+            None,
+        ),
         Err(_elapsed) => error(StatusCode::SERVICE_UNAVAILABLE, "the run did not end in time".to_owned(), None),
     }
 }

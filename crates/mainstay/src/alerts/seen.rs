@@ -34,6 +34,7 @@ pub(super) struct Memory {
     processors: Option<Processors>,
     busy: Option<f64>,
     dropped: u64,
+    defects: u64,
     listeners: BTreeMap<String, Usual>,
 }
 
@@ -88,6 +89,9 @@ fn of_node(node: &Node, status: &Status, memory: &mut Memory) -> NodeSeen {
     let dropped = node.gateway().access_log_dropped();
     let log_dropped = dropped > memory.dropped;
     memory.dropped = dropped;
+    let defects = status.attention.defects.as_ref().filter(|defects| defects.count > memory.defects);
+    let defect = defects.map(|defects| defects.last.clone());
+    memory.defects = status.attention.defects.as_ref().map_or(0, |defects| defects.count);
     let reload = &status.configuration.last_reload;
     let refused = || reload.problems.first().cloned().unwrap_or_default();
     let cluster = status.cluster.as_ref();
@@ -101,6 +105,7 @@ fn of_node(node: &Node, status: &Status, memory: &mut Memory) -> NodeSeen {
         rolled_back: rolled_back
             .map(|(version, _stage)| format!("version {version} of the configuration was taken back")),
         log_dropped,
+        defect,
         quorum_lost: cluster
             .filter(|cluster| cluster.quorum == Some(false))
             .map(|cluster| cluster.quorum_reason.clone().unwrap_or_default()),

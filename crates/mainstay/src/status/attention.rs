@@ -1,6 +1,6 @@
 //! The lines of the status page about what is worth a look now: alerts, incidents, certificates, and how available services were.
 
-use crate::admin::attention::{Attention, AvailabilityLine};
+use crate::admin::attention::{Attention, AvailabilityLine, DefectLine};
 use crate::status::table::{Paint, Tone, printable};
 
 /// What fires, lasts and ends; nothing if there is nothing of the kind.
@@ -23,6 +23,11 @@ pub(super) fn lines(of: &Attention, paint: Paint) -> String {
             days => (Tone::Warning, format!("ends in {days:.0} days")),
         };
         lines.push((tone, format!("certificate of {usage} ({subject}) {ends}")));
+    }
+    if let Some(DefectLine { count, last }) = &of.defects {
+        let parts =
+            if *count == 1 { "a part of the node has".to_owned() } else { format!("{count} parts of the node have") };
+        lines.push((Tone::Bad, format!("{parts} ended by a panic, which is a defect: {last}")));
     }
     lines.into_iter().map(|(tone, line)| paint.apply(tone, &printable(&line)) + "\n").collect()
 }
@@ -74,10 +79,11 @@ mod tests {
                 },
                 AvailabilityLine { kind: "probe".into(), name: "login".into(), ..AvailabilityLine::default() },
             ],
+            defects: Some(DefectLine { count: 2, last: "x.rs:7 (probes): no".into() }),
         };
         let said = lines(&of, Paint::Plain);
         let expected = "alert P1 ServiceDown: shop is down\n2 more alerts fire: mainstay alerts\nincident, not over: shop: down\n\
-                        certificate of listener web (a) ends in 2.3 days\n";
+                        certificate of listener web (a) ends in 2.3 days\n2 parts of the node have ended by a panic, which is a defect: x.rs:7 (probes): no\n";
         assert_eq!(said, expected);
         let said = availability(&of, Paint::Plain);
         assert!(said.contains("shop 99.500 %, 2 failures, MTTR 12.0 s; probe login not known"), "{said}");

@@ -1,13 +1,16 @@
 //! Makes journeys on time, on the thread that it is run on, and has told what came of them.
+//!
+//! A journey that ends by a panic says nothing about what it probes: it counts for nothing, and the next one is made when it is due.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mainstay_core::time::Moment;
 use mainstay_core::vantage;
 use mainstay_gateway::state::BUCKETS;
-use mainstay_runtime::task::{Kind, spawn_local};
+use mainstay_runtime::task::{Kind, apart, spawn_local};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
@@ -25,12 +28,22 @@ const RETELL: Duration = Duration::from_secs(10);
 /// Who wants to know of changes.
 pub type OnChange = Box<dyn Fn(&Changed)>;
 
+/// Makes a journey.
+pub type Journey = Box<dyn Fn(Probe) -> Pin<Box<dyn Future<Output = Outcome>>>>;
+
+/// Journeys as they are made for users.
+pub fn real() -> Journey {
+    Box::new(|probe| Box::pin(async move { run(&probe).await }))
+}
+
 /// What the driver works with.
 pub struct Parts {
     /// Where everything is noted.
     pub board: Arc<Board>,
     /// Where journeys are counted, as events for objectives.
     pub history: History,
+    /// Makes the journeys.
+    pub journey: Journey,
     /// Told of each change of a verdict.
     pub on_change: OnChange,
     /// Whether the node leaves.
@@ -40,7 +53,8 @@ pub struct Parts {
 /// A journey that has ended.
 struct Ended {
     probe: Probe,
-    outcome: Outcome,
+    /// `None`: by a panic.
+    outcome: Option<Outcome>,
 }
 
 /// Runs until the node leaves. A second driver of the same board does nothing.
@@ -99,16 +113,21 @@ impl Driver {
             *due = wait();
             self.running.insert(probe.name.clone());
             let (probe, done) = (probe.clone(), done.clone());
+            let journey = (self.parts.journey)(probe.clone());
             spawn_local(Kind::Probe, async move {
-                let outcome = run(&probe).await;
+                let outcome = apart(Kind::Probe, journey).await;
                 // The driver is gone only if the node leaves.
                 let _told = done.send(Ended { probe, outcome }).await;
             });
         }
     }
 
-    fn note(&mut self, probe: &Probe, outcome: Outcome, now: Moment) {
+    fn note(&mut self, probe: &Probe, outcome: Option<Outcome>, now: Moment) {
         self.running.remove(&probe.name);
+        let Some(outcome) = outcome else {
+            tracing::error!(probe = probe.name, "a probe's journey ended by a panic and counts for nothing");
+            return;
+        };
         let took = outcome.took;
         if let Some(reason) = outcome.reason() {
             tracing::debug!(probe = probe.name, reason, "a probe failed");
@@ -134,10 +153,12 @@ impl Driver {
         let probes = self.parts.board.probes();
         // Who asks has looked; it may have gone since, and then the answer is that there is none.
         let Some(probe) = probes.iter().find(|probe| probe.name == asked.name).cloned() else { return false };
+        let journey = (self.parts.journey)(probe);
         spawn_local(Kind::Probe, async move {
-            let outcome = run(&probe).await;
-            // Who asked may have given up.
-            let _told = asked.answer.send(outcome);
+            if let Some(outcome) = apart(Kind::Probe, journey).await {
+                // Who asked may have given up.
+                let _told = asked.answer.send(outcome);
+            }
             let _counted = ended.send(()).await;
         });
         true

@@ -5,6 +5,7 @@ use mainstay_core::vantage::Verdict;
 
 use super::board::{Board, Changed, Report, Told};
 use super::*;
+use mainstay_runtime::task::{Kind, spawn_local};
 
 fn probe(from: &[&str]) -> Probe {
     Probe {
@@ -93,4 +94,42 @@ fn only_the_nodes_that_make_it_are_expected() {
     assert_eq!(verdicts(&board.judge(at(2))), [(Verdict::Down, Some(Verdict::Up))]);
     let standing = &board.standings()[0];
     assert_eq!((standing.fresh, standing.expected), (1, 1));
+}
+
+/// Waits until the board says so, for a minute at most.
+async fn until(board: &Board, holds: impl Fn(&super::board::Standing) -> bool) {
+    let limit = std::time::Instant::now() + Duration::from_secs(60);
+    while !board.standings().first().is_some_and(&holds) {
+        assert!(std::time::Instant::now() < limit, "{:?}", board.standings());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn a_journey_that_panics_counts_for_nothing_and_the_next_one_is_made() {
+    let probe = Probe { interval: Duration::from_millis(20), ..probe(&[]) };
+    let board = std::sync::Arc::new(Board::new("a", std::slice::from_ref(&probe), false));
+    let count = std::rc::Rc::new(std::cell::Cell::new(0));
+    let journey: driver::Journey = Box::new(move |_probe| {
+        let number = count.replace(count.get() + 1);
+        Box::pin(async move {
+            assert!(number >= 2, "meant for the test");
+            outcome(None)
+        })
+    });
+    let parts = driver::Parts {
+        board: std::sync::Arc::clone(&board),
+        history: crate::history::History::in_memory(),
+        journey,
+        on_change: Box::new(|_changed| {}),
+        left: Box::new(|| false),
+    };
+    let work = async {
+        let _driver = spawn_local(Kind::Probe, driver::drive(parts)).abort_on_drop();
+        // Whoever asked for the journey is told at once.
+        let asked = board.ask("login").expect("room");
+        assert!(asked.await.is_err());
+        until(&board, |it| it.passed > 0 && it.verdict == Verdict::Up && it.failed == 0).await;
+    };
+    mainstay_runtime::thread::run_here(work).expect("a runtime");
 }

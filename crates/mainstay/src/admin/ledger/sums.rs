@@ -58,7 +58,12 @@ impl Sums {
 
     /// Has it computed anew if that is due. Nobody waits for it.
     pub fn tick(&self, folder: Option<&Path>, now: Instant) {
-        let Some(folder) = folder.map(Path::to_owned) else { return };
+        if let Some(folder) = folder.map(Path::to_owned) {
+            self.tick_with(now, move || compute(&folder));
+        }
+    }
+
+    fn tick_with(&self, now: Instant, work: impl FnOnce() -> Result<Known, report::ReportError> + Send + 'static) {
         {
             let mut inner = lock(&self.0);
             if inner.is_running || inner.due.is_some_and(|due| now < due) {
@@ -66,22 +71,31 @@ impl Sums {
             }
             inner.is_running = true;
         }
-        let (inner, again) = (Arc::clone(&self.0), Arc::clone(&self.0));
+        let turn = Turn { inner: Arc::clone(&self.0), began: now };
         let work = move || {
-            let known = compute(&folder);
-            let took = now.elapsed();
-            let mut inner = lock(&inner);
-            match known {
-                Ok(known) => inner.known = Arc::new(known),
+            let turn = turn;
+            match work() {
+                Ok(known) => lock(&turn.inner).known = Arc::new(known),
                 // What is amiss with the folder is said by who writes to it.
                 Err(error) => tracing::debug!(%error, "the ledger's sums are not known"),
             }
-            (inner.due, inner.is_running) = (Some(Instant::now() + PAUSE.max(took * PAUSES)), false);
         };
-        if thread::spawn_blocking_thread("ledger-sums", work).is_err() {
-            let mut inner = lock(&again);
-            (inner.due, inner.is_running) = (Some(now + PAUSE), false);
-        }
+        // A thread that the system refuses drops the turn, like one that ends.
+        let _thread = thread::spawn_blocking_thread("ledger-sums", work);
+    }
+}
+
+/// A computation. However it ends, by a panic too, another one is due later.
+struct Turn {
+    inner: Arc<Mutex<Inner>>,
+    began: Instant,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let pause = PAUSE.max(self.began.elapsed().saturating_mul(PAUSES));
+        let mut inner = lock(&self.inner);
+        (inner.due, inner.is_running) = (Some(Instant::now() + pause), false);
     }
 }
 
@@ -99,4 +113,28 @@ fn compute(folder: &Path) -> Result<Known, report::ReportError> {
     sums.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     sums.truncate(SUBJECTS_MAX);
     Ok(Known { sums, recovery: (recovery.failovers > 0).then_some(recovery) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_computed_again_after_a_panic() {
+        let sums = Sums::default();
+        let began = Instant::now();
+        sums.tick_with(began, || panic!("meant for the test"));
+        let limit = began + Duration::from_secs(60);
+        while lock(&sums.0).is_running && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let recovery = Some(Recovery::default());
+        let known = Known { sums: Vec::new(), recovery };
+        let later = Instant::now() + Duration::from_secs(86_400);
+        sums.tick_with(later, move || Ok(known));
+        while sums.known().recovery.is_none() && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(sums.known().recovery.is_some());
+    }
 }
