@@ -11,6 +11,7 @@ mod successor;
 mod trial;
 mod upgrading;
 mod watched;
+mod wishes;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

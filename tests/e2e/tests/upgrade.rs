@@ -14,6 +14,7 @@ use mainstay_e2e::gateway::simple;
 use mainstay_e2e::load::{Load, Plan};
 use mainstay_e2e::wire::get;
 use mainstay_e2e::{Mainstay, Origin, Wire, eventually, free};
+use serde_json::json;
 
 const HEALTH: &str =
     "health = { http = \"/health\", interval = \"500ms\", timeout = \"250ms\", unhealthy = 2, healthy = 2 }";
@@ -175,13 +176,21 @@ fn what_is_known_of_endpoints_survives() {
     origins[1].control("status=0");
     let drained = gateway.command(&["drain", &format!("app/{}", addresses[2])]);
     assert!(drained.status.success(), "{drained:?}");
+    for wish in [["log", "level", "health=debug"], ["events", "sampling", "10%"]] {
+        assert!(gateway.command(&[&wish[..], &["--for", "1h"]].concat()).status.success(), "{wish:?}");
+    }
     let asked = |index: usize| origins[index].stat("requests");
     let before = [asked(0), asked(1), asked(2)];
     origins[0].control("health=200");
     for _round in 0..2 {
         gateway.upgrade(&[]);
         plan.clone().run().assert_clean(60);
-        assert_eq!([asked(0), asked(1), asked(2)], before, "{}", gateway.status());
+        let status = gateway.status();
+        assert_eq!([asked(0), asked(1), asked(2)], before, "{status}");
+        let wishes = status["temporary"].as_array().cloned().unwrap_or_default();
+        let said: Vec<_> = wishes.iter().map(|it| (&it["what"], &it["is"])).collect();
+        assert_eq!(said, [(&json!("log level"), &json!("debug")), (&json!("sampling"), &json!("10%"))], "{status}");
+        assert!(wishes.iter().all(|it| it["seconds_left"].as_u64().is_some_and(|left| left <= 3600)), "{status}");
     }
     let ejected = gateway.status().to_string();
     assert!(ejected.contains("requests in a row failed"), "the reason is known as well: {ejected}");

@@ -210,7 +210,7 @@ fn declined(why: &DeskError) -> Response {
 fn progress(seen: watch::Receiver<Option<View>>, version: Version, same_as: Option<Version>) -> Response {
     let (tell, told) = mpsc::channel(EVENTS_MAX);
     let telling = task::spawn_local(Kind::Admin, tell_all(seen, version, same_as, tell)).abort_on_drop();
-    streamed::answer("application/x-ndjson", told, telling)
+    streamed::answer(streamed::LINES, told, telling)
 }
 
 async fn tell_all(
@@ -231,19 +231,19 @@ async fn tell_all(
                 // Another release began before this node saw the end of ours.
                 let error = format!("version {} is being released by now", present.version);
                 let hint = Some("`mainstay config history` says how this one ended".to_owned());
-                let _reader = tell.send(line(&Event::Failed { error, hint })).await;
+                let _reader = tell.send(streamed::line(&Event::Failed { error, hint })).await;
                 return;
             }
             if !is_announced {
                 is_announced = true;
                 let event = Event::Proposed { version, from: present.from, same_as };
-                if tell.send(line(&event)).await.is_err() {
+                if tell.send(streamed::line(&event)).await.is_err() {
                     return;
                 }
             }
             let is_over = present.stage.is_over();
             let event = if is_over { Event::Ended(present.clone()) } else { Event::Progress(present.clone()) };
-            if tell.send(line(&event)).await.is_err() || is_over {
+            if tell.send(streamed::line(&event)).await.is_err() || is_over {
                 return;
             }
             said = Some(present);
@@ -252,11 +252,4 @@ async fn tell_all(
             return;
         }
     }
-}
-
-fn line(event: &Event) -> Bytes {
-    // An event is names and numbers, which always have a form in JSON.
-    let mut line = serde_json::to_vec(event).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
 }

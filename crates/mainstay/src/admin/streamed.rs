@@ -9,19 +9,43 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Bytes, Frame};
 use mainstay_runtime::task::AbortOnDrop;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
+/// Lines of JSON.
+pub(super) const LINES: &str = "application/x-ndjson";
+
 /// An answer of a media type whose body is what `told` brings; whoever tells ends with the reader.
-pub(super) fn answer(media_type: &'static str, told: mpsc::Receiver<Bytes>, telling: AbortOnDrop) -> Response {
-    ([(header::CONTENT_TYPE, media_type)], Body::new(Parts { told, _telling: telling })).into_response()
+pub(super) fn answer(media_type: &'static str, mut told: mpsc::Receiver<Bytes>, telling: AbortOnDrop) -> Response {
+    polled(media_type, move |context| {
+        let _ends_with_the_body = &telling;
+        told.poll_recv(context)
+    })
 }
 
-struct Parts {
-    told: mpsc::Receiver<Bytes>,
-    _telling: AbortOnDrop,
+/// An answer of a media type whose body is what `next` brings, up to its first `None`. What `next` holds is dropped with the body,
+/// which is when the whole of it has been handed to the connection, or the reader has gone.
+pub(super) fn polled<F>(media_type: &'static str, next: F) -> Response
+where
+    F: FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send + Unpin + 'static,
+{
+    ([(header::CONTENT_TYPE, media_type)], Body::new(Parts(next))).into_response()
 }
 
-impl hyper::body::Body for Parts {
+/// One of [`LINES`].
+pub(super) fn line(of: &impl Serialize) -> Bytes {
+    // An event is names and numbers, which always have a form in JSON.
+    let mut line = serde_json::to_vec(of).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}
+
+struct Parts<F>(F);
+
+impl<F> hyper::body::Body for Parts<F>
+where
+    F: FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Unpin,
+{
     type Data = Bytes;
     type Error = Infallible;
 
@@ -29,6 +53,6 @@ impl hyper::body::Body for Parts {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.told.poll_recv(context).map(|part| part.map(|part| Ok(Frame::data(part))))
+        (self.0)(context).map(|part| part.map(|part| Ok(Frame::data(part))))
     }
 }

@@ -1,21 +1,18 @@
 //! `POST /api/v1/upgrade`: asks the main thread for an upgrade, and answers with a line for each step of it.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
 use axum::body::Body;
 use axum::extract::State as Shared;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use hyper::body::{Bytes, Frame};
+use axum::http::StatusCode;
+use axum::response::Response;
 use mainstay_admin::endpoint::{self, Endpoint};
 use mainstay_admin::role::ADMIN;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::admin::Node;
 use crate::admin::api::{error, read};
+use crate::admin::{Node, streamed};
 use crate::upgrade::event::{Event, UpgradeRequest};
 
 /// An upgrade that somebody asks for.
@@ -44,32 +41,20 @@ async fn upgrade(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
     if node.ask_upgrade(Asked { request, steps }).is_err() {
         return error(StatusCode::CONFLICT, "this node leaves already".to_owned(), None);
     }
-    let lines = Body::new(Lines { told, is_over: false });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
+    lines(told)
 }
 
-/// Steps as lines of JSON, to the last one.
-struct Lines {
-    told: UnboundedReceiver<Event>,
-    is_over: bool,
-}
-
-impl hyper::body::Body for Lines {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.is_over {
+/// Steps to the last one. The main thread sees by the end of `told` that the last one has been taken, and may end the process.
+fn lines(mut told: UnboundedReceiver<Event>) -> Response {
+    let mut is_over = false;
+    streamed::polled(streamed::LINES, move |context| {
+        if is_over {
             return Poll::Ready(None);
         }
-        let Some(event) = ready!(self.told.poll_recv(context)) else { return Poll::Ready(None) };
-        self.is_over = event.is_last();
-        // An event is names and numbers, which always have a form in JSON.
-        let mut line = serde_json::to_vec(&event).unwrap_or_default();
-        line.push(b'\n');
-        Poll::Ready(Some(Ok(Frame::data(line.into()))))
-    }
+        told.poll_recv(context).map(|event| {
+            let event = event?;
+            is_over = event.is_last();
+            Some(streamed::line(&event))
+        })
+    })
 }

@@ -14,6 +14,8 @@ use mainstay_gateway::Remembered;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::run::wishes::Wishes;
+
 /// Tells a process that it has a predecessor.
 pub(super) const VARIABLE: &str = "MAINSTAY_UPGRADE";
 /// Raised when an older process could not understand a younger one any more, or the other way round.
@@ -53,10 +55,12 @@ pub(super) struct OfferedListener {
     pub(super) sockets: usize,
 }
 
-/// The old process's consent, with what operators may have drained since the offer.
+/// The old process's consent, with what operators may have drained since the offer, and what they have asked for for a time.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Go {
     pub(super) endpoints: Vec<Remembered>,
+    #[serde(default)]
+    pub(super) wishes: Wishes,
 }
 
 /// Writes a message.

@@ -115,6 +115,7 @@ impl Predecessor {
         say(&mut channel, &ready).map_err(gone)?;
         let go: Go = hear(&mut channel).map_err(gone)?;
         drains(gateway, &go);
+        go.wishes.heed(gateway);
         descriptors::replace_stderr(&self.stderr).map_err(gone)
     }
 

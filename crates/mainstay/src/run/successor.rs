@@ -20,6 +20,7 @@ use crate::admin::bind::Bound;
 use crate::run::handover::{Go, Offer, OfferedListener, PROTOCOL, VARIABLE, Word, hear_async, say};
 use crate::run::last_words::LastWords;
 use crate::run::trial;
+use crate::run::wishes::Wishes;
 use crate::upgrade::event::Event;
 
 /// The new process, which reads already, takes no longer for what it is given.
@@ -220,7 +221,7 @@ async fn hand_over(
     };
     is_ready();
     let mut channel = blocking(channel)?;
-    say(&mut channel, &Go { endpoints: node.gateway().remember() })?;
+    say(&mut channel, &Go { endpoints: node.gateway().remember(), wishes: Wishes::of(node.gateway()) })?;
     let Word::Serving = hear_async(&mut attentive(channel)?).await? else { return Err(unexpected()) };
     Ok(Successor { pid, version, taken, admin_socket })
 }
