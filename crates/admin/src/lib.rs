@@ -5,6 +5,7 @@ pub mod caller;
 pub mod dashboard;
 pub mod directory;
 pub mod endpoint;
+pub mod freshness;
 pub mod oidc;
 pub mod openapi;
 pub mod password;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::endpoint::{About, Form, Query, Values};
@@ -91,6 +92,10 @@ fn responses(about: &About) -> Value {
         responses[status.to_string()] = well.clone();
     }
     responses["200"] = well;
+    if about.method == Method::GET && answer.content_type == "application/json" {
+        responses["304"] = json!({"description": "It is what the asker has: a tag of `If-None-Match`.",
+            "headers": {"ETag": version}});
+    }
     if about.takes_condition {
         responses["412"] = problem("It was not done: there is another version by now, `etag`.");
         responses["412"]["headers"] = json!({"ETag": version});

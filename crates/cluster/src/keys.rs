@@ -14,6 +14,8 @@ pub const HOLDERS: &str = "addresses/holder/";
 pub const ADDRESS_PLAN: &str = "addresses/plan";
 /// What operators ask of the planner, by address.
 pub const MOVES: &str = "addresses/move/";
+/// How long connections are waited for at the last move that asked for a time of its own, by address.
+pub const MOVE_DRAINS: &str = "addresses/drain/";
 
 /// The registration of a node.
 pub fn node(name: &str) -> String {
@@ -38,6 +40,11 @@ pub fn holder(ip: &std::net::IpAddr) -> String {
 /// What is asked of the planner about a floating address.
 pub fn requested_move(ip: &std::net::IpAddr) -> String {
     format!("{MOVES}{ip}")
+}
+
+/// How long a holder waits for connections at one move.
+pub fn move_drain(ip: &std::net::IpAddr) -> String {
+    format!("{MOVE_DRAINS}{ip}")
 }
 
 /// What the cluster keeps of join tokens.

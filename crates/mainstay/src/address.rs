@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use hyper::Method;
 
-use crate::admin::addresses::{AddressStatus, MoveAnswer, MoveRequest};
+use crate::admin::addresses::{AddressStatus, DRAIN_SECONDS_MAX, MoveAnswer, MoveRequest};
 use crate::client::{self, AdminArgs};
+use crate::config;
 use crate::failure::Failure;
 use crate::output;
 
@@ -34,7 +35,10 @@ enum Command {
         address: IpAddr,
         /// The node's name
         node: String,
-        /// How many seconds the move is waited for
+        /// How long the present holder waits for connections to end, up to 10m [default: the address's `drain`]
+        #[arg(long, value_name = "TIME")]
+        drain: Option<String>,
+        /// How many seconds the move is waited for, after `--drain`
         #[arg(long, value_name = "SECONDS", default_value_t = 15)]
         wait: u64,
     },
@@ -52,11 +56,13 @@ pub fn address(args: &AddressArgs) -> Result<ExitCode, Failure> {
             let addresses = list()?;
             if args.admin.json { output::json(&addresses)? } else { output::text(&table(&addresses))? }
         }
-        Command::Move { address, node, wait } => {
-            let request = MoveRequest { ip: *address, node: node.clone() };
+        Command::Move { address, node, drain, wait } => {
+            let drain_seconds = drain.as_deref().map(seconds).transpose()?;
+            let request = MoveRequest { ip: *address, node: node.clone(), drain_seconds };
             let sent = serde_json::to_string(&request).map_err(|error| Failure::new(error.to_string()))?;
             let answer: MoveAnswer = client::ask(&places, Method::POST, "/api/v1/addresses", Some(sent))?;
-            let end = Instant::now() + Duration::from_secs((*wait).min(3600));
+            let wait = (*wait).min(3600) + drain_seconds.unwrap_or_default();
+            let end = Instant::now() + Duration::from_secs(wait);
             let is_there = |status: &AddressStatus| status.ip == *address && status.holder.as_ref() == Some(node);
             while !list()?.iter().any(is_there) {
                 if Instant::now() >= end {
@@ -69,6 +75,15 @@ pub fn address(args: &AddressArgs) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn seconds(text: &str) -> Result<u64, Failure> {
+    let limit = Duration::from_secs(DRAIN_SECONDS_MAX);
+    match config::parse_duration(text) {
+        Ok(time) if time.subsec_nanos() == 0 && time <= limit => Ok(time.as_secs()),
+        Ok(_) => Err(Failure::usage(format!("--drain {text}: write whole seconds, up to 10m"))),
+        Err(why) => Err(Failure::usage(format!("--drain {text}: {why}"))),
+    }
 }
 
 fn table(addresses: &[AddressStatus]) -> String {
@@ -117,6 +132,7 @@ mod tests {
             taken: 0,
             candidates: vec!["lb1".to_owned(), "lb2".to_owned()],
             problem: None,
+            etag: "\"1\"".to_owned(),
         };
         assert_eq!(
             table(std::slice::from_ref(&status)),

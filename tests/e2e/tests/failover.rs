@@ -150,10 +150,11 @@ fn an_address_goes_where_it_is_sent_and_stays_there() {
     told("address move, default", gaps);
 }
 
-/// A request that is under way when its address is moved is answered before that, and its client told to come back.
+/// A request that is under way when its address is moved is answered before that, and its client told to come back: for as long
+/// as this move was told to wait, whatever is configured.
 #[test]
 fn an_address_that_is_moved_waits_for_requests_under_way() {
-    let nodes = Nodes::start(3, Engine::Embedded, "", "drain = \"8s\"");
+    let nodes = Nodes::start(3, Engine::Embedded, "", "drain = \"0s\"");
     let watch = Watch::start(nodes.lab(), PORT);
     let holder = nodes.settled(&watch);
     let to = (holder + 1) % 3;
@@ -173,7 +174,8 @@ fn an_address_that_is_moved_waits_for_requests_under_way() {
         });
         std::thread::sleep(SLOW / 4);
         let since = Instant::now();
-        let asked = nodes.command(holder, &["address", "move", &FLOATING.to_string(), &format!("n{to}")]);
+        let (address, node) = (FLOATING.to_string(), format!("n{to}"));
+        let asked = nodes.command(holder, &["address", "move", &address, &node, "--drain", "8s"]);
         assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
         (slow.join().expect("the request is answered"), since)
     });

@@ -270,7 +270,8 @@ impl Driver {
             let ip = slot.floating.address.ip;
             let belongs_here = view.plan.owner(ip) == Some(self.session.node());
             let fit = ips.contains(&ip);
-            slot.want(belongs_here && fit, fit, now, &*self.settings.doors);
+            let drain = slot.drain(view.drains.get(&ip));
+            slot.want(belongs_here && fit, fit, now, drain, &*self.settings.doors);
         }
     }
 

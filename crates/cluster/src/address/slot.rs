@@ -1,10 +1,13 @@
 //! One address at one node: what the node has of it, and how it lets go of it.
 
+use std::time::Duration;
+
 use mainstay_core::lease::{Term, Token};
 use mainstay_core::time::Moment;
 
 use super::board::{Doors, Floating, Relief};
 use super::holding::Holding;
+use super::view::MoveDrain;
 use crate::role::{Follow, Role};
 
 /// One address, and what this node has of it.
@@ -27,10 +30,16 @@ impl Slot {
         Self { floating, role, follow, held: None, taken: 0, unfit_until: Moment::ZERO, problem: None, relief: None }
     }
 
+    /// How long connections are waited for when the address goes elsewhere: as long as who asked for this move said.
+    pub(super) fn drain(&self, asked: Option<&MoveDrain>) -> Duration {
+        let token = self.held.as_ref().map(|held| held.token_and_term().0);
+        asked.filter(|asked| Some(asked.from) == token).map_or(self.floating.drain, |asked| asked.drain)
+    }
+
     /// Campaigns or gives up. An address on an interface that goes to another node while this one could hold it waits for
-    /// its connections to end, which would be reset when it goes.
-    pub(super) fn want(&mut self, wanted: bool, fit: bool, now: Moment, doors: &dyn Doors) {
-        let (ip, drain) = (self.floating.address.ip, self.floating.drain);
+    /// its connections to end, `drain` at most: they would be reset when it goes.
+    pub(super) fn want(&mut self, wanted: bool, fit: bool, now: Moment, drain: Duration, doors: &dyn Doors) {
+        let ip = self.floating.address.ip;
         let waits = !wanted && fit && matches!(self.held, Some(Held::Interface(_)));
         if !waits {
             // Once it is gone from here; until then what came would be refused.

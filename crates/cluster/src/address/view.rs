@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mainstay_core::assign::Plan;
 use mainstay_core::lease::Token;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::assignment::{self, Candidacy};
-use crate::coordinator::{Change, Consistency, Coordinator, Entry, Error, Range};
+use crate::coordinator::{Change, Consistency, Coordinator, Entry, Error, Range, Revision};
 use crate::{keys, role};
 
 /// After the coordinator could not be asked.
@@ -25,6 +27,26 @@ pub struct View {
     pub holders: BTreeMap<IpAddr, Holder>,
     /// Which node shall hold which address.
     pub plan: Plan,
+    /// The revision of the plan; 0: there is none.
+    pub plan_revision: Revision,
+    /// Moves that have a time of their own for connections to end, by address.
+    pub drains: BTreeMap<IpAddr, MoveDrain>,
+}
+
+/// How long a holder waits for connections to end when its address is moved, as asked for with that move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveDrain {
+    /// The token of the holder; it means nothing for another one.
+    pub from: Token,
+    /// How long.
+    pub drain: Duration,
+}
+
+impl MoveDrain {
+    /// As it is stored.
+    pub fn to_bytes(&self) -> Bytes {
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
 }
 
 /// Who holds an address.
@@ -90,11 +112,16 @@ async fn follow_once(coordinator: &dyn Coordinator, tell: &watch::Sender<Option<
 fn put(view: &mut View, entry: &Entry) {
     if entry.key == keys::ADDRESS_PLAN {
         view.plan = assignment::decode(&entry.value).unwrap_or_default();
+        view.plan_revision = entry.modified;
     } else if let Some(node) = entry.key.strip_prefix(keys::CANDIDATES) {
         if let Ok(candidacy) = serde_json::from_slice(&entry.value) {
             view.candidates.insert(node.to_owned(), candidacy);
         }
-    } else if let Some(ip) = address(&entry.key)
+    } else if let Some(ip) = address(keys::MOVE_DRAINS, &entry.key) {
+        if let Ok(drain) = serde_json::from_slice(&entry.value) {
+            view.drains.insert(ip, drain);
+        }
+    } else if let Some(ip) = address(keys::HOLDERS, &entry.key)
         && let Some(holder) = role::Holder::from_bytes(&entry.value)
     {
         view.holders.insert(ip, Holder { node: holder.node, token: entry.created });
@@ -104,13 +131,16 @@ fn put(view: &mut View, entry: &Entry) {
 fn delete(view: &mut View, key: &str) {
     if key == keys::ADDRESS_PLAN {
         view.plan = Plan::default();
+        view.plan_revision = 0;
     } else if let Some(node) = key.strip_prefix(keys::CANDIDATES) {
         view.candidates.remove(node);
-    } else if let Some(ip) = address(key) {
+    } else if let Some(ip) = address(keys::MOVE_DRAINS, key) {
+        view.drains.remove(&ip);
+    } else if let Some(ip) = address(keys::HOLDERS, key) {
         view.holders.remove(&ip);
     }
 }
 
-fn address(key: &str) -> Option<IpAddr> {
-    key.strip_prefix(keys::HOLDERS)?.parse().ok()
+fn address(prefix: &str, key: &str) -> Option<IpAddr> {
+    key.strip_prefix(prefix)?.parse().ok()
 }

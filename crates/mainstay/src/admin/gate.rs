@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use mainstay_admin::audit::Entry;
 use mainstay_admin::caller::{Caller, Means, Refused};
 use mainstay_admin::endpoint::About;
+use mainstay_admin::freshness::Known;
 use mainstay_admin::role::Role;
 use mainstay_admin::{secret, session};
 
@@ -73,6 +74,7 @@ pub(super) async fn admit(Shared(node): Shared<Arc<Node>>, mut request: Request,
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
         return error(StatusCode::INTERNAL_SERVER_ERROR, "the connection is unknown".to_owned(), None);
     };
+    let known = Known::of(&request);
     let mut response = match identify(node.access(), peer, &request) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -85,7 +87,7 @@ pub(super) async fn admit(Shared(node): Shared<Arc<Node>>, mut request: Request,
             *refusal
         }
     };
-    response = api::as_problem(response).await;
+    response = known.answer(api::as_problem(response).await).await;
     let is_page =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/html"));
     let headers = response.headers_mut();

@@ -6,8 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{Json, Response};
 use mainstay_admin::endpoint::{self, Endpoint};
+use mainstay_admin::precondition::{Condition, Tag};
 use mainstay_admin::role::{OPERATOR, VIEWER};
 use mainstay_core::sampling::Rate;
 use serde::{Deserialize, Serialize};
@@ -99,18 +100,22 @@ pub struct TemporaryStatus {
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     let log = endpoint::get("/api/v1/log", VIEWER, "How much the operational log tells")
         .command("mainstay log level")
-        .answers::<LogAnswer>();
+        .answers::<LogAnswer>()
+        .tagged();
     let level = endpoint::post("/api/v1/log/level", OPERATOR, "Has the operational log tell more or less for a while")
         .command("mainstay log level [COMPONENT=]LEVEL --for TIME")
         .takes::<LevelRequest>()
-        .answers::<LogAnswer>();
+        .answers::<LogAnswer>()
+        .conditional();
     let sampling = endpoint::get("/api/v1/sampling", VIEWER, "Which requests leave a line in the access log")
         .command("mainstay events sampling")
-        .answers::<SamplingAnswer>();
+        .answers::<SamplingAnswer>()
+        .tagged();
     let sample = endpoint::post("/api/v1/sampling", OPERATOR, "Has more or fewer requests leave a line for a while")
         .command("mainstay events sampling RATE --route ROUTE --for TIME")
         .takes::<SamplingRequest>()
-        .answers::<SamplingAnswer>();
+        .answers::<SamplingAnswer>()
+        .conditional();
     vec![log.by(show_log), level.by(set_level), sampling.by(show_sampling), sample.by(set_sampling)]
 }
 
@@ -121,17 +126,24 @@ pub(super) fn temporary(node: &Node) -> Vec<TemporaryStatus> {
     all
 }
 
-async fn show_log() -> Json<LogAnswer> {
+async fn show_log() -> Response {
     let facts = logging::facts();
-    Json(LogAnswer {
-        temporary: of_log(&facts),
+    let temporary = of_log(&facts);
+    tag(&temporary).on(Json(LogAnswer {
+        temporary,
         configured: facts.configured,
         components: levels::COMPONENTS.iter().map(|(name, _targets)| (*name).to_owned()).collect(),
         left_out: facts.left_out,
-    })
+    }))
 }
 
-async fn set_level(sent: Body) -> Response {
+/// The version of what was asked for; how much longer it holds is no part of it.
+fn tag(temporary: &[TemporaryStatus]) -> Tag {
+    let all: Vec<_> = temporary.iter().map(|it| (&it.of, &it.is)).collect();
+    Tag::of(&all)
+}
+
+async fn set_level(condition: Condition, sent: Body) -> Response {
     let hint = r#"send {"component": "gateway", "level": "debug", "seconds": 600}, or "level": null to end it"#;
     let request: LevelRequest = match read(sent, hint).await {
         Ok(request) => request,
@@ -141,13 +153,16 @@ async fn set_level(sent: Body) -> Response {
         Ok(long) => long,
         Err(refusal) => return *refusal,
     };
+    if let Err(changed) = condition.check(Some(&tag(&of_log(&logging::facts())))) {
+        return changed.response();
+    }
     let component = request.component.as_deref();
     let done = match &request.level {
         Some(level) => logging::wish(component, level, long),
         None => logging::end(component),
     };
     match done {
-        Ok(()) => show_log().await.into_response(),
+        Ok(()) => show_log().await,
         Err(why) => {
             let names: Vec<&str> = levels::COMPONENTS.iter().map(|(name, _targets)| *name).collect();
             let hint = format!("components: {}; levels: {}", names.join(", "), levels::LEVELS.join(", "));
@@ -156,12 +171,13 @@ async fn set_level(sent: Body) -> Response {
     }
 }
 
-async fn show_sampling(Shared(node): Shared<Arc<Node>>) -> Json<SamplingAnswer> {
+async fn show_sampling(Shared(node): Shared<Arc<Node>>) -> Response {
     let configured = node.gateway.sampling().first().map_or(Rate::ALL, |sampling| sampling.configured);
-    Json(SamplingAnswer { configured: share(configured), temporary: of_sampling(&node) })
+    let temporary = of_sampling(&node);
+    tag(&temporary).on(Json(SamplingAnswer { configured: share(configured), temporary }))
 }
 
-async fn set_sampling(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
+async fn set_sampling(Shared(node): Shared<Arc<Node>>, condition: Condition, sent: Body) -> Response {
     let hint = r#"send {"route": "NAME", "rate": "10%", "seconds": 600}, or "rate": null to end it"#;
     let request: SamplingRequest = match read(sent, hint).await {
         Ok(request) => request,
@@ -171,6 +187,9 @@ async fn set_sampling(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
         Ok(long) => long,
         Err(refusal) => return *refusal,
     };
+    if let Err(changed) = condition.check(Some(&tag(&of_sampling(&node)))) {
+        return changed.response();
+    }
     let route = request.route.as_deref();
     let done = match &request.rate {
         None => node.gateway.end_wished_sampling(route),
@@ -180,7 +199,7 @@ async fn set_sampling(Shared(node): Shared<Arc<Node>>, sent: Body) -> Response {
         },
     };
     match done {
-        Ok(()) => show_sampling(Shared(node)).await.into_response(),
+        Ok(()) => show_sampling(Shared(node)).await,
         Err(why) => error(StatusCode::NOT_FOUND, why.to_string(), None),
     }
 }

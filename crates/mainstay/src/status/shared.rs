@@ -132,6 +132,7 @@ mod tests {
     #[test]
     fn it_says_who_has_which_address() {
         let there = AddressStatus {
+            etag: String::new(),
             ip: [10, 0, 1, 100].into(),
             interface: Some("eth0".to_owned()),
             holder: Some("lb2".to_owned()),

@@ -33,6 +33,26 @@ fn a_change_of_what_somebody_else_has_changed_is_refused_with_the_present_versio
     assert_eq!(change("/api/v1/weight", "", json!({"weight": null})).status, 200, "who asks for no version takes any");
     assert_eq!(endpoint()["etag"], seen, "it is as it was");
 
+    // What is asked for again is sent again only if it is another one by now.
+    let again = |path: &str, tag: &str| {
+        let headers = bearer(&admin) + &format!("If-None-Match: {tag}\r\n");
+        let answer = ask(at, "GET", path, &headers, "");
+        (answer.status, answer.header("etag").map(str::to_owned), answer.text().is_empty())
+    };
+    let of = |path: &str| get(&gateway, path, &admin).header("etag").expect("a version").to_owned();
+    let document = "/api/v1/openapi.json";
+    let tag = of(document);
+    assert_eq!(again(document, &tag), (304, Some(tag.clone()), true));
+    assert_eq!(again(document, "\"another\""), (200, Some(tag), false));
+    let untold = of("/api/v1/log");
+    let level = |version: &str, level: &str| {
+        let headers = bearer(&admin) + &format!("If-Match: {version}\r\n");
+        ask(at, "POST", "/api/v1/log/level", &headers, &json!({"component": "health", "level": level}).to_string())
+    };
+    assert_eq!(level(&untold, "debug").status, 200);
+    let late = level(&untold, "trace");
+    assert_eq!((late.status, late.header("etag")), (412, Some(&*of("/api/v1/log"))));
+
     // Where there are no versions nobody is left to believe in one; what is none is no version.
     assert_eq!(change("/api/v1/reset", &seen, json!({})).status, 400);
     assert_eq!(change("/api/v1/weight", "5", json!({"weight": 5})).status, 400);
