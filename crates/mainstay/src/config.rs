@@ -263,6 +263,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
     relations::check_objects(reader, parts.routes, settings.node.cache_memory);
     let probes = probe::read_all(&root);
     let objectives = objective::read_all(&root, parts.routes, &services, &probes);
+    let otlp = otlp::read(&root);
     if files == Files::Tried {
         files::check(reader, &settings, &listeners, parts.routes, &services);
     }
@@ -289,7 +290,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         objectives,
         probes,
         acme,
-        otlp: otlp::read(&root),
+        otlp,
         warnings: Vec::new(),
     }
 }

@@ -78,7 +78,7 @@ fn read(section: &Section<'_>, name: String) -> Option<Settings> {
     let directory = section.field("directory", LETS_ENCRYPT.to_owned(), |item| item.parsed(directory)).value;
     let contact = section.field("contact", Vec::new(), |item| Some(contacts(item))).value;
     let challenge = section.field("challenge", Challenge::Http01, |item| item.one_of(&challenges)).value;
-    let ca = section.field("ca", None, |item| item.path().map(Some)).value;
+    let ca = section.authorities("ca").value;
     let binding = section.item("binding").and_then(|item| binding(&item));
     let domains = section.required("domains", "write domains = [\"shop.example.com\"]")?;
     let items = domains.list_or_one();

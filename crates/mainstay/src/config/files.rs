@@ -38,6 +38,9 @@ pub(super) fn check(
             check_listener(reader, tls, place);
         }
     }
+    for (place, ca) in reader.authorities() {
+        check_authorities(reader, Some(ca), &place);
+    }
     for read in routes.iter().filter_map(|read| read.fallback.as_ref()) {
         fallback::check_file(reader, read);
     }

@@ -36,7 +36,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Settings> {
 /// Whom to trust, and who this node is.
 fn tls(section: &Section<'_>, is_encrypted: bool, protocol: Protocol) -> Tls {
     let path = |key| section.field(key, None, |item: &Item<'_>| item.path().map(Some));
-    let (ca, certificate, key) = (path("ca"), path("cert"), path("key"));
+    let (ca, certificate, key) = (section.authorities("ca"), path("cert"), path("key"));
     for (field, name) in [(&ca, "ca"), (&certificate, "cert"), (&key, "key")] {
         if field.is_given && !is_encrypted {
             let fault = Fault::new(format!("`{name}` is of no use at an http address"));

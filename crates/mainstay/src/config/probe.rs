@@ -69,7 +69,7 @@ fn read(section: &Section<'_>, name: String) -> Probe {
         timeout: timeout.value,
         from: section.field("from", Vec::new(), read_nodes).value,
         secrets,
-        ca: section.field("ca", None, |item| item.path().map(Some)).value,
+        ca: section.authorities("ca").value,
         steps,
     }
 }

@@ -24,6 +24,7 @@ pub(super) struct Reader<'t> {
     base_dir: &'t Path,
     source: Source<'t>,
     problems: RefCell<Vec<Problem>>,
+    authorities: RefCell<Vec<(Place, PathBuf)>>,
 }
 
 /// Where something stands.
@@ -43,7 +44,7 @@ impl Place {
 
 impl<'t> Reader<'t> {
     pub(super) fn new(file: &'t str, base_dir: &'t Path, source: Source<'t>) -> Self {
-        Self { file, base_dir, source, problems: RefCell::default() }
+        Self { file, base_dir, source, problems: RefCell::default(), authorities: RefCell::default() }
     }
 
     pub(super) fn error(&self, place: &Place, fault: Fault) {
@@ -91,6 +92,11 @@ impl<'t> Reader<'t> {
         self.source.position(place.span.start).line
     }
 
+    /// The files of authorities that [`Section::authorities`] has read, and where they are named.
+    pub(super) fn authorities(&self) -> Vec<(Place, PathBuf)> {
+        self.authorities.borrow().clone()
+    }
+
     /// What was found, in the order of the file.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
@@ -121,6 +127,15 @@ pub(super) struct Field<T> {
 }
 
 impl<'r> Section<'r> {
+    /// A file of authorities by which others are believed. It is tried where files are.
+    pub(super) fn authorities(&self, key: &str) -> Field<Option<PathBuf>> {
+        let field = self.field(key, None, |item| item.path().map(Some));
+        if let Some(file) = &field.value {
+            self.reader.authorities.borrow_mut().push((field.place.clone(), file.clone()));
+        }
+        field
+    }
+
     /// The document.
     pub(super) fn root(reader: &'r Reader<'r>, table: &'r DeTable<'r>) -> Self {
         Self::checked(reader, table, Place { path: String::new(), span: 0..0 }, &keys::ROOT)

@@ -45,7 +45,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<Oidc> {
         groups_claim: text("groups_claim", "groups"),
         scopes,
         groups: groups(&section),
-        ca: section.field("ca", None, |item| item.path().map(Some)).value,
+        ca: section.authorities("ca").value,
         issuer: issuer?,
         client_id: client_id?,
         external_url: external_url?,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::keys;
-use super::super::{check, parse};
+use super::super::{Problem, check, parse};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -88,4 +88,53 @@ fn files_are_tried_by_check_only() {
     assert!(missing[0].to_string().contains("cannot read the file"), "{missing:#?}");
     fs::write(&file, b"a = \"\xff\"").expect("written");
     assert!(check(&file).expect_err("no text")[0].message.contains("not UTF-8"));
+}
+
+#[test]
+fn authorities_are_tried_wherever_they_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mainstay.toml");
+    let text = r#"
+        [node]
+        data_dir = "data"
+        [otlp]
+        endpoint = "https://collector.example.com:4318"
+        ca = "otlp.pem"
+        [[listener]]
+        name = "clear"
+        bind = "127.0.0.1:1"
+        [[service]]
+        name = "app"
+        endpoints = ["127.0.0.1:2"]
+        [[acme]]
+        name = "shop"
+        accept_terms = true
+        domains = ["shop.example.com"]
+        ca = "acme.pem"
+        [[probe]]
+        name = "login"
+        ca = "probe.pem"
+        [[probe.step]]
+        url = "https://shop.example.com/"
+        [access.oidc]
+        issuer = "https://id.example.com"
+        client_id = "mainstay"
+        client_secret = { file = "secret" }
+        external_url = "https://lb.example.com"
+        ca = "oidc.pem"
+        [[access.oidc.group]]
+        name = "sre"
+        role = "operator"
+    "#;
+    fs::write(&file, text).expect("written");
+    assert!(super::super::load(&file).is_ok(), "{:#?}", super::super::load(&file));
+    let named = |problems: &[Problem]| problems.iter().map(|it| it.path.clone()).collect::<Vec<_>>();
+    let problems = check(&file).expect_err("there are none");
+    assert_eq!(named(&problems), ["otlp.ca", "acme[0].ca", "probe[0].ca", "access.oidc.ca"], "{problems:#?}");
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    for name in ["otlp.pem", "acme.pem", "probe.pem"] {
+        fs::write(folder.path().join(name), pair.cert.pem()).expect("written");
+    }
+    fs::write(folder.path().join("oidc.pem"), "no certificate").expect("written");
+    assert_eq!(named(&check(&file).expect_err("one is none")), ["access.oidc.ca"]);
 }
