@@ -75,6 +75,10 @@ export function expireSilence(id: string): string {
   return line('silence', 'remove', id);
 }
 
+export function runProbe(name: string): string {
+  return line('probe', 'run', name);
+}
+
 export function explain(id: string): string {
   return line('explain', id);
 }

@@ -38,6 +38,8 @@ export interface Action {
   /** The command line that does the same. */
   command: (values: Values) => string;
   request: (values: Values) => Change;
+  /** What its answer says, if that is what it is done for. */
+  told?: (answer: unknown) => string;
 }
 
 export interface Shell {

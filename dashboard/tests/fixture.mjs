@@ -137,6 +137,12 @@ export function answers(state) {
         { name: 'buy', state: 'down', since_at: since(40), failing: [{ node: 'lb2', reason: 'step 2 `pay`: status 502' }], nodes: 3, nodes_expected: 3, last: { node: 'lb2', at: since(4), passed: false, duration_ms: 412 } },
         { name: 'look', state: 'up', since_at: since(4000), failing: [], nodes: 3, nodes_expected: 3, last: { node: 'lb1', at: since(9), passed: true, duration_ms: 31 } },
       ],
+      acme: [
+        { name: 'shop', directory: 'https://ca.example/', challenge: 'http-01', domains: ['shop.example'], state: 'missing', orderer: 'lb1', last_order: since(60), last_error: 'the order: connection refused', failures: 3, next_order: null, next_why: 'missing' },
+        { name: 'mail', directory: 'https://ca.example/', challenge: 'http-01', domains: ['mail.example'], state: 'valid', orderer: 'lb1', last_order: since(60), last_error: null, failures: 0, next_order: null, next_why: null },
+      ],
+      temporary: [{ what: 'log level', of: 'health', is: 'debug', configured: 'info', seconds_left: 540, end: 'mainstay log level health=reset' }],
+      attention: { defects: { count: 1, last: 'crates/x/src/y.rs:7 (probes): meant for the test' } },
       routes: [
         route('shop', 'checkout', { breaker: { state: 'closed', since_seconds: null, reason: '', opened: 1, refused: 12 }, admission: { limit: 128, adaptive: true, in_flight: 17, waiting: 0, queue: 64, refused: 4 } }),
         route('list', 'catalogue'),

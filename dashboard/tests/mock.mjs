@@ -108,11 +108,12 @@ function change(mock, request, path, body) {
   if (path === '/silences') {
     mock.state.silences.push({ id: 's1', matchers: body.matchers, starts_at: new Date().toISOString(), ends_at: new Date(Date.now() + body.seconds * 1000).toISOString(), created_by: 'anna', comment: body.comment, state: 'active' });
   }
+  const journey = /^\/probes\/([^/]+)\/run$/.test(path);
   if (path === '/alerts/a1/acknowledge') {
     mock.state.alerts[0].acknowledged = { by: 'anna', at: new Date().toISOString(), note: body.note };
   }
   mock.state.audit.unshift({ seq: mock.changes.length, time: new Date().toISOString(), node: 'lb1', user: 'anna', role: 'operator', from: '127.0.0.1', action: `${request.method} ${path}`, target: body?.endpoint ?? '', outcome: 'done', status: 200, body: JSON.stringify(body) });
-  return [200, {}];
+  return [200, journey ? { node: 'lb1', at: null, passed: false, duration_ms: 412, steps: [{ name: 'look', duration_ms: 12, failed: null }, { name: 'pay', duration_ms: 400, failed: 'status 502' }] } : {}];
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

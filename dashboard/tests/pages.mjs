@@ -95,7 +95,7 @@ async function actions() {
 
 async function otherActions() {
   await withPage({}, async (page) => {
-    const carryOut = async (hash, button, command, expected, fill = async () => undefined) => {
+    const carryOut = async (hash, button, command, expected, fill = async () => undefined, told = 'Done.') => {
       await page.goto(at(hash));
       await page.getByRole('button', { name: button }).first().click();
       const dialog = page.getByRole('dialog');
@@ -105,7 +105,7 @@ async function otherActions() {
         await box.check();
       }
       await dialog.locator('button[type=submit]').click();
-      await dialog.getByText('Done.').waitFor();
+      await dialog.getByText(told).waitFor();
       await page.keyboard.press('Escape');
       const { csrf: _csrf, ...change } = mock.changes[mock.changes.length - 1];
       assert.deepEqual(change, expected);
@@ -123,6 +123,12 @@ async function otherActions() {
       ], seconds: 1800, comment: 'known fault' } },
       async (dialog) => { await dialog.getByLabel('Minutes').fill('30'); await dialog.getByLabel('Why').fill('known fault'); });
     await page.getByText('alertname=BudgetBurnsFast, service=checkout').waitFor();
+    for (const text of ['certificate shop for shop.example is missing: the order', 'log level of health is debug for 9 min more', 'ended by a panic']) {
+      await page.goto(at('#/overview'));
+      await page.locator('.notices').getByText(text).waitFor();
+    }
+    assert.equal(await page.locator('.notices li').count(), 3, 'what is well is not told');
+    await carryOut('#/overview', 'run buy', 'mainstay probe run buy', { method: 'POST', path: '/probes/buy/run', body: null }, async () => undefined, 'It failed in step 2, pay: status 502');
     await carryOut('#/alerts', 'acknowledge', 'mainstay alerts acknowledge a1 --note mine', { method: 'POST', path: '/alerts/a1/acknowledge', body: { note: 'mine' } }, (it) => it.getByLabel('Note').fill('mine'));
     await page.getByText('taken by anna').waitFor();
     await carryOut('#/alerts', 'expire the silence', 'mainstay silence remove s1', { method: 'DELETE', path: '/silences/s1', body: null });

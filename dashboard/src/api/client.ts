@@ -83,6 +83,8 @@ export interface Change {
   method: Method;
   body?: unknown;
   version?: string | undefined;
+  /** How long its answer may take, if that is longer than any answer should. */
+  patienceMs?: number;
 }
 
 /** Asks, and gives the answer's JSON; throws a `Problem` otherwise. */
@@ -94,7 +96,7 @@ export function ask<T>(path: string, method: Method = 'GET', body?: unknown): Pr
 export async function carryOut<T>(change: Change, onStep: Step = () => undefined): Promise<T> {
   const { path } = change;
   const patience = new AbortController();
-  const timer = setTimeout(() => patience.abort(), TIMEOUT_MS);
+  const timer = setTimeout(() => patience.abort(), change.patienceMs ?? TIMEOUT_MS);
   try {
     const response = await send(change, patience.signal);
     if (response.ok && (response.headers.get('content-type')?.includes('ndjson') ?? false)) {
@@ -124,7 +126,7 @@ async function whole<T>(path: string, response: Response): Promise<T> {
   }
 }
 
-async function send({ path, method, body, version }: Change, signal: AbortSignal): Promise<Response> {
+async function send({ path, method, body, version, patienceMs }: Change, signal: AbortSignal): Promise<Response> {
   const headers: Record<string, string> = { accept: 'application/json' };
   if (body !== undefined) {
     headers['content-type'] = 'application/json';
@@ -142,7 +144,7 @@ async function send({ path, method, body, version }: Change, signal: AbortSignal
   try {
     return await fetch(addressOf(path, method), init);
   } catch {
-    throw new Problem(0, signal.aborted ? `no answer within ${TIMEOUT_MS / 1000} s` : 'the node cannot be reached');
+    throw new Problem(0, signal.aborted ? `no answer within ${(patienceMs ?? TIMEOUT_MS) / 1000} s` : 'the node cannot be reached');
   }
 }
 

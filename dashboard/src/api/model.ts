@@ -120,6 +120,32 @@ export interface Probe {
   last?: { node: string; at?: string | null; passed: boolean; duration_ms: number } | null;
 }
 
+/** What came of one journey. */
+export interface ProbeRun {
+  passed: boolean;
+  duration_ms: number;
+  steps: { name: string; duration_ms: number; failed?: string | null }[];
+}
+
+/** A certificate that an authority issues. */
+export interface Acme {
+  name: string;
+  domains: string[];
+  state: string;
+  last_error: string | null;
+  failures: number;
+}
+
+/** What somebody has asked for in place of the configuration, for a time. */
+export interface Temporary {
+  what: string;
+  of: string | null;
+  is: string;
+  configured: string;
+  seconds_left: number;
+  end: string;
+}
+
 export interface Status {
   node: {
     name: string;
@@ -142,6 +168,9 @@ export interface Status {
   services: Service[];
   /** User journeys that are tried; absent if there are none. */
   probes?: Probe[];
+  acme?: Acme[];
+  temporary?: Temporary[];
+  attention?: { defects?: { count: number; last: string } | null };
   cluster?: Cluster;
 }
 

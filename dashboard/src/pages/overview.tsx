@@ -10,6 +10,7 @@ import { EventList } from '../parts/events';
 import { Table, type Column } from '../parts/table';
 import { useShell } from '../shell';
 import { levelOf, urgency, verdictLevel, type Level } from '../standing';
+import { Notices } from './notices';
 import { Probes } from './probes';
 
 interface Row {
@@ -51,6 +52,7 @@ export function Overview(): JSX.Element {
         />
       </Section>
       <Probes probes={status.value.probes ?? []} />
+      <Notices status={status.value} />
       <Section title="What happened last" side={<a href={hrefTo('incidents')}>Incidents</a>}>
         {events.value === null ? <Instead polled={events} what="journal" /> : <EventList events={recent.slice(0, 12)} />}
       </Section>

@@ -8,7 +8,7 @@ import { refusalOf, useShell, type Action, type Field, type Values } from '../sh
 import { CommandLine } from './command_line';
 import { Modal } from './modal';
 
-type Outcome = { kind: 'asked' } | { kind: 'under-way'; step: string | null } | { kind: 'done' } | { kind: 'failed'; problem: Problem };
+type Outcome = { kind: 'asked' } | { kind: 'under-way'; step: string | null } | { kind: 'done'; told: string } | { kind: 'failed'; problem: Problem };
 
 export function Confirm(props: { action: Action; onClose: () => void }): JSX.Element {
   const { action } = props;
@@ -24,11 +24,11 @@ export function Confirm(props: { action: Action; onClose: () => void }): JSX.Ele
   const carryOut = async (): Promise<void> => {
     setOutcome({ kind: 'under-way', step: null });
     try {
-      await change(action.request(values), (step) => {
+      const answer = await change<unknown>(action.request(values), (step) => {
         setOutcome({ kind: 'under-way', step });
         announce(null);
       });
-      setOutcome({ kind: 'done' });
+      setOutcome({ kind: 'done', told: action.told?.(answer) ?? 'The page shows the new state as soon as the node reports it.' });
       announce(null);
     } catch (error) {
       setOutcome({ kind: 'failed', problem: error instanceof Problem ? error : new Problem(0, String(error)) });
@@ -43,7 +43,7 @@ export function Confirm(props: { action: Action; onClose: () => void }): JSX.Ele
   };
 
   if (outcome.kind === 'done') {
-    return <Done title={action.title} onClose={props.onClose} />;
+    return <Done title={action.title} told={outcome.told} onClose={props.onClose} />;
   }
   return (
     <Modal title={action.title} onClose={props.onClose} isWide={action.preview !== undefined}>
@@ -90,13 +90,13 @@ export function Confirm(props: { action: Action; onClose: () => void }): JSX.Ele
   );
 }
 
-function Done(props: { title: string; onClose: () => void }): JSX.Element {
+function Done(props: { title: string; told: string; onClose: () => void }): JSX.Element {
   const close = useRef<HTMLButtonElement>(null);
   useEffect(() => close.current?.focus(), []);
   return (
     <Modal title={props.title} onClose={props.onClose}>
       <p role="status" class="done">
-        Done. The page shows the new state as soon as the node reports it.
+        Done. {props.told}
       </p>
       <div class="buttons">
         <button type="button" class="primary" ref={close} onClick={props.onClose}>
