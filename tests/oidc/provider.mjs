@@ -1,15 +1,17 @@
-// A real OpenID Connect provider for one test: `node provider.mjs ISSUER CALLBACK`. It says so with a line once it listens.
+// A real OpenID Connect provider for one test: `node provider.mjs ISSUER CALLBACK [CERTIFICATE KEY]`. It says so with a line once it listens.
 //
 // `POST /warp/HOW` has the next ID token changed, and signed anew with the provider's own key unless HOW is about that, so that
 // what refuses it is the check in question and no other.
 
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 
 import { SignJWT, UnsecuredJWT, base64url, decodeJwt, exportJWK, generateKeyPair } from 'jose';
 import Provider from 'oidc-provider';
 
-const [issuer, callback] = process.argv.slice(2);
+const [issuer, callback, certificate, key] = process.argv.slice(2);
 const ALG = 'RS256';
 const SECRET = 'a-secret-of-the-client-that-nobody-may-see';
 const GROUPS = { jane: ['staff', 'sre'], vera: ['staff'], mallory: ['visitors'] };
@@ -73,14 +75,17 @@ provider.use(async (context, next) => {
 });
 
 const handle = provider.callback();
-const server = createServer((request, response) => {
+const answer = (request, response) => {
   if (request.method === 'POST' && request.url.startsWith('/warp/')) {
     warped = request.url.slice('/warp/'.length);
     response.end('{}');
     return;
   }
   handle(request, response);
-});
+};
+const server = certificate
+  ? createSecureServer({ cert: readFileSync(certificate), key: readFileSync(key) }, answer)
+  : createServer(answer);
 const { hostname, port } = new URL(issuer);
 server.listen(Number(port), hostname);
 await once(server, 'listening');

@@ -84,6 +84,7 @@ fn a_cluster_grows_and_a_dead_node_is_replaced() {
     nodes.add(&[]);
     eventually("three vote", SOON, || nodes.voters(0).len() == 3);
     nodes.add(&[]);
+    a_vote_is_given_away_and_had_back(&mut nodes);
     nodes.add(&[]);
     eventually("five vote", SOON, || nodes.voters(0).len() == 5);
     nodes.add(&["--no-vote"]);
@@ -109,6 +110,32 @@ fn a_cluster_grows_and_a_dead_node_is_replaced() {
     eventually("the node that was replaced has no quorum", SOON, || nodes.nodes[1].status()["quorum"] == false);
     assert!(!takes_changes(&nodes, 1));
     assert!(takes_changes(&nodes, 0));
+}
+
+/// Of four nodes one waits. A voter whose configuration takes its vote away leaves it to that one, and waits for the next.
+fn a_vote_is_given_away_and_had_back(nodes: &mut Nodes) {
+    let role = |nodes: &Nodes, name: &str| member(&nodes.nodes[0].status(), name).map(|it| it["role"].clone());
+    eventually("the fourth waits", SOON, || {
+        member(&nodes.nodes[0].status(), "n4").is_some_and(|it| it["role"] == "waiting" && it["state"] == "up")
+    });
+    // Who leads keeps its vote.
+    let index = if nodes.leader() == 1 { 2 } else { 1 };
+    let name = nodes.nodes[index].place.name.clone();
+    let mut restart = |nodes: &mut Nodes, from: &str, to: &str| {
+        nodes.nodes[index].terminate();
+        let file = nodes.nodes[index].dir().join("mainstay.toml");
+        let config = std::fs::read_to_string(&file).expect("its configuration");
+        std::fs::write(&file, config.replacen(from, to, 1)).expect("the configuration");
+        nodes.nodes[index].start();
+    };
+    restart(nodes, "[cluster]\n", "[cluster]\nvoter = false\n");
+    eventually("the fourth votes in its place", SOON, || {
+        let voters = nodes.voters(0);
+        voters.len() == 3 && voters.contains(&"n4".to_owned()) && role(nodes, &name) == Some("learner".into())
+    });
+    restart(nodes, "voter = false", "voter = true");
+    eventually("it waits for a vote", SOON, || role(nodes, &name) == Some("waiting".into()));
+    assert!(takes_changes(nodes, index));
 }
 
 #[test]

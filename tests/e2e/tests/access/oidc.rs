@@ -1,5 +1,8 @@
 //! Logins by an OpenID Connect provider, against a real one that the test starts, and what an attacker could send in its place.
 
+#[path = "oidc/encrypted.rs"]
+mod encrypted;
+
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -7,6 +10,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use mainstay_e2e::gateway::simple;
+use mainstay_e2e::tls::Client;
 use mainstay_e2e::wire::Response;
 use mainstay_e2e::{Mainstay, Origin, Wire, free, tools};
 use serde_json::{Value, json};
@@ -20,22 +24,29 @@ const CALLBACK: &str = "/api/v1/session/oidc/callback";
 struct Provider {
     child: Child,
     at: SocketAddr,
+    issuer: String,
     /// Kept open: whoever writes into a pipe that nobody reads from is ended.
     _output: BufReader<ChildStdout>,
 }
 
 impl Provider {
     fn start(callback: &str) -> Self {
+        Self::start_with("http", callback, &[])
+    }
+
+    /// `files`: its certificate and the key, if it speaks TLS. It has read them when this returns.
+    fn start_with(scheme: &str, callback: &str, files: &[String]) -> Self {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../oidc");
         assert!(folder.join("node_modules/oidc-provider").is_dir(), "run `npm ci` in tests/oidc, as `make test` does");
         let at = free();
         let mut command = Command::new(tools::find("node", "nodejs"));
-        command.args(["provider.mjs", &format!("http://{at}"), callback]).current_dir(folder);
+        let issuer = format!("{scheme}://{at}");
+        command.args(["provider.mjs", &issuer, callback]).args(files).current_dir(folder);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("node runs");
         let mut output = BufReader::new(child.stdout.take().expect("its output"));
         let mut first = String::new();
         let _read = output.read_line(&mut first);
-        let provider = Self { child, at, _output: output };
+        let provider = Self { child, at, issuer, _output: output };
         assert_eq!(first.trim(), "listening", "the provider has not started");
         provider
     }
@@ -57,6 +68,8 @@ impl Drop for Provider {
 /// As much of a browser as forms and redirections need.
 struct Browser {
     from: IpAddr,
+    /// Authorities that it believes.
+    trust: Vec<String>,
     /// Whose, for which paths, name and value.
     jar: Vec<(SocketAddr, String, String, String)>,
 }
@@ -64,7 +77,7 @@ struct Browser {
 impl Browser {
     /// Each is another client, so that the failures of one test do not count for the next.
     fn new(last: u8) -> Self {
-        Self { from: Ipv4Addr::new(127, 99, 0, last).into(), jar: Vec::new() }
+        Self { from: Ipv4Addr::new(127, 99, 0, last).into(), trust: Vec::new(), jar: Vec::new() }
     }
 
     fn ask(&mut self, url: &str, method: &str, body: &str) -> Response {
@@ -78,7 +91,12 @@ impl Browser {
             cookies.join("; "),
             body.len()
         );
-        let response = Wire::connect_from(self.from, address).exchange(text);
+        let response = if url.starts_with("https:") {
+            let client = Client { trust: self.trust.clone(), ..Client::default() };
+            client.connect(address, &address.ip().to_string()).expect("the provider's certificate").exchange(text)
+        } else {
+            Wire::connect_from(self.from, address).exchange(text)
+        };
         for (name, value) in &response.head.headers {
             if name.eq_ignore_ascii_case("set-cookie") {
                 self.keep(address, value);
@@ -106,7 +124,9 @@ impl Browser {
         let (mut url, mut response) = (url.to_owned(), self.ask(url, method, body));
         for _hop in 0..12 {
             let Some(next) = response.header("location") else { return Ok(response) };
-            url = if next.starts_with("http") { next.to_owned() } else { format!("http://{}{next}", parts(&url).0) };
+            let scheme = url.split("://").next().unwrap_or_default();
+            url =
+                if next.starts_with("http") { next.to_owned() } else { format!("{scheme}://{}{next}", parts(&url).0) };
             if parts(&url).1.starts_with(CALLBACK) {
                 return Err(url);
             }
@@ -132,7 +152,8 @@ impl Browser {
 }
 
 fn parts(url: &str) -> (SocketAddr, String) {
-    let rest = url.strip_prefix("http://").unwrap_or_else(|| panic!("{url}"));
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let rest = rest.unwrap_or_else(|| panic!("{url}"));
     let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
     (address.parse().unwrap_or_else(|_| panic!("{url}")), format!("/{path}"))
 }
@@ -163,7 +184,7 @@ fn node<T>(start: impl FnOnce(&str) -> (T, String)) -> (Mainstay, T, Origin) {
 fn with_provider() -> (Mainstay, Provider, Origin) {
     node(|callback| {
         let provider = Provider::start(callback);
-        let issuer = format!("http://{}", provider.at);
+        let issuer = provider.issuer.clone();
         (provider, issuer)
     })
 }
