@@ -374,7 +374,6 @@ impl Node {
             access_log_dropped: self.gateway.access_log_dropped(),
             access_log_limited: self.gateway.access_log_limited(),
             log_left_out: crate::logging::facts().left_out,
-            defects: mainstay_runtime::defect::noted().count,
             telemetry: self.exporter.get().map(Exporter::counts).unwrap_or_default(),
             started_at: Some(self.started_at),
             usage: process::Usage::read(),

@@ -121,7 +121,7 @@ fn a_vote_is_given_away_and_had_back(nodes: &mut Nodes) {
     // Who leads keeps its vote.
     let index = if nodes.leader() == 1 { 2 } else { 1 };
     let name = nodes.nodes[index].place.name.clone();
-    let mut restart = |nodes: &mut Nodes, from: &str, to: &str| {
+    let restart = |nodes: &mut Nodes, from: &str, to: &str| {
         nodes.nodes[index].terminate();
         let file = nodes.nodes[index].dir().join("mainstay.toml");
         let config = std::fs::read_to_string(&file).expect("its configuration");

@@ -70,8 +70,6 @@ pub struct Facts {
     pub access_log_limited: u64,
     /// Lines of the operational log that were left out because there were too many of one message.
     pub log_left_out: u64,
-    /// Panics, which are defects of the program.
-    pub defects: u64,
     /// What became of what is sent to other systems.
     pub telemetry: otlp::Counts,
     /// When the process started.
@@ -357,8 +355,6 @@ impl Families<'_, '_> {
         self.counter(name, [([], facts.access_log_limited)])?;
         let name = ("mainstay_log_left_out", "Lines of the operational log that were too many of one message.");
         self.counter(name, [([], facts.log_left_out)])?;
-        let name = ("mainstay_defects", "Parts of the node that have ended by a panic, which is a defect.");
-        self.counter(name, [([], facts.defects)])?;
         let name = ("mainstay_otlp_sent", "Records, spans and metrics that the collector has accepted.");
         self.counter(name, [([], facts.telemetry.sent)])?;
         let name = ("mainstay_otlp_dropped", "Records, spans and metrics that found no room or were given up.");

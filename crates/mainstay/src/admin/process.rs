@@ -13,6 +13,8 @@ pub struct Usage {
     pub open_files: u64,
     /// How many may be open.
     pub open_files_max: u64,
+    /// Parts of it that have ended by a panic.
+    pub defects: u64,
 }
 
 impl Usage {
@@ -25,6 +27,7 @@ impl Usage {
             resident_bytes: resident_bytes(&status).unwrap_or_default(),
             open_files: std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
             open_files_max: crate::limits::open_files().0,
+            defects: mainstay_runtime::defect::noted().count,
         }
     }
 }

@@ -24,6 +24,8 @@ impl Families<'_, '_> {
             None,
             [([], facts.usage.open_files_max as f64)],
         )?;
+        let name = ("mainstay_defects", "Parts of the node that have ended by a panic, which is a defect.");
+        self.counter(name, [([], facts.usage.defects)])?;
         let started_at = facts.started_at.map_or(0.0, unix_seconds);
         self.gauge(("process_start_time", "When the process started."), Some(&Unit::Seconds), [([], started_at)])
     }

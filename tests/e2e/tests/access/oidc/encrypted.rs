@@ -17,7 +17,7 @@ impl Provider {
 #[test]
 fn a_provider_over_tls_is_believed_only_with_the_authority_that_is_configured() {
     let (own, other) = (Authority::new("Provider CA"), Authority::new("Other CA"));
-    let identity = own.issue(&["127.0.0.1"]);
+    let identity = own.issue(&[&free().ip().to_string()]);
     let (mut gateway, provider, origin) = node(|callback| {
         let provider = Provider::over_tls(callback, &identity);
         let issuer = provider.issuer.clone();
