@@ -6,6 +6,8 @@ mod adoption;
 mod driven;
 #[path = "postgres/group.rs"]
 mod group;
+#[path = "postgres/traps.rs"]
+mod traps;
 #[path = "postgres/work.rs"]
 mod work;
 

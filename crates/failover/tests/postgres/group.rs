@@ -35,7 +35,7 @@ pub(crate) struct Node {
 pub(crate) struct Group {
     pub(crate) nodes: Vec<Node>,
     pub(crate) plan: Plan,
-    policy: Policy,
+    pub(crate) policy: Policy,
     phase_since: Instant,
     unwell_since: Option<Instant>,
     end: Option<u64>,
@@ -228,7 +228,7 @@ impl Group {
         let sync = self.nodes[self.index(primary)].report.as_ref().and_then(|report| report.sync);
         self.nodes.iter().filter(streams).count() == replicas
             && sync == Some(self.plan.sync_since)
-            && self.plan.sync.names.len() == replicas
+            && (self.policy.durability == Durability::Async || self.plan.sync.names.len() == replicas)
             && self.plan.regimes.len() == 1
     }
 
@@ -265,7 +265,7 @@ impl Drop for Group {
     }
 }
 
-fn server_pid(settings: &Settings) -> Option<Pid> {
+pub(crate) fn server_pid(settings: &Settings) -> Option<Pid> {
     let text = std::fs::read_to_string(settings.data_dir.join("postmaster.pid")).ok()?;
     let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
     // Another process may have the number by now.

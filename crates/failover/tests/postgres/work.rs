@@ -19,7 +19,7 @@ fn programs_on(settings: &Settings) -> Vec<String> {
     lines.map(|line| line.replace('\0', " ")).filter(|line| line.contains(&data)).collect()
 }
 
-async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let mut looks = 0;
     while !condition() {
         looks += 1;
@@ -28,7 +28,7 @@ async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn all_of(settings: &Settings) -> guard::Server {
+pub(crate) fn all_of(settings: &Settings) -> guard::Server {
     guard::Server { directory: settings.data_dir.clone(), program: "postgres".to_owned(), asks: true }
 }
 

@@ -1,0 +1,178 @@
+//! What PostgreSQL does that one who writes a failover for it does not expect, on real servers. Further ones: what a commit that
+//! waits is told (trap 3, `postgres.rs` and the end-to-end tests), what stands in the data directory (trap 2, `work.rs`).
+
+use std::time::Duration;
+
+use mainstay_core::database::agent::{Action, Local, Stop, step};
+use mainstay_core::database::{Durability, Phase, Plan, Risk, Server};
+use mainstay_core::time::Moment;
+use mainstay_failover::Executor;
+use mainstay_failover::postgres::Settings;
+use rustix::process::{Signal, kill_process};
+use tokio_postgres::{Client, Config, NoTls};
+
+use super::group::{Group, NAMES, server_pid};
+use super::sql;
+use super::work::{all_of, eventually};
+
+/// Rows of this count take some three megabytes of log, which is more than [`super::group::policy`] lets a replica lack.
+const MANY: &str = "INSERT INTO rows SELECT n FROM generate_series(100001, 150000) AS n";
+
+#[tokio::test]
+async fn traps() {
+    let mut group = Group::new(Durability::Async);
+    group.until("three members", |group| group.is_whole(2)).await;
+    sql(&group.nodes[0].settings, "CREATE TABLE rows (n int)").await.expect("it serves");
+    a_smart_shutdown_is_no_fence(&mut group).await;
+    group.turn().await;
+    group.until("three members again", |group| group.is_whole(2)).await;
+    a_lag_limit_does_not_bound_what_is_lost_and_a_crashed_primary_is_rewound(&mut group).await;
+    nobody_rewinds_before_the_new_primary_has_written_a_checkpoint(&mut group).await;
+    group.stop().await;
+}
+
+/// Trap 7: a server that was told to shut down when its sessions have ended goes on acknowledging to those.
+async fn a_smart_shutdown_is_no_fence(group: &mut Group) {
+    let settings = group.nodes[0].settings.clone();
+    let session = session(&settings).await;
+    session.batch_execute("BEGIN; INSERT INTO rows VALUES (1)").await.expect("it serves");
+    kill_process(server_pid(&settings).expect("it runs"), Signal::TERM).expect("it runs");
+    let refuses = async {
+        while sql(&settings, "SELECT 1").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), refuses).await.expect("it shuts down");
+    session.batch_execute("COMMIT; INSERT INTO rows VALUES (2)").await.expect("which is the trap");
+    let instance = group.nodes[0].instance.as_mut().expect("its agent lives");
+    let local = instance.observe(0).await.expect("it can be looked at");
+    assert!(local.leads && local.report.server == Server::Unknown, "it has not stopped: {local:?}");
+    // In order all the same: sessions are ended and not waited for, which would last until it was killed.
+    session.batch_execute("BEGIN; INSERT INTO rows VALUES (3)").await.expect("it goes on");
+    instance.stop(Stop::Fast).await;
+    assert!(!all_of(&settings).runs());
+    let local = instance.observe(0).await.expect("it can be looked at");
+    assert!(matches!(local.report.server, Server::Stopped { clean: Some(_) }), "{local:?}");
+    session.batch_execute("COMMIT").await.expect_err("its server has gone");
+}
+
+/// Trap 5: what was written since the primary was seen last comes on top of what a replica lacked then. Trap 4: the dry run of a
+/// rewind fails on a server that crashed; it is never asked for, and the real one lets the server recover first.
+async fn a_lag_limit_does_not_bound_what_is_lost_and_a_crashed_primary_is_rewound(group: &mut Group) {
+    let old = primary(group);
+    for replica in others(old) {
+        let instance = group.nodes[replica].instance.as_mut().expect("its agent lives");
+        instance.carry_out(&Action::Follow { of: None }).await.expect("it detaches");
+    }
+    let settings = group.nodes[old].settings.clone();
+    let before = position(&settings).await;
+    sql(&settings, MANY).await.expect("it serves");
+    let lost = position(&settings).await - before;
+    assert!(lost > group.policy.lag_max, "{lost} bytes");
+    group.power_off(old);
+    group.until("a successor", |group| group.plan.serving().is_some_and(|now| now != NAMES[old])).await;
+    // It was within the limit as far as anybody had seen, and nobody says that nothing was lost.
+    let Some(Risk::Behind(Some(seen))) = group.plan.risk else { panic!("{:?}", group.plan.risk) };
+    assert!(seen <= group.policy.lag_max && seen < lost, "{seen} of {lost} bytes");
+    let new = group.nodes[primary(group)].settings.clone();
+    let there = sql(&new, "SELECT count(*) FROM rows WHERE n > 100000").await;
+    assert_eq!(there.expect("it serves"), ["0"]);
+
+    group.power_on(old);
+    let instance = group.nodes[old].instance.as_mut().expect("it was just opened");
+    let local = instance.observe(0).await.expect("it can be looked at");
+    assert_eq!(local.report.server, Server::Stopped { clean: None });
+    group.until("its return", |group| group.is_whole(2)).await;
+    let did = &group.nodes[old].did;
+    assert!(did.iter().any(|action| matches!(action, Action::Rewind { .. })), "{did:?}");
+    assert!(!did.iter().any(|action| matches!(action, Action::Clone { .. })), "{did:?}");
+}
+
+/// Trap 1: until its first checkpoint the new primary's control file tells of the timeline before, and a rewind that goes by it
+/// finds nothing to do.
+async fn nobody_rewinds_before_the_new_primary_has_written_a_checkpoint(group: &mut Group) {
+    let old = primary(group);
+    let [new, third] = others(old);
+    let settings = group.nodes[old].settings.clone();
+    // The checkpoint that a promotion asks for spreads this over minutes.
+    let filler = "CREATE TABLE filler AS SELECT n, repeat('x', 500) FROM generate_series(1, 20000) AS n";
+    sql(&settings, filler).await.expect("it serves");
+    let end = position(&settings).await;
+    let replica = group.nodes[new].settings.clone();
+    let replayed = format!("SELECT pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0') >= {end}");
+    while sql(&replica, &replayed).await.expect("it is hot") != ["t"] {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for replica in [new, third] {
+        let instance = group.nodes[replica].instance.as_mut().expect("its agent lives");
+        instance.carry_out(&Action::Follow { of: None }).await.expect("it detaches");
+    }
+    sql(&settings, "INSERT INTO rows VALUES (4)").await.expect("it serves");
+    group.power_off(old);
+    eventually("it is gone", || !all_of(&settings).runs()).await;
+    let term = group.plan.term + 1;
+    let sync = Default::default();
+    carry_out(group, new, &Action::Promote { term, sync }).await;
+    let plan = Plan { term, phase: Phase::Serving { primary: NAMES[new].to_owned() }, ..group.plan.clone() };
+
+    group.power_on(old);
+    let (leads, follows) = (observe(group, new).await, observe(group, old).await);
+    assert!(leads.report.server == Server::Primary && !leads.report.checkpointed, "{leads:?}");
+    assert!(leads.report.timeline > follows.report.timeline, "{leads:?} {follows:?}");
+    let next = |of: usize, local: &Local, source: &Local| {
+        step(NAMES[of], local, &plan, Some(&source.report), Some(Moment::NEVER), Moment::ZERO)
+    };
+    assert_eq!(next(old, &follows, &leads), Action::Wait);
+    assert_eq!(next(new, &leads, &leads), Action::Checkpoint);
+    carry_out(group, new, &Action::Checkpoint).await;
+    let leads = observe(group, new).await;
+    assert!(leads.report.checkpointed, "{leads:?}");
+    let of = NAMES[new].to_owned();
+    assert_eq!(next(old, &follows, &leads), Action::Rewind { of: of.clone() });
+    carry_out(group, old, &Action::Rewind { of: of.clone() }).await;
+    carry_out(group, old, &Action::StartReplica { of: Some(of) }).await;
+    let settings = group.nodes[old].settings.clone();
+    let streams = "SELECT status FROM pg_stat_wal_receiver";
+    for _look in 0..600 {
+        if sql(&settings, streams).await.is_ok_and(|status| status == ["streaming"]) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(sql(&settings, streams).await.expect("it is hot"), ["streaming"]);
+    assert_eq!(sql(&settings, "SELECT n FROM rows WHERE n = 4").await.expect("it is hot"), Vec::<String>::new());
+}
+
+async fn carry_out(group: &mut Group, at: usize, action: &Action) {
+    let instance = group.nodes[at].instance.as_mut().expect("its agent lives");
+    instance.carry_out(action).await.unwrap_or_else(|error| panic!("{action:?}: {error}"));
+}
+
+async fn observe(group: &mut Group, at: usize) -> Local {
+    let instance = group.nodes[at].instance.as_mut().expect("its agent lives");
+    instance.observe(0).await.expect("it can be looked at")
+}
+
+fn primary(group: &Group) -> usize {
+    group.index(group.plan.serving().expect("somebody serves"))
+}
+
+fn others(than: usize) -> [usize; 2] {
+    [(than + 1) % 3, (than + 2) % 3]
+}
+
+/// Where a primary's log ends.
+async fn position(settings: &Settings) -> u64 {
+    let end = sql(settings, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')").await.expect("it serves");
+    end[0].parse().expect("bytes")
+}
+
+/// A session over the local socket.
+async fn session(settings: &Settings) -> Client {
+    let mut config = Config::new();
+    config.host_path(&settings.state_dir).port(settings.listen.port()).user("postgres").dbname("postgres");
+    let (client, connection) = config.connect(NoTls).await.expect("it serves");
+    // It ends with the server.
+    drop(tokio::spawn(connection));
+    client
+}
