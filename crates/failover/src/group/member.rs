@@ -25,7 +25,7 @@ use crate::Executor;
 /// How often the server is asked what it does while nothing changes.
 const LOOK: Duration = Duration::from_millis(500);
 /// The same while something does.
-const LOOK_CLOSELY: Duration = Duration::from_millis(100);
+const LOOK_CLOSELY: Duration = Duration::from_millis(50);
 /// How often it is seen whether the server's process is there.
 const GLANCE: Duration = Duration::from_millis(50);
 /// Positions alone are told no more often than this while nothing changes.

@@ -1,6 +1,7 @@
 //! Files outside the data directory: the configuration, who may come in, the password, and what the agent has to remember.
 
 use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use mainstay_core::database::{Lsn, Regime};
@@ -18,6 +19,8 @@ GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO mainstay_rep
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO mainstay_replication;
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO mainstay_replication;";
 
+/// Bytes of the server's log that are read to find out why it ended, at most.
+const LOG_MAX: u64 = 1 << 20;
 /// What a replica needs as much of as its primary has.
 const RAISED: &str = "raised.conf";
 /// What `ALTER SYSTEM` writes, in the data directory.
@@ -64,6 +67,21 @@ impl Files<'_> {
 
     pub(super) fn log(&self) -> PathBuf {
         self.path("postgresql.log")
+    }
+
+    /// What the server said last of why it ended, since its log had this length.
+    pub(super) fn last_words(&self, from: u64) -> String {
+        let mut text = Vec::new();
+        let read = File::open(self.log()).and_then(|mut log| {
+            log.seek(SeekFrom::Start(from))?;
+            log.take(LOG_MAX).read_to_end(&mut text)
+        });
+        let text = read.map(|_| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+        // What it answers to our own questions meanwhile is no reason.
+        let is_reason = |line: &&str| {
+            (line.contains("FATAL") || line.contains("PANIC")) && !line.contains("the database system is")
+        };
+        text.lines().rev().find(is_reason).unwrap_or("see its log").to_owned()
     }
 
     pub(super) fn kept(&self) -> PathBuf {

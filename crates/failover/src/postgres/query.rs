@@ -107,6 +107,19 @@ pub(super) async fn run(settings: &Settings, what: &'static str, sql: &str, limi
     ask(settings, what, limit, async |client| client.batch_execute(sql).await).await
 }
 
+/// Promotes a replica and waits until it takes writes. `pg_promote` would wait itself, and look ten times a second.
+pub(super) async fn promote(settings: &Settings, limit: Duration) -> Result<(), Error> {
+    const LOOK: Duration = Duration::from_millis(10);
+    let promoted = ask(settings, "its promotion", limit, async |client| {
+        client.batch_execute("SELECT pg_promote(false)").await?;
+        while client.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0) {
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    });
+    promoted.await
+}
+
 /// Whether commits wait for these, and everything that was written before this question is on enough of them.
 pub(super) async fn is_caught_up(settings: &Settings, sync: &Regime) -> Result<bool, Error> {
     const WHAT: &str = "to say what its commits wait for";

@@ -1,7 +1,6 @@
 //! Carries out what the agent's machine says, one action at a time.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use mainstay_core::database::agent::{Action, Local, Stop};
 use mainstay_core::database::{Engine, Lsn, Regime, Server};
 
 use super::files::{Files, GRANTS, Standing};
-use super::process::{AT_ONCE, LONG, Postmaster, SHORT, attempt, end_all, failed, run};
+use super::process::{AT_ONCE, LONG, Postmaster, SHORT, all_of, attempt, end_all, failed, run};
 use super::retry::Retry;
 use super::{REPLICATION_ROLE, SUPERUSER, Settings, control, local, query, slots};
 use crate::{Error, Executor, folder};
@@ -18,6 +17,8 @@ use crate::{Error, Executor, folder};
 const WORK_WITHIN: Duration = Duration::from_secs(60);
 /// A planned stop that takes longer is one at once.
 const FAST_WITHIN: Duration = Duration::from_secs(10);
+/// The checkpoint before it that takes longer is not waited for.
+const CHECKPOINT_WITHIN: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 /// Empties and copies directories.
 const FIND: &str = "/usr/bin/find";
@@ -27,8 +28,6 @@ const KEPT_MAX: usize = 2;
 const TEND: Duration = Duration::from_secs(5);
 /// What a server says that was set to have less of something than its primary.
 const TOO_LITTLE: &str = "insufficient parameter settings";
-/// Bytes of the server's log that are read to find out why it ended, at most.
-const LOG_MAX: u64 = 1 << 20;
 /// What pg_rewind says before it writes for the first time, if it is asked for its progress.
 const REWIND_WRITES: &str = "need to copy";
 
@@ -143,7 +142,7 @@ impl Instance {
                     return Ok(());
                 }
                 if !self.postmaster.as_mut().is_some_and(Postmaster::runs) {
-                    let said = self.last_words(said);
+                    let said = Files(&self.settings).last_words(said);
                     if said.contains(TOO_LITTLE) {
                         // It is started anew with as much as its primary had.
                         Files(&self.settings).raise(&control::needs(&self.settings).await?)?;
@@ -155,21 +154,6 @@ impl Instance {
         };
         // One that takes longer, to recover from a crash perhaps, is seen to be starting.
         tokio::time::timeout(FAST_WITHIN, wait).await.unwrap_or(Ok(()))
-    }
-
-    /// What it said last of why it ended, since its log had this length.
-    fn last_words(&self, from: u64) -> String {
-        let mut text = Vec::new();
-        let read = File::open(Files(&self.settings).log()).and_then(|mut log| {
-            log.seek(SeekFrom::Start(from))?;
-            log.take(LOG_MAX).read_to_end(&mut text)
-        });
-        let text = read.map(|_| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
-        // What it answers to our own questions meanwhile is no reason.
-        let is_reason = |line: &&str| {
-            (line.contains("FATAL") || line.contains("PANIC")) && !line.contains("the database system is")
-        };
-        text.lines().rev().find(is_reason).unwrap_or("see its log").to_owned()
     }
 
     async fn found(&mut self, term: u64, sync: &Regime) -> Result<(), Error> {
@@ -212,7 +196,7 @@ impl Instance {
         self.leads_from_now(term)?;
         (self.leads, self.promoting, self.sync, self.tended) = (true, true, None, None);
         self.reload().await?;
-        query::run(&self.settings, "its promotion", "SELECT pg_promote(true, 60)", WORK_WITHIN + SHORT).await
+        query::promote(&self.settings, WORK_WITHIN + SHORT).await
     }
 
     /// Makes and removes slots, now and then. Without them replicas stream all the same as long as the log is kept.
@@ -339,12 +323,20 @@ impl Executor for Instance {
     }
 
     async fn stop(&mut self, stop: Stop) {
-        if let (Some(postmaster), Stop::Fast) = (&mut self.postmaster, stop) {
-            postmaster.stop_fast(FAST_WITHIN).await;
+        if self.leads && stop == Stop::Fast {
+            // What the stop would have to write is written while clients still write, who are without a primary for less time.
+            let _the_stop_writes_it = query::run(&self.settings, "a checkpoint", "CHECKPOINT", CHECKPOINT_WITHIN).await;
         }
-        // A process that is frozen, or that a killed postmaster has left, is ended as well.
-        while let Err(error) = end_all(&self.settings, AT_ONCE).await {
-            tracing::error!(%error, "database: the server cannot be stopped; it is tried again");
+        let ended = match (&mut self.postmaster, stop) {
+            (Some(postmaster), Stop::Fast) => postmaster.stop_fast(FAST_WITHIN).await,
+            (Some(_), Stop::Immediate) | (None, _) => false,
+        };
+        // One that has ended by itself has waited for all that it had started.
+        if !ended || all_of(&self.settings).runs() {
+            // A process that is frozen, or that a killed postmaster has left, is ended as well.
+            while let Err(error) = end_all(&self.settings, AT_ONCE).await {
+                tracing::error!(%error, "database: the server cannot be stopped; it is tried again");
+            }
         }
         // It is waited for, if it is our child.
         let _ended = self.postmaster.as_mut().map(Postmaster::runs);
