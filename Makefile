@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build dashboard screenshots test conformance lint advisories bench profile soak failover databases redis fuzz clean need-build need-lint
+.PHONY: help demo build dashboard screenshots test conformance lint advisories bench profile soak failover databases database-cost redis fuzz clean need-build need-lint
 
 # Cargo.lock is part of the release: a build that would change it fails instead.
 CARGO ?= cargo
@@ -18,7 +18,7 @@ ARGS ?=
 help: ## this list
 	@echo "Mainstay: keeps services available while their parts fail."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: need-build dashboard-if-possible ## build, then watch a gateway hide dying services for a minute (ARGS="--nodes 3": three gateways that die, too)
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
@@ -88,6 +88,7 @@ soak: need-build ## SOAK_SECONDS (600) of load with faults, then as long of clus
 	@tests/install-packages.sh tests/packages.txt
 	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e
 	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test failover -- --nocapture --test-threads=1
+	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test database_load switchovers -- --nocapture
 	@$(MAKE) --no-print-directory $(SCHEMATHESIS)
 	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test access fuzzed -- --nocapture
 	for round in {1..20}; do $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test config_release -- --test-threads=1; done
@@ -102,6 +103,9 @@ databases: need-build ## how long failovers of PostgreSQL take beside Patroni: t
 	@tests/install-packages.sh tests/compare-packages.txt
 	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e
 	./target/debug/mainstay-e2e-compare-databases
+
+database-cost: need-build ## what a query costs by a listener of a database group, beside a TCP listener: figures of docs/databases.md
+	$(CARGO) test $(CARGO_FLAGS) --release -p mainstay-e2e --test database_cost -- --nocapture
 
 redis: need-build ## how long failovers of Redis take beside Sentinel: the table of docs/databases.md
 	@tests/install-packages.sh tests/packages.txt

@@ -6,6 +6,7 @@ pub mod databases;
 pub mod keys;
 pub mod nodes;
 pub mod patroni;
+pub mod pgbench;
 pub mod redis;
 pub mod sentinel;
 pub mod slow;

@@ -34,6 +34,14 @@ impl Databases {
     /// # Panics
     /// If that does not happen.
     pub fn start(cluster: &str, database: &str) -> Self {
+        Self::start_with(cluster, database, "")
+    }
+
+    /// The same with further lines of the servers' own configuration.
+    ///
+    /// # Panics
+    /// As [`Databases::start`].
+    pub fn start_with(cluster: &str, database: &str, extra: &str) -> Self {
         let body = |lab: &Lab, _node: usize, folder: &Path| {
             let file = File::options()
                 .write(true)
@@ -48,7 +56,7 @@ impl Databases {
             format!(
                 "[[database]]\nname = \"{GROUP}\"\nengine = \"postgres\"\nwrite = \"0.0.0.0:{WRITES}\"\n{database}\n{}\
                  [database.server]\nuser = \"postgres\"\nreplication_password = {{ file = \"replication.password\" }}\n\
-                 extra = \"shared_buffers = 16MB\"\n",
+                 extra = \"\"\"\nshared_buffers = 16MB\n{extra}\"\"\"\n",
                 members.collect::<String>()
             )
         };
@@ -131,8 +139,13 @@ impl Databases {
 
     /// The process of a node's server.
     pub fn postmaster(&self, node: usize) -> Option<u32> {
-        let file = self.nodes.folder(node).join("data/databases").join(GROUP).join("data/postmaster.pid");
+        let file = self.data_dir(node).join("postmaster.pid");
         fs::read_to_string(file).ok()?.lines().next()?.trim().parse().ok()
+    }
+
+    /// Where a node's server has its data.
+    pub fn data_dir(&self, node: usize) -> PathBuf {
+        self.nodes.folder(node).join("data/databases").join(GROUP).join("data")
     }
 
     /// Everything on a machine ends at once, the node's guard included.
