@@ -4,6 +4,8 @@
 mod fuzzed;
 #[path = "access/oidc.rs"]
 mod oidc;
+#[path = "access/shared.rs"]
+mod shared;
 #[path = "access/versions.rs"]
 mod versions;
 
