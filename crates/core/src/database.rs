@@ -299,6 +299,9 @@ pub struct Report {
     pub checkpointed: bool,
     /// As primary: [`Plan::sync_since`] of what is in force, once everything acknowledged before is on enough of its names.
     pub sync: Option<u64>,
+    /// As replica: it is told to stream from somebody, and has received nothing for a while.
+    #[serde(default)]
+    pub stalled: bool,
 }
 
 /// A member as the planner sees it.

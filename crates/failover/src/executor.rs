@@ -41,6 +41,11 @@ pub trait Executor {
     /// The server's process, for whoever has to end it when this one cannot; `None` while none runs.
     fn process(&mut self) -> Option<u32>;
 
+    /// What is wrong with the server although it runs as it was told to; `None`: nothing that is known.
+    fn trouble(&self) -> Option<&str> {
+        None
+    }
+
     /// What was thrown away last, once, for the ledger.
     fn discarded(&mut self) -> Option<Discarded> {
         None

@@ -7,6 +7,7 @@ pub mod keys;
 pub mod nodes;
 pub mod patroni;
 pub mod pgbench;
+pub mod programs;
 pub mod redis;
 pub mod sentinel;
 pub mod slow;

@@ -172,7 +172,10 @@ fn must_end(me: &str, local: &Local, plan: &Plan, may_act: bool) -> Option<Actio
 }
 
 fn start_to_lead(local: &Local, plan: &Plan) -> Action {
-    if local.report.led == Some(plan.term) && local.engine.outlives_crashes() {
+    // One that crashed while it was promoted may not have begun a timeline of its own. Started as primary it would write on the one
+    // before, which others may have more of: it has to be promoted again.
+    let is_promoted = !matches!(plan.phase, Phase::Promoting { .. });
+    if is_promoted && local.report.led == Some(plan.term) && local.engine.outlives_crashes() {
         // The same primary after a crash: nobody else was promoted since.
         return Action::StartPrimary { term: plan.term, sync: plan.sync.clone() };
     }
@@ -180,6 +183,10 @@ fn start_to_lead(local: &Local, plan: &Plan) -> Action {
 }
 
 fn start_to_follow(me: &str, local: &Local, plan: &Plan, source: Option<&Report>) -> Action {
+    // Data that cannot be read may be all that there is of something: it is never replaced unasked. A start says what is wrong.
+    if local.engine.rewinds() && local.report.system.is_none() && matches!(plan.phase, Phase::Serving { .. }) {
+        return Action::StartReplica { of: None };
+    }
     match &plan.phase {
         Phase::Serving { primary } if primary != me => {
             let Some(report) = source else { return Action::StartReplica { of: None } };

@@ -85,6 +85,7 @@ mod tests {
             before: None,
             checkpointed: true,
             sync: None,
+            stalled: false,
         }
     }
 

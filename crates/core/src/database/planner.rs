@@ -218,6 +218,7 @@ impl Round<'_> {
         }
         let streams = |report: &Report| {
             report.term == next.term
+                && !report.stalled
                 && matches!(&report.server, Server::Replica { upstream: Some(from) } if from == primary)
         };
         let able = self.observation.members.iter().filter(|member| member.alive && member.node != primary);
@@ -355,7 +356,7 @@ impl Round<'_> {
             return Err(Refusal::NeverPrimary);
         }
         let report = self.observation.report(to).ok_or(Refusal::NotStreaming)?;
-        if !matches!(&report.server, Server::Replica { upstream: Some(from) } if from == primary) {
+        if report.stalled || !matches!(&report.server, Server::Replica { upstream: Some(from) } if from == primary) {
             return Err(Refusal::NotStreaming);
         }
         let end = self.observation.end.unwrap_or(0);

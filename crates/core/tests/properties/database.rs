@@ -86,6 +86,7 @@ fn reports() -> impl Strategy<Value = Report> {
             before,
             checkpointed,
             sync,
+            stalled: !checkpointed && sync.is_none(),
         },
     )
 }
@@ -254,6 +255,15 @@ proptest! {
             prop_assert!(*term == before.term);
             prop_assert!(before.leader() == Some(me.as_str()));
             prop_assert!(may_act || matches!(action, Action::Adopt { .. }), "{:?}", action);
+        }
+        if let Action::StartPrimary { .. } = &action {
+            let is_promoting = matches!(before.phase, Phase::Promoting { .. });
+            prop_assert!(!is_promoting, "it may have no timeline of its own yet");
+        }
+        let is_stopped = matches!(local.report.server, Server::Stopped { .. });
+        if engine == Engine::Postgres && is_stopped && local.report.system.is_none() {
+            let replaces = matches!(action, Action::Rewind { .. } | Action::Clone { .. });
+            prop_assert!(!replaces, "nobody knows what it has");
         }
         let runs = !matches!(local.report.server, Server::Empty | Server::Stopped { .. });
         let is_mine = before.leader() == Some(me.as_str()) && local.report.led == Some(before.term) && may_act;

@@ -2,6 +2,7 @@
 
 mod copying;
 mod departure;
+mod trouble;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -88,6 +89,8 @@ struct Work {
     last: Option<Action>,
     /// How often it has failed.
     failures: u32,
+    /// The error is what the server was seen to lack, and not that something failed.
+    is_trouble: bool,
     not_before: Moment,
     /// What went wrong last, until something goes right.
     error: Option<String>,
@@ -96,7 +99,7 @@ struct Work {
 
 impl Default for Work {
     fn default() -> Self {
-        Self { last: None, failures: 0, not_before: Moment::ZERO, error: None, rng: Rng::seeded(0) }
+        Self { last: None, failures: 0, is_trouble: false, not_before: Moment::ZERO, error: None, rng: Rng::seeded(0) }
     }
 }
 
@@ -160,9 +163,11 @@ impl<E: Executor> Member<E> {
         self.local.as_ref().is_some_and(|local| local.leads)
     }
 
-    /// Whether what goes on must end with the session. A primary that nobody has taken over yet goes on without one.
+    /// Whether what goes on must end with the session. A primary that nobody has taken over yet goes on without one. Whoever is to
+    /// lead is bound as well: its warden has been told, and ends the server unless it hears of each renewal.
     fn is_bound(&mut self) -> bool {
-        self.is_leading() && self.mandate.deadline(true).is_some()
+        let is_leader = self.mandate.plan().leader() == Some(&self.me);
+        (self.is_leading() || is_leader) && self.mandate.deadline(true).is_some()
     }
 
     /// It led until its session was lost, which may come back.
@@ -191,7 +196,10 @@ impl<E: Executor> Member<E> {
         };
         self.mandate.follow();
         match looked {
-            Some(Ok(local)) => self.local = Some(local),
+            Some(Ok(local)) => {
+                self.local = Some(local);
+                self.note_trouble();
+            }
             Some(Err(error)) => {
                 self.fails(&describe_error(&error));
                 self.blind(false);
@@ -216,6 +224,7 @@ impl<E: Executor> Member<E> {
                 before: None,
                 checkpointed: false,
                 sync: None,
+                stalled: false,
             },
             leads: true,
             rewinds: 0,

@@ -7,6 +7,9 @@ use mainstay_core::database::{Branch, Lsn};
 use super::{Settings, process};
 use crate::Error;
 
+/// What it says of a file whose checksum is not that of its content.
+const DAMAGED: &str = "CRC checksum does not match";
+
 /// What `pg_controldata` tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Control {
@@ -19,8 +22,18 @@ pub(super) struct Control {
 }
 
 pub(super) async fn read(settings: &Settings) -> Result<Control, Error> {
+    const PROGRAM: &str = "pg_controldata";
     let data = settings.data_dir.display().to_string();
-    Ok(parse(&process::run(settings, "pg_controldata", &["-D", &data], process::SHORT).await?))
+    let said = process::attempt(settings, PROGRAM, &["-D", &data], process::SHORT).await?;
+    if !said.succeeded() {
+        return Err(process::failed(PROGRAM, &said));
+    }
+    // It prints what a damaged file has all the same.
+    if [&said.output, &said.errors].iter().any(|text| text.contains(DAMAGED)) {
+        let said = format!("the control file of {data} is damaged: its checksum does not match");
+        return Err(Error::Program { program: PROGRAM.to_owned(), said });
+    }
+    Ok(parse(&said.output))
 }
 
 /// What the primary had as much of, whose log this data has: names of settings, and their values.

@@ -1,7 +1,6 @@
 //! Files outside the data directory: the configuration, who may come in, the password, and what the agent has to remember.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use mainstay_core::database::{Lsn, Regime};
@@ -19,8 +18,6 @@ GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO mainstay_rep
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO mainstay_replication;
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO mainstay_replication;";
 
-/// Bytes of the server's log that are read to find out why it ended, at most.
-const LOG_MAX: u64 = 1 << 20;
 /// What a replica needs as much of as its primary has.
 const RAISED: &str = "raised.conf";
 /// What `ALTER SYSTEM` writes, in the data directory.
@@ -48,6 +45,16 @@ pub(super) struct Standing {
     pub(super) position: Lsn,
     /// The data directory is half a copy, or half rewound: it is good for nothing.
     pub(super) torn: bool,
+    /// Where its log is while it is torn, if that is not in the data directory.
+    #[serde(default)]
+    pub(super) log: Option<PathBuf>,
+}
+
+impl Standing {
+    /// [`Self::log`], for programs.
+    pub(super) fn log_folder(&self) -> Option<String> {
+        self.log.as_ref().map(|log| log.display().to_string())
+    }
 }
 
 pub(super) struct Files<'a>(pub(super) &'a Settings);
@@ -67,21 +74,6 @@ impl Files<'_> {
 
     pub(super) fn log(&self) -> PathBuf {
         self.path("postgresql.log")
-    }
-
-    /// What the server said last of why it ended, since its log had this length.
-    pub(super) fn last_words(&self, from: u64) -> String {
-        let mut text = Vec::new();
-        let read = File::open(self.log()).and_then(|mut log| {
-            log.seek(SeekFrom::Start(from))?;
-            log.take(LOG_MAX).read_to_end(&mut text)
-        });
-        let text = read.map(|_| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
-        // What it answers to our own questions meanwhile is no reason.
-        let is_reason = |line: &&str| {
-            (line.contains("FATAL") || line.contains("PANIC")) && !line.contains("the database system is")
-        };
-        text.lines().rev().find(is_reason).unwrap_or("see its log").to_owned()
     }
 
     pub(super) fn kept(&self) -> PathBuf {

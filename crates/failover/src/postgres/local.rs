@@ -7,7 +7,7 @@ use mainstay_core::database::{Report, Server};
 
 use super::process::{Postmaster, all_of, end_all};
 use super::server::Instance;
-use super::{Settings, adopt, control, query};
+use super::{Settings, adopt, control, log, query};
 use crate::Error;
 
 /// A server that does not let us in is asked again after this time.
@@ -37,15 +37,25 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         before: None,
         checkpointed: false,
         sync: None,
+        stalled: false,
     };
-    if !settings.data_dir.join("global/pg_control").exists()
-        || (instance.standing.torn && instance.postmaster.is_none())
-    {
+    // A directory without either has never been a database, or was emptied to be a copy.
+    let has_data = ["PG_VERSION", "global/pg_control"].iter().any(|file| settings.data_dir.join(file).exists());
+    if !has_data || (instance.standing.torn && instance.postmaster.is_none()) {
         return Ok(report);
     }
     if instance.postmaster.is_none() {
         instance.sync = None;
-        let control = control::read(&settings).await?;
+        report.server = Server::Stopped { clean: None };
+        report.position = instance.standing.position;
+        let control = match control::read(&settings).await {
+            Ok(control) => control,
+            // That nothing runs is certain whatever the data is like, and elections wait for just that.
+            Err(error) => {
+                tracing::debug!(%error, "database: the data cannot be read");
+                return Ok(report);
+            }
+        };
         report.server = Server::Stopped { clean: control.clean };
         report.system = control.system;
         report.timeline = control.timeline.max(control::newest_segment(&settings));
@@ -67,6 +77,7 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         instance.sync = None;
         report.timeline = seen.timeline.max(control::newest_segment(&settings));
         report.server = Server::Replica { upstream: instance.upstream.clone() };
+        report.stalled = is_stalled(instance, &seen);
     } else {
         report.timeline = seen.timeline;
         report.server = Server::Primary;
@@ -75,6 +86,19 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
     }
     report.branches = control::branches(&settings, report.timeline);
     Ok(report)
+}
+
+/// Whether it is told to stream from somebody, and receives nothing.
+fn is_stalled(instance: &mut Instance, seen: &query::Seen) -> bool {
+    let Some(upstream) = instance.upstream.clone() else {
+        instance.receiver.forget();
+        return false;
+    };
+    let mut receiver = std::mem::take(&mut instance.receiver);
+    let why = || format!("it receives nothing from {upstream}: {}", log::of_late(&instance.settings));
+    let is_stalled = receiver.look(seen.receiver, seen.position, Instant::now(), why);
+    instance.receiver = receiver;
+    is_stalled
 }
 
 /// Has itself let in by a server that somebody else has started, now and then.

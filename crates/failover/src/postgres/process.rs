@@ -150,7 +150,7 @@ impl Postmaster {
     /// One that runs already on this data directory.
     pub(super) fn find(settings: &Settings) -> Option<Self> {
         let text = fs::read_to_string(settings.data_dir.join("postmaster.pid")).ok()?;
-        let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
+        let pid = listed(&text)?;
         // The file outlives a crash, and its number may be another process's by now.
         let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
         let directory = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).ok()?;
@@ -187,5 +187,25 @@ impl Postmaster {
             }
         };
         tokio::time::timeout(limit, wait).await.is_ok()
+    }
+}
+
+/// The process that `postmaster.pid` tells of. What works on the data alone (`initdb`, a recovery before a rewind) writes its
+/// number there with a minus sign: it is no server, and may have been killed.
+fn listed(text: &str) -> Option<Pid> {
+    let number: u32 = text.lines().next()?.trim().parse().ok()?;
+    Pid::from_raw(i32::try_from(number).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_works_on_the_data_alone_is_no_server() {
+        assert_eq!(listed("42\n/data\n").map(|pid| pid.as_raw_nonzero().get()), Some(42));
+        for text in ["-42\n/data\n", "", "\n", "0\n", "4294967295\n", "x"] {
+            assert_eq!(listed(text), None, "{text:?}");
+        }
     }
 }

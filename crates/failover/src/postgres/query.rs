@@ -26,6 +26,8 @@ pub(super) struct Seen {
     pub(super) position: Lsn,
     /// A process receives from another server.
     pub(super) receives: bool,
+    /// That process, once it streams.
+    pub(super) receiver: Option<i32>,
 }
 
 /// Asks on a connection of its own. A server that does not answer in time is as good as none.
@@ -67,6 +69,7 @@ const STATE: &str = "SELECT pg_is_in_recovery() AS replica, \
     (SELECT min_recovery_end_timeline FROM pg_control_recovery()) AS recovery_timeline, \
     (SELECT received_tli FROM pg_stat_wal_receiver) AS received_timeline, \
     EXISTS (SELECT FROM pg_stat_wal_receiver) AS receives, \
+    (SELECT pid FROM pg_stat_wal_receiver WHERE status = 'streaming') AS receiver, \
     CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END AS segment, \
     CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
          ELSE pg_current_wal_lsn() END::text AS position";
@@ -89,6 +92,7 @@ pub(super) async fn state(settings: &Settings) -> Result<Seen, Error> {
         checkpoint_timeline: checkpoint,
         position: text("position").and_then(lsn).unwrap_or(0),
         receives: row.try_get("receives").unwrap_or(true),
+        receiver: row.try_get("receiver").ok().flatten(),
     })
 }
 

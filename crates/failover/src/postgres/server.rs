@@ -9,8 +9,9 @@ use mainstay_core::database::{Engine, Lsn, Regime, Server};
 
 use super::files::{Files, GRANTS, Standing};
 use super::process::{AT_ONCE, LONG, Postmaster, SHORT, all_of, attempt, end_all, failed, run};
+use super::receiver::Receiver;
 use super::retry::Retry;
-use super::{REPLICATION_ROLE, SUPERUSER, Settings, control, local, query, slots};
+use super::{REPLICATION_ROLE, SUPERUSER, Settings, control, local, log, query, slots};
 use crate::{Error, Executor, folder};
 
 /// How long a start, a promotion or a checkpoint may take.
@@ -49,6 +50,8 @@ pub struct Instance {
     retry: Retry,
     /// When it was looked after its slots last.
     tended: Option<Instant>,
+    /// What it receives as a replica.
+    pub(super) receiver: Receiver,
     /// When it was tried last to be let in by a server that somebody else has started.
     pub(super) knocked: Option<Instant>,
 }
@@ -78,6 +81,7 @@ impl Instance {
             clones: 0,
             retry: Retry::default(),
             tended: None,
+            receiver: Receiver::default(),
             knocked: None,
         })
     }
@@ -134,7 +138,7 @@ impl Instance {
         // What an adopted server's own files say now.
         Files(&self.settings).prepare()?;
         Files(&self.settings).take_out_overrides()?;
-        let said = fs::metadata(Files(&self.settings).log()).map_or(0, |log| log.len());
+        let said = log::length(&self.settings);
         self.postmaster = Some(Postmaster::start(&self.settings)?);
         let wait = async {
             loop {
@@ -142,7 +146,7 @@ impl Instance {
                     return Ok(());
                 }
                 if !self.postmaster.as_mut().is_some_and(Postmaster::runs) {
-                    let said = Files(&self.settings).last_words(said);
+                    let said = log::last_words(&self.settings, said);
                     if said.contains(TOO_LITTLE) {
                         // It is started anew with as much as its primary had.
                         Files(&self.settings).raise(&control::needs(&self.settings).await?)?;
@@ -160,7 +164,9 @@ impl Instance {
         let data = self.settings.data_dir.clone();
         self.tear(&data).await?;
         let path = data.display().to_string();
-        let arguments = ["-D", &path, "-U", SUPERUSER, "-A", "peer", "-k", "-E", "UTF8", "--no-locale"];
+        let mut arguments = vec!["-D", &path, "-U", SUPERUSER, "-A", "peer", "-k", "-E", "UTF8", "--no-locale"];
+        let log = self.standing.log_folder();
+        arguments.extend(log.iter().flat_map(|log| ["-X", log]));
         run(&self.settings, "initdb", &arguments, WORK_WITHIN * 5).await?;
         self.mend()?;
         Files(&self.settings).member(None, sync)?;
@@ -228,11 +234,17 @@ impl Instance {
     /// From now on the data is good for nothing, until [`Self::mend`].
     async fn tear(&mut self, data: &Path) -> Result<(), Error> {
         self.standing.torn = true;
+        // The log may have a disk of its own, and the way to it is about to be deleted.
+        if let Ok(log) = fs::read_link(data.join("pg_wal")) {
+            self.standing.log = Some(data.join(log));
+        }
         Files(&self.settings).stand(&self.standing)?;
         Files(&self.settings).folder(data)?;
         // By a program, since it may take long, and what it empties may be where something is mounted.
-        let path = data.display().to_string();
-        run(&self.settings, FIND, &[&path, "-mindepth", "1", "-delete"], LONG).await.map(drop)
+        let mut paths = vec![data.display().to_string()];
+        paths.extend(self.standing.log_folder());
+        let paths: Vec<&str> = paths.iter().map(String::as_str).chain(["-mindepth", "1", "-delete"]).collect();
+        run(&self.settings, FIND, &paths, LONG).await.map(drop)
     }
 
     fn mend(&mut self) -> Result<(), Error> {
@@ -287,7 +299,9 @@ impl Instance {
         let data = self.settings.data_dir.clone();
         self.tear(&data).await?;
         let path = data.display().to_string();
-        let arguments = ["-D", &path, "-d", &source, "-X", "stream", "-c", "fast", "--no-password"];
+        let mut arguments = vec!["-D", &path, "-d", &source, "-X", "stream", "-c", "fast", "--no-password"];
+        let log = self.standing.log_folder();
+        arguments.extend(log.iter().flat_map(|log| ["--waldir", log]));
         run(&self.settings, "pg_basebackup", &arguments, LONG).await?;
         Files(&self.settings).set_standby(true)?;
         self.mend()
@@ -341,6 +355,10 @@ impl Executor for Instance {
         // It is waited for, if it is our child.
         let _ended = self.postmaster.as_mut().map(Postmaster::runs);
         (self.postmaster, self.leads, self.promoting, self.sync) = (None, false, false, None);
+    }
+
+    fn trouble(&self) -> Option<&str> {
+        self.receiver.why()
     }
 
     fn process(&mut self) -> Option<u32> {

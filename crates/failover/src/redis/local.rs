@@ -50,6 +50,7 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         before: None,
         checkpointed: true,
         sync: None,
+        stalled: false,
     };
     if instance.process.is_none() {
         instance.sync = None;

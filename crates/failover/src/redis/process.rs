@@ -60,7 +60,7 @@ impl Process {
     /// One that runs already on this configuration.
     pub(super) fn find(settings: &Settings) -> Option<Self> {
         let text = fs::read_to_string(Files(settings).pid()).ok()?;
-        let pid = Pid::from_raw(text.trim().parse().ok()?)?;
+        let pid = Pid::from_raw(i32::try_from(text.trim().parse::<u32>().ok()?).ok()?)?;
         // The file outlives a crash, and its number may be another process's by now.
         let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
         let directory = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).ok()?;

@@ -89,6 +89,7 @@ impl Node {
             before: self.before,
             checkpointed: self.checkpointed && leads,
             sync: self.sync.filter(|_| leads),
+            stalled: false,
         };
         Local { engine: self.engine, report, leads, rewinds: 0, clones: 0 }
     }

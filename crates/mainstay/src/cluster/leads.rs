@@ -103,6 +103,7 @@ mod tests {
             before: None,
             checkpointed: true,
             sync: None,
+            stalled: false,
         };
         Member { node: node.to_owned(), address: at(port), alive: true, report: Some(report) }
     }

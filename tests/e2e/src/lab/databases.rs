@@ -1,9 +1,10 @@
 //! Three machines with a PostgreSQL each, kept by nodes that run the real binary.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ impl Databases {
     /// # Panics
     /// If that does not happen.
     pub fn start(cluster: &str, database: &str) -> Self {
-        Self::start_with(cluster, database, "")
+        Self::set_up(cluster, database, "", "")
     }
 
     /// The same with further lines of the servers' own configuration.
@@ -42,6 +43,18 @@ impl Databases {
     /// # Panics
     /// As [`Databases::start`].
     pub fn start_with(cluster: &str, database: &str, extra: &str) -> Self {
+        Self::set_up(cluster, database, extra, "")
+    }
+
+    /// The same with further lines of the table of the node's server.
+    ///
+    /// # Panics
+    /// As [`Databases::start`].
+    pub fn with_servers(cluster: &str, database: &str, server: &str) -> Self {
+        Self::set_up(cluster, database, "", server)
+    }
+
+    fn set_up(cluster: &str, database: &str, extra: &str, server: &str) -> Self {
         let body = |lab: &Lab, _node: usize, folder: &Path| {
             let file = File::options()
                 .write(true)
@@ -56,7 +69,11 @@ impl Databases {
             format!(
                 "[[database]]\nname = \"{GROUP}\"\nengine = \"postgres\"\nwrite = \"0.0.0.0:{WRITES}\"\n{database}\n{}\
                  [database.server]\nuser = \"postgres\"\nreplication_password = {{ file = \"replication.password\" }}\n\
-                 extra = \"\"\"\nshared_buffers = 16MB\n{extra}\"\"\"\n",
+                 extra = \"\"\"
+shared_buffers = 16MB
+{extra}\"\"\"
+{server}
+",
                 members.collect::<String>()
             )
         };
@@ -146,6 +163,31 @@ impl Databases {
     /// Where a node's server has its data.
     pub fn data_dir(&self, node: usize) -> PathBuf {
         self.nodes.folder(node).join("data/databases").join(GROUP).join("data")
+    }
+
+    /// What the group is, by the word of a node that knows how it stands now; null if nobody does.
+    pub fn group(&self) -> Value {
+        let told = (0..3).map(|node| self.status(node)[0].clone());
+        told.into_iter().find(|group| group["is_current"] == true).unwrap_or_default()
+    }
+
+    /// The node that plans; `None` while that is not known.
+    pub fn planner(&self) -> Option<usize> {
+        let mut stream = UnixStream::connect(self.nodes.folder(0).join("admin.sock")).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.write_all(b"GET /api/v1/cluster HTTP/1.0\r\nhost: localhost\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let status: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+        let role = status["roles"].as_array()?.iter().find(|role| role["role"] == "databases")?;
+        role["node"].as_str()?.strip_prefix('n')?.parse().ok()
+    }
+
+    /// What the group's status says of a member.
+    pub fn member(&self, node: usize) -> Value {
+        let group = self.group();
+        let members = group["members"].as_array().cloned().unwrap_or_default();
+        members.into_iter().find(|member| member["node"] == format!("n{node}")).unwrap_or_default()
     }
 
     /// Everything on a machine ends at once, the node's guard included.

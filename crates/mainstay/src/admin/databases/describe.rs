@@ -135,6 +135,7 @@ fn role_and_state(report: &Report, plan: &Plan) -> (&'static str, &'static str) 
         Server::Stopped { .. } => ("none", "stopped"),
         Server::Starting => ("none", "starting"),
         Server::Unknown => ("none", "unknown"),
+        Server::Replica { upstream: Some(_) } if report.stalled => ("replica", "stalled"),
         Server::Replica { upstream: Some(_) } => ("replica", "streaming"),
         Server::Replica { upstream: None } => ("replica", "detached"),
         Server::Primary if report.led == Some(plan.term) || matches!(plan.phase, Phase::Yielding { .. }) => {

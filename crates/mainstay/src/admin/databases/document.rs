@@ -77,7 +77,7 @@ pub struct GroupMember {
     pub here: bool,
     /// `primary`, `replica` or `none`.
     pub role: String,
-    /// `running`, `streaming`, `detached`, `starting`, `stopped`, `empty`, `outdated` (it takes writes with an old term),
+    /// `running`, `streaming`, `stalled` (it is told to stream and receives nothing), `detached`, `starting`, `stopped`, `empty`, `outdated` (it takes writes with an old term),
     /// `unknown`, `silent` (its node lives and has said nothing) or `away` (its node has no lease).
     pub state: String,
     /// Whom it streams from.
