@@ -38,7 +38,10 @@ fn reason(text: &str) -> Option<&str> {
         |line: &&str| (line.contains("FATAL") || line.contains("PANIC")) && !line.contains("the database system is");
     // Without its data's control file it says why in plain words.
     let last = || text.lines().rev().find(|line| !line.trim().is_empty());
-    text.lines().rev().find(is_reason).or_else(last)
+    let found = text.lines().rev().find(is_reason).or_else(last)?;
+    // The time before it is that of one of many.
+    let from = ["FATAL", "PANIC"].iter().find_map(|level| found.find(level)).unwrap_or(0);
+    found.get(from..)
 }
 
 #[cfg(test)]
@@ -47,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_last_reason_is_told() {
-        let text = "LOG:  starting\nPANIC:  no room\nFATAL:  the database system is starting up\nLOG:  shut down\n";
+        let text = "LOG:  starting\n2026-11-22 UTC [7] PANIC:  no room\nFATAL:  the database system is starting up\nLOG:  shut down\n";
         assert_eq!(reason(text), Some("PANIC:  no room"));
         assert_eq!(
             reason("postgres: could not find the database system\n\n"),
