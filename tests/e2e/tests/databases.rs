@@ -3,7 +3,7 @@
 //! A client writes numbered rows to each server directly, all the time. With `sync-strict`, a second primary that acknowledged
 //! something would show by rows that the group does not have in the end.
 //!
-//! `MAINSTAY_SOAK=1` adds every fault, many times: `SOAK_ROUNDS` (20) times each, or those whose names have one of the words of
+//! `MAINSTAY_SOAK=1` adds full disks and every fault, many times: `SOAK_ROUNDS` (20) times each, or those whose names have one of the words of
 //! `SOAK_FAULTS` in them.
 
 #[path = "databases/disks.rs"]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use mainstay_core::database::Engine;
-use mainstay_core::database::{Plan, Report, Risk};
+use mainstay_core::database::{Lsn, Plan, Report, Risk};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -24,6 +24,9 @@ pub struct View {
     pub own: Option<Own>,
     /// Why nobody is promoted while an election lasts, for people.
     pub obstacle: Option<String>,
+    /// The greatest position that the primary, or the one that is to be replaced, was seen at.
+    #[serde(default)]
+    pub end: Option<Lsn>,
     /// An operator has paused it: nothing is changed over by itself.
     pub paused: bool,
     /// The last changes of primary, the latest first; at most [`FAILOVERS_MAX`].

@@ -75,6 +75,7 @@ pub async fn run(
             members: members.map(member).collect(),
             own: None,
             obstacle: None,
+            end: None,
             paused: false,
             failovers: Vec::new(),
         };
@@ -187,6 +188,7 @@ impl Viewer {
                 view.plan = plan;
                 view.is_current = is_current;
                 view.obstacle = hindered;
+                view.end = observation.end;
                 view.paused = stored.paused;
                 view.failovers.clone_from(&stored.history);
             });

@@ -46,22 +46,8 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
     }
     if instance.postmaster.is_none() {
         instance.sync = None;
-        report.server = Server::Stopped { clean: None };
         report.position = instance.standing.position;
-        let control = match control::read(&settings).await {
-            Ok(control) => control,
-            // That nothing runs is certain whatever the data is like, and elections wait for just that.
-            Err(error) => {
-                tracing::debug!(%error, "database: the data cannot be read");
-                return Ok(report);
-            }
-        };
-        report.server = Server::Stopped { clean: control.clean };
-        report.system = control.system;
-        report.timeline = control.timeline.max(control::newest_segment(&settings));
-        report.position = control.position.max(instance.standing.position);
-        report.branches = control::branches(&settings, report.timeline);
-        return Ok(report);
+        return Ok(stopped(&settings, report).await);
     }
     let Ok(seen) = query::state(&settings).await else {
         report.server = Server::Unknown;
@@ -86,6 +72,22 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
     }
     report.branches = control::branches(&settings, report.timeline);
     Ok(report)
+}
+
+/// What the data says while nothing runs. That nothing runs is certain whatever the data is like, and elections wait for just that.
+async fn stopped(settings: &Settings, mut report: Report) -> Report {
+    report.server = Server::Stopped { clean: None };
+    match control::read(settings).await {
+        Ok(control) => {
+            report.server = Server::Stopped { clean: control.clean };
+            report.system = control.system;
+            report.timeline = control.timeline.max(control::newest_segment(settings));
+            report.position = control.position.max(report.position);
+            report.branches = control::branches(settings, report.timeline);
+        }
+        Err(error) => tracing::debug!(%error, "database: the data cannot be read"),
+    }
+    report
 }
 
 /// Whether it is told to stream from somebody, and receives nothing.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mainstay_cluster::guard::{self, Ending, boot_time};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::Settings;
@@ -66,16 +67,30 @@ pub(super) async fn attempt(
     // In a group of its own: some start others, which would go on writing if this was dropped and only the first one killed.
     let child =
         command.args(arguments).kill_on_drop(true).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = child.spawn().map_err(Error::system(said()))?;
-    let _group = Group(child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)));
+    let mut child = child.spawn().map_err(Error::system(said()))?;
+    let group = Group(child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)));
     let late = |_elapsed| Error::Late { what: program.to_owned(), limit };
-    let output = tokio::time::timeout(limit, child.wait_with_output()).await.map_err(late)?;
-    let output = output.map_err(Error::system(said()))?;
-    Ok(Said {
-        output: String::from_utf8_lossy(&output.stdout).into_owned(),
-        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
-        succeeded: output.status.success(),
-    })
+    let (output, errors) = (read(child.stdout.take()), read(child.stderr.take()));
+    let ended = async {
+        let status = child.wait().await;
+        // One that was killed may have left others, which would keep what it wrote to open, and go on for as long as they like.
+        drop(group);
+        status
+    };
+    let all = async { tokio::join!(ended, output, errors) };
+    let (status, output, errors) = tokio::time::timeout(limit, all).await.map_err(late)?;
+    let succeeded = status.map_err(Error::system(said()))?.success();
+    Ok(Said { output, errors, succeeded })
+}
+
+/// All that comes of a pipe.
+async fn read(pipe: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // What cannot be read was not said.
+        let _read = pipe.read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Said {

@@ -122,6 +122,7 @@ mod tests {
             ],
             own: None,
             obstacle: None,
+            end: None,
             paused: false,
             failovers: Vec::new(),
         }

@@ -354,6 +354,7 @@ mod tests {
             ],
             own: None,
             obstacle: None,
+            end: None,
             paused: false,
             failovers: Vec::new(),
         }

@@ -15,7 +15,7 @@ use super::nodes::{Engine, Nodes};
 use super::{Lab, signal_tree};
 use crate::eventually;
 
-const SOON: Duration = Duration::from_secs(90);
+const SOON: Duration = Duration::from_secs(240);
 /// Where each node leads writes to the primary.
 const WRITES: u16 = 5000;
 const SERVER: u16 = 5432;
@@ -149,7 +149,9 @@ shared_buffers = 16MB
             let Some(mut client) = self.primary().and_then(|primary| self.superuser(primary).ok()) else {
                 return false;
             };
-            let question = "SELECT count(*) = 2 FROM pg_stat_replication WHERE state = 'streaming'";
+            // A copy that is under way streams, too, and is no replica yet.
+            let question = "SELECT count(*) = 2 FROM pg_stat_replication WHERE state = 'streaming' \
+                            AND application_name ~ '^n[0-9]$'";
             client.query_one(question, &[]).is_ok_and(|row| row.get(0))
         });
     }

@@ -7,7 +7,7 @@ use mainstay_e2e::eventually;
 use mainstay_e2e::lab::databases::Databases;
 use mainstay_e2e::lab::writer::{Writer, prepare, rows};
 
-pub const SOON: Duration = Duration::from_secs(90);
+pub const SOON: Duration = Duration::from_secs(240);
 
 /// The group with its clients.
 pub struct Trial {

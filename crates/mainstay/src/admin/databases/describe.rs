@@ -101,7 +101,9 @@ fn end(plan: &Plan, view: Option<&View>) -> Option<u64> {
     let reports = || view.into_iter().flat_map(|view| &view.members).filter_map(|it| Some((it, it.report.as_ref()?)));
     let of_primary =
         reports().filter(|(member, _)| plan.source() == Some(&member.node)).map(|(_, report)| report.position);
-    of_primary.max().or_else(|| reports().map(|(_, report)| report.position).max())
+    // Of one that is gone only those who saw it know, and what the others have says nothing of it.
+    let seen = view.and_then(|view| view.end);
+    of_primary.max().max(seen).or_else(|| reports().map(|(_, report)| report.position).max())
 }
 
 fn described(engine: Engine, seen: Option<&Member>, plan: &Plan, end: Option<u64>) -> GroupMember {

@@ -65,6 +65,7 @@ fn view(sync: Regime) -> View {
         ],
         own: Some(Own { action: None, error: None, rungs: vec![rung("agent"), rung("guard")] }),
         obstacle: None,
+        end: None,
         paused: false,
         failovers: Vec::new(),
     }
