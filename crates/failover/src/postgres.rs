@@ -14,6 +14,7 @@ mod receiver;
 mod retry;
 mod server;
 mod slots;
+mod torn;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

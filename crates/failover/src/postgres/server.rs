@@ -1,7 +1,5 @@
 //! Carries out what the agent's machine says, one action at a time.
 
-use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mainstay_core::database::agent::{Action, Local, Stop};
@@ -22,7 +20,7 @@ const FAST_WITHIN: Duration = Duration::from_secs(10);
 const CHECKPOINT_WITHIN: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 /// Empties and copies directories.
-const FIND: &str = "/usr/bin/find";
+pub(super) const FIND: &str = "/usr/bin/find";
 /// Copies of what rewinds would have lost, at most; the oldest goes.
 const KEPT_MAX: usize = 2;
 /// How often it is looked whether there are the slots that there should be.
@@ -229,28 +227,6 @@ impl Instance {
             self.sync = Some(since);
         }
         Ok(())
-    }
-
-    /// From now on the data is good for nothing, until [`Self::mend`].
-    async fn tear(&mut self, data: &Path) -> Result<(), Error> {
-        self.standing.torn = true;
-        // The log may have a disk of its own, and the way to it is about to be deleted.
-        if let Ok(log) = fs::read_link(data.join("pg_wal")) {
-            self.standing.log = Some(data.join(log));
-        }
-        Files(&self.settings).stand(&self.standing)?;
-        Files(&self.settings).folder(data)?;
-        // By a program, since it may take long, and what it empties may be where something is mounted.
-        let mut paths = vec![data.display().to_string()];
-        paths.extend(self.standing.log_folder());
-        let paths: Vec<&str> = paths.iter().map(String::as_str).chain(["-mindepth", "1", "-delete"]).collect();
-        run(&self.settings, FIND, &paths, LONG).await.map(drop)
-    }
-
-    fn mend(&mut self) -> Result<(), Error> {
-        self.standing = Standing::default();
-        self.upstream = None;
-        Files(&self.settings).stand(&self.standing)
     }
 
     /// Keeps what would be lost: everything in the log that the control file does not tell of as common.
