@@ -37,8 +37,8 @@ fn reason(text: &str) -> Option<&str> {
     let is_reason =
         |line: &&str| (line.contains("FATAL") || line.contains("PANIC")) && !line.contains("the database system is");
     // Without its data's control file it says why in plain words.
-    let last = || text.lines().rev().find(|line| !line.trim().is_empty());
-    let found = text.lines().rev().find(is_reason).or_else(last)?;
+    let plainly = || text.lines().rev().find(|line| line.starts_with("postgres: "));
+    let found = text.lines().rev().find(is_reason).or_else(plainly)?;
     // The time before it is that of one of many.
     let from = ["FATAL", "PANIC"].iter().find_map(|level| found.find(level)).unwrap_or(0);
     found.get(from..)
@@ -53,9 +53,9 @@ mod tests {
         let text = "LOG:  starting\n2026-11-22 UTC [7] PANIC:  no room\nFATAL:  the database system is starting up\nLOG:  shut down\n";
         assert_eq!(reason(text), Some("PANIC:  no room"));
         assert_eq!(
-            reason("postgres: could not find the database system\n\n"),
+            reason("postgres: could not find the database system\nExpected\n"),
             Some("postgres: could not find the database system")
         );
-        assert_eq!(reason("\n"), None);
+        assert_eq!(reason("\nERROR:  x\nSTATEMENT:  y\n"), None);
     }
 }
