@@ -262,7 +262,9 @@ impl Round<'_> {
             let chosen = Chosen { node: to.to_owned(), heard: equals.clone(), equals, risk: None, position: end };
             return self.promote(next, &chosen);
         }
-        let is_lost = !self.is_alive(from) || !self.is_alive(to);
+        // One that has not stopped in order never says where its end is.
+        let is_broken = |report: &Report| matches!(report.server, Server::Stopped { clean: None } | Server::Empty);
+        let is_lost = !self.is_alive(from) || !self.is_alive(to) || report.is_some_and(is_broken);
         if is_lost || self.observation.phase_for >= self.policy.yield_within {
             next_election(next, from, None);
         }
@@ -371,4 +373,62 @@ impl Round<'_> {
 fn next_election(next: &mut Plan, from: &str, forced: Option<String>) {
     next.phase = Phase::Electing { from: from.to_owned(), forced };
     next.term += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::database::{Candidate, Durability, Engine, Member};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_switchover_whose_primary_did_not_stop_in_order_is_an_election_at_once() {
+        let names = ["a", "b"];
+        let candidate = |node: &&str| Candidate { node: (*node).to_owned(), priority: 1, zone: None };
+        let policy = Policy {
+            engine: Engine::Postgres,
+            durability: Durability::Async,
+            acks: 1,
+            lag_max: 0,
+            members: names.iter().map(candidate).collect(),
+            restart_within: SECOND,
+            gather: SECOND,
+            guard: SECOND,
+            cooldown: SECOND,
+            yield_within: SECOND,
+        };
+        let phase = Phase::Yielding { from: "a".to_owned(), led: 1, to: "b".to_owned() };
+        let yielding = Plan { number: 5, term: 2, phase, ..Plan::default() };
+        let next = |server: Server| {
+            let report = |server, position| Report {
+                term: 2,
+                server,
+                system: None,
+                timeline: 1,
+                position,
+                led: None,
+                branches: Vec::new(),
+                before: None,
+                checkpointed: false,
+                sync: None,
+            };
+            let member = |node: &str, report| Member {
+                node: node.to_owned(),
+                alive: true,
+                gone_for: Duration::ZERO,
+                report: Some(report),
+            };
+            let follows = Server::Replica { upstream: Some("a".to_owned()) };
+            let members = vec![member("a", report(server, 90)), member("b", report(follows, 101))];
+            plan(&policy, &Observation { members, ..Observation::default() }, &yielding).phase
+        };
+        assert_eq!(next(Server::Unknown), yielding.phase, "it is stopping");
+        assert_eq!(next(Server::Stopped { clean: Some(100) }), Phase::Promoting { primary: "b".to_owned() });
+        assert_eq!(next(Server::Stopped { clean: Some(101) }), yielding.phase, "the last record is on its way");
+        let electing = Phase::Electing { from: "a".to_owned(), forced: None };
+        assert_eq!(next(Server::Stopped { clean: None }), electing);
+    }
 }
