@@ -20,7 +20,7 @@ help: ## this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
-demo: need-build dashboard-if-possible ## build, then watch a gateway hide dying services for a minute (ARGS="--nodes 3": three gateways that die, too)
+demo: need-build dashboard-if-possible ## build, then watch a gateway hide dying services for a minute (ARGS="--nodes 3": three gateways that die, too; ARGS="--databases": PostgreSQL and Redis)
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
 	./target/release/mainstay demo $(ARGS)
 

@@ -184,7 +184,7 @@ const DATABASE = {
   primary: 'lb1', term: 7, paused: false, acks: 1, acks_of: ['lb2'], write: '0.0.0.0:5000', read: null, differs: ['`lag_max` is 2MiB on lb3, and 1MiB here'],
   promises: ['Each acknowledged write is on the primary and on 1 of lb2: no failover loses any of them by itself.'],
   members: [member('lb1', 'primary', 'running'), member('lb2', 'replica', 'streaming', { lag_bytes: 96 }), member('lb3', 'none', 'stopped', { error: 'the disk is full', position: null, position_text: null, rungs: [] })],
-  failovers: [{ at: new Date(Date.now() - 3.6e6).toISOString(), from: 'lb2', to: 'lb1', term: 7, planned: false, cause: 'its node was gone', rto_ms: 3300, parts: [{ name: 'detect', ms: 2800 }, { name: 'promote', ms: 500 }], risk: null }],
+  failovers: [{ at: new Date(Date.now() - 3.6e6).toISOString(), from: 'lb2', to: 'lb1', term: 7, planned: false, cause: 'its node was gone', rto_ms: 3300, parts: [{ name: 'lease', ms: 2800 }, { name: 'promote', ms: 500 }, { name: 'route', ms: null }], routed_by: null, risk: null, loss: { measured: true, text: '8.4 KiB of the old primary\'s log were thrown away' } }],
 };
 
 export function history(span, step) {

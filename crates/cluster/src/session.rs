@@ -8,6 +8,7 @@ mod told;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mainstay_core::backoff;
@@ -98,6 +99,7 @@ pub struct Session {
 
 struct Shared {
     node: String,
+    ttl: Duration,
     journal: Journal,
     clock: Boottime,
     wishes: Mutex<Wishes>,
@@ -129,6 +131,7 @@ impl Session {
     pub fn start(coordinator: Arc<dyn Coordinator>, settings: Settings) -> (Self, Task) {
         let shared = Arc::new(Shared {
             node: settings.node,
+            ttl: settings.timings.ttl,
             journal: settings.journal,
             clock: settings.clock,
             wishes: Mutex::default(),
@@ -198,6 +201,11 @@ impl Session {
     /// The node's name.
     pub fn node(&self) -> &str {
         &self.shared.node
+    }
+
+    /// How long a lease lasts that is not renewed.
+    pub fn ttl(&self) -> Duration {
+        self.shared.ttl
     }
 
     /// What has happened so far.

@@ -341,7 +341,8 @@ impl Incident {
 fn standing(transition: &Transition) -> Option<Standing> {
     let (aspect, to) = (transition.change.aspect, transition.change.to);
     let severity = match (&transition.subject, aspect) {
-        (Subject::Service { .. }, Aspect::Standing) | (Subject::Probe { .. }, Aspect::Probe) => Severity::Down,
+        (Subject::Service { .. } | Subject::Database { .. }, Aspect::Standing)
+        | (Subject::Probe { .. }, Aspect::Probe) => Severity::Down,
         (Subject::Cluster, Aspect::Quorum) | (Subject::Member { .. }, Aspect::Membership) => Severity::Note,
         _no_incident => return None,
     };
@@ -364,6 +365,7 @@ fn concerns(about: &Subject, subject: &Subject) -> bool {
             false
         }
         (_, Subject::Alert { .. } | Subject::Objective { .. } | Subject::Certificate { .. }) => false,
+        (_, Subject::Database { .. }) => false,
         // What happens to nodes, addresses, roles, routes and configurations may have to do with anything.
         (_, Subject::Node { .. } | Subject::Route { .. } | Subject::Address { .. } | Subject::Role { .. }) => true,
         (_, Subject::Member { .. } | Subject::Cluster | Subject::Config { .. }) => true,

@@ -89,7 +89,7 @@ pub struct CauseSum {
     pub down_seconds: f64,
 }
 
-/// A failover as the node that took over saw it.
+/// A failover as the node that took over saw it; of a database as the node that planned it did, with what all found out later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failover {
     /// What was taken over.
@@ -98,8 +98,43 @@ pub struct Failover {
     pub at_unix_ms: u64,
     /// From the first sign of the loss to the take-over, in seconds.
     pub recovery_seconds: f64,
-    /// Writes of so many seconds were lost; `None` where nothing is kept that could be.
+    /// Writes of so many seconds were lost; `None` where nothing is kept that could be, or where it is not known.
     pub lost_seconds: Option<f64>,
+    /// Somebody wanted it.
+    #[serde(default)]
+    pub planned: bool,
+    /// Its phases in their order, of databases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
+    /// What it has cost, of databases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Lost>,
+}
+
+/// A phase of a failover.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// How long it took; `None`: that is not known.
+    pub seconds: Option<f64>,
+}
+
+/// What a failover has cost. What is `None` is not known, and is not nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lost {
+    /// In one line.
+    pub text: String,
+    /// Bytes of the old primary's log that its successor has not.
+    pub bytes: Option<u64>,
+    /// The most it can be, as long as that was not measured.
+    pub at_most_bytes: Option<u64>,
+    /// Committed transactions in them.
+    pub commits: Option<u64>,
+    /// Keys that the successor has not.
+    pub keys: Option<u64>,
+    /// Rows of a probe that were acknowledged and are gone; `None`: nothing probed it by writing.
+    pub probe_rows: Option<u64>,
 }
 
 /// Failovers taken together.

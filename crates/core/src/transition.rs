@@ -80,6 +80,11 @@ pub enum Subject {
         /// Its name.
         name: String,
     },
+    /// A group of database servers, as this node finds it.
+    Database {
+        /// Its name.
+        name: String,
+    },
     /// A service level objective.
     Objective {
         /// Its name.
@@ -104,6 +109,7 @@ impl Subject {
             Self::Certificate { .. } => "certificate",
             Self::Alert { .. } => "alert",
             Self::Probe { .. } => "probe",
+            Self::Database { .. } => "database",
             Self::Objective { .. } => "objective",
         }
     }
@@ -123,6 +129,7 @@ impl Subject {
             | Self::Certificate { name }
             | Self::Alert { name }
             | Self::Probe { name }
+            | Self::Database { name }
             | Self::Objective { name } => name,
             Self::Cluster => "",
         }
@@ -144,6 +151,7 @@ impl Subject {
             | Self::Certificate { .. }
             | Self::Alert { .. }
             | Self::Probe { .. }
+            | Self::Database { .. }
             | Self::Objective { .. } => None,
         }
     }

@@ -14,6 +14,10 @@ pub struct Discarded {
     pub of: String,
     /// Bytes of its log that the other one has not; `None`: it cannot be told.
     pub bytes: Option<u64>,
+    /// Transactions that were committed in them; `None`: they were not counted, or the engine has none.
+    pub commits: Option<u64>,
+    /// From the first of these to the last, in milliseconds.
+    pub span_ms: Option<u64>,
     /// Keys that the other one has not; `None`: they were not counted, or the engine has none.
     pub keys: Option<u64>,
     /// Where it is kept.

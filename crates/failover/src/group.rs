@@ -4,11 +4,13 @@
 pub mod board;
 mod fencing;
 mod follow;
+mod history;
 pub mod keys;
 mod mandate;
 pub mod member;
 mod memory;
 pub mod planning;
+mod signs;
 pub mod stored;
 pub mod view;
 mod words;

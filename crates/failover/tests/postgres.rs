@@ -91,6 +91,7 @@ async fn a_group_founds_itself_survives_its_primary_and_changes_over_in_order() 
     let other = group.index(&before);
     assert!(group.nodes[other].report_is_replica_of("a"));
     a_commit_that_waits_when_its_server_is_fenced_is_not_acknowledged(&mut group).await;
+    what_nobody_else_has_is_counted_when_it_is_thrown_away(&mut group).await;
     group.stop().await;
 }
 
@@ -113,6 +114,23 @@ async fn a_commit_that_waits_when_its_server_is_fenced_is_not_acknowledged(group
     };
     let (answer, ()) = tokio::join!(waiting, fence);
     assert!(answer.is_err(), "it must not be told that its row is safe: {answer:?}");
+}
+
+/// The row that nobody has heard of is on the old primary's disk, and goes with the rewind.
+async fn what_nobody_else_has_is_counted_when_it_is_thrown_away(group: &mut Group) {
+    let instance = group.nodes[0].instance.as_mut().expect("its agent lives");
+    let _earlier = instance.discarded();
+    group.power_off(0);
+    group.until("another successor", |group| group.is_whole(1) && !group.serves("a")).await;
+    assert!(!found(group).await.contains("1000"));
+    group.power_on(0);
+    group.until("its return", |group| group.is_whole(2)).await;
+    let instance = group.nodes[0].instance.as_mut().expect("its agent lives");
+    let discarded = instance.discarded().expect("it has said what it threw away");
+    assert!(discarded.bytes.is_some_and(|bytes| bytes > 0), "{discarded:?}");
+    assert!(discarded.commits.is_some_and(|commits| commits > 0), "{discarded:?}");
+    assert_eq!(Some(discarded.of.as_str()), group.plan.serving());
+    assert!(discarded.kept.is_dir(), "{discarded:?}");
 }
 
 #[tokio::test]

@@ -322,6 +322,7 @@ impl Node {
         lock(&self.sampler).note(Instant::now(), &state);
         self.ledger_sums.tick(self.ledger.folder(), Instant::now());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.cluster().into_iter().for_each(|cluster| cluster.groups().seconds().count(cluster, &state, &self.history));
         feed::feed(&self.history, now, &self.name, &state, &process::Usage::read());
     }
 

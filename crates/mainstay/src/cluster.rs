@@ -4,6 +4,7 @@
 //! [`drivers`] lists what runs on the thread. Each driver gets a [`Context`] and ends when the node leaves.
 
 mod addresses;
+mod changes;
 mod chronicle;
 pub mod commands;
 mod context;
@@ -20,6 +21,7 @@ mod passed;
 mod quorum;
 mod registration;
 mod sessions;
+mod writable;
 
 use std::io;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use mainstay_runtime::thread;
 use tokio::sync::watch;
 
 pub use context::Context;
+pub(crate) use databases::installed;
 pub use engine::connect_to_etcd;
 pub use handle::{Handle, Parts, Quorum};
 

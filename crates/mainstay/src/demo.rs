@@ -6,6 +6,7 @@
 
 mod audience;
 mod children;
+mod databases;
 mod director;
 mod incident;
 mod links;
@@ -51,6 +52,8 @@ pub struct Options {
     pub plain: bool,
     /// How many gateways: one, or three that share an address.
     pub nodes: usize,
+    /// Show groups of databases instead.
+    pub databases: bool,
 }
 
 /// As given on the command line.
@@ -69,11 +72,20 @@ pub struct DemoArgs {
     /// cut off, too
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = parse_nodes)]
     nodes: usize,
+    /// Show groups of PostgreSQL and Redis instead, whose primaries die; takes about a minute, and both have to be installed
+    #[arg(long, conflicts_with_all = ["duration", "nodes"])]
+    databases: bool,
 }
 
 impl From<DemoArgs> for Options {
     fn from(args: DemoArgs) -> Self {
-        Self { duration: args.duration, json: args.json, plain: args.plain, nodes: args.nodes }
+        Self {
+            duration: args.duration,
+            json: args.json,
+            plain: args.plain,
+            nodes: args.nodes,
+            databases: args.databases,
+        }
     }
 }
 
@@ -107,6 +119,9 @@ fn parse_nodes(text: &str) -> Result<usize, String> {
 /// # Errors
 /// If a process cannot be started, or the gateway ends early.
 pub fn run(options: Options) -> Result<ExitCode, Failure> {
+    if options.databases {
+        return databases::run(options.json);
+    }
     if options.duration < SHORTEST || options.duration > LONGEST {
         return Err(Failure::usage("the demo lasts from 10 s to 1 h").hint("for example: mainstay demo --duration 60s"));
     }

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
+use mainstay_core::ledger::Failover;
+use mainstay_core::timestamp::rfc3339;
 use mainstay_observe::ledger::report::{self, Report};
 use mainstay_observe::ledger::{self, Verdict};
 
@@ -23,8 +25,11 @@ pub struct LedgerArgs {
     #[command(subcommand)]
     command: Option<LedgerCommand>,
     /// The service
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "database")]
     service: Option<String>,
+    /// Or the group of databases, with what each failover took and cost
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
     /// How far back: 28d, 12h, 30m, 90s
     #[arg(long, value_name = "SPAN", default_value = "28d")]
     since: String,
@@ -66,12 +71,17 @@ pub fn ledger(args: &LedgerArgs) -> Result<ExitCode, Failure> {
     if let Some(LedgerCommand::Verify { folder }) = &args.command {
         return verify(folder.as_deref(), &args.admin);
     }
-    let Some(service) = &args.service else {
-        return Err(Failure::usage("which service?".to_owned()).hint("--service NAME; `mainstay status` lists them"));
+    let about = match (&args.service, &args.database) {
+        (Some(service), _) => format!("service={}", encoded(service)),
+        (None, Some(database)) => format!("database={}", encoded(database)),
+        (None, None) => {
+            let hint = "--service NAME or --database NAME; `mainstay status` lists them";
+            return Err(Failure::usage("which service or database?".to_owned()).hint(hint));
+        }
     };
     let span = span(&args.since)
         .ok_or_else(|| Failure::usage(format!("`{}` is no span", args.since)).hint("28d, 12h, 30m or 90s"))?;
-    let path = format!("/api/v1/ledger?service={}&span={span}", encoded(service));
+    let path = format!("/api/v1/ledger?{about}&span={span}");
     let LedgerAnswer(report) = client::ask(&args.admin.places(), Method::GET, &path, None)?;
     if let Some(file) = &args.html {
         std::fs::write(file, report::page(&report))
@@ -181,9 +191,26 @@ fn told(report: &Report) -> String {
         let _infallible =
             writeln!(text, "  cause            {} times, {:.1} s: {what}", cause.failures, cause.down_seconds);
     }
+    for failover in report.failovers.iter().filter(|failover| failover.lost.is_some()).rev() {
+        text.push_str(&told_failover(failover));
+    }
     for note in &report.notes {
         let _infallible = writeln!(text, "  ({note})");
     }
+    text
+}
+
+fn told_failover(failover: &Failover) -> String {
+    let kind = if failover.planned { "switchover" } else { "failover" };
+    let at = rfc3339(failover.at_unix_ms);
+    let mut text = format!("{at} {kind} of {}, {:.3} s", printable(&failover.what), failover.recovery_seconds);
+    for (index, phase) in failover.phases.iter().enumerate() {
+        let length = phase.seconds.map_or("unknown".to_owned(), |seconds| format!("{seconds:.3} s"));
+        let _infallible = write!(text, "{}{} {length}", if index == 0 { ": " } else { ", " }, phase.name);
+    }
+    let lost = failover.lost.clone().unwrap_or_default();
+    let rows = lost.probe_rows.map_or("not probed".to_owned(), |rows| rows.to_string());
+    let _infallible = write!(text, "\n    lost: {}; acknowledged rows of a probe: {rows}\n", printable(&lost.text));
     text
 }
 

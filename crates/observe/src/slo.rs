@@ -12,7 +12,7 @@ use crate::history::{Counts, History, Kind, Series};
 /// Which events are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Good {
-    /// Those that were answered, and not by a status of 500 or more.
+    /// Those that were answered, and not by a status of 500 or more; of a database the seconds in which it took writes.
     Answered,
     /// Those that took no longer; the duration is a bound of the histograms' buckets.
     Within(Duration),
@@ -23,7 +23,7 @@ pub enum Good {
 pub struct Objective {
     /// Its unique name.
     pub name: String,
-    /// Whose events it is about: a route, a service or a probe.
+    /// Whose events it is about: a route, a service, a probe or a database.
     pub subject: Series,
     /// Which of them are good.
     pub good: Good,

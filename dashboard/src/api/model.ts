@@ -290,7 +290,8 @@ export interface DatabaseChange {
   cause: string;
   rto_ms: number | null;
   parts: { name: string; ms: number | null }[];
-  risk: string | null;
+  routed_by: string | null;
+  loss: { measured: boolean; text: string };
 }
 
 export interface Database {

@@ -133,15 +133,17 @@ function membersOf(database: Database): Column<GroupMember>[] {
   ];
 }
 
+function phasesOf(it: DatabaseChange): string {
+  return it.parts.map((part) => `${part.name} ${part.ms === null ? NONE : millis(part.ms)}`).join(', ');
+}
+
 const CHANGES: Column<DatabaseChange>[] = [
   { id: 'at', title: 'When', width: '7rem', key: (it) => it.at, cell: (it) => <Ago time={it.at} /> },
   { id: 'who', title: 'Primary', width: '12rem', cell: (it) => `${it.from} → ${it.to}` },
   { id: 'why', title: 'Why', hide: 'phone', cell: (it) => `${it.planned ? 'switchover' : 'failover'}: ${it.cause}` },
-  {
-    id: 'rto', title: 'Without writes', isNumber: true, width: '9rem', key: (it) => it.rto_ms,
-    cell: (it) => <span title={it.parts.map((part) => `${part.name} ${millis(part.ms)} ms`).join(', ')}>{it.rto_ms === null ? NONE : `${millis(it.rto_ms)} ms`}</span>,
-  },
-  { id: 'rpo', title: 'May have lost', hide: 'phone', cell: (it) => it.risk ?? 'nothing acknowledged' },
+  { id: 'rto', title: 'Without writes', isNumber: true, width: '9rem', key: (it) => it.rto_ms, cell: (it) => (it.rto_ms === null ? NONE : `${millis(it.rto_ms)} ms`) },
+  { id: 'phases', title: 'By phase (ms)', hide: 'small', title_hint: 'the last one until a client was led to the new primary', cell: (it) => <span title={it.routed_by === null ? 'no client was led to it yet' : `the first client came by ${it.routed_by}`}>{phasesOf(it)}</span> },
+  { id: 'rpo', title: 'Lost', hide: 'phone', cell: (it) => <Mark level={it.loss.measured ? 'good' : 'warn'}>{it.loss.text}</Mark> },
 ];
 
 function change(database: Database, action: string, node: string | null): Action['request'] {

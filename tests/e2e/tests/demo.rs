@@ -45,3 +45,37 @@ fn three_nodes_of_the_demo_take_over_from_each_other() {
     }
     assert_eq!((&report["orders"]["lost"], &report["orders"]["executed_twice"]), (&0.into(), &0.into()), "{report:#}");
 }
+
+/// A machine dies, a server is killed, a primary hands over, while clients write. How long each takes depends on the machine; that
+/// no acknowledged row is gone, and that each change is measured by phase and by what it has cost, does not.
+#[test]
+fn databases_of_the_demo_lose_no_acknowledged_row_and_measure_each_change() {
+    let output = Command::new(built("mainstay")).args(["demo", "--databases", "--json"]).output().expect("it starts");
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {text}\n{errors}", output.status);
+    let report: serde_json::Value = serde_json::from_str(&text).expect("a report in JSON");
+    assert!(report["rows"]["acknowledged"].as_u64() > Some(50), "{report:#}");
+    assert_eq!(report["rows"]["lost"], 0, "{report:#}");
+    assert!(report["keys"]["acknowledged"].as_u64() > Some(50), "{report:#}");
+    // Seconds without a primary are bad ones of the objective, and there were good ones.
+    let (all, bad) = (report["objective"]["all"].as_u64(), report["objective"]["bad"].as_u64());
+    assert!(bad > Some(0) && all > bad, "{report:#}");
+    let changes = report["changes"].as_array().expect("changes");
+    let known: Vec<_> =
+        changes.iter().map(|it| (it["database"].as_str(), it["failover"]["planned"].as_bool())).collect();
+    let expected = [("orders", false), ("cache", false), ("orders", true)].map(|(name, by)| (Some(name), Some(by)));
+    assert_eq!(known, expected, "{report:#}");
+    for change in changes {
+        let failover = &change["failover"];
+        assert!(failover["rto_ms"].is_u64() && failover["routed_by"].is_string(), "{report:#}");
+        assert!(
+            failover["parts"].as_array().is_some_and(|parts| parts.iter().all(|it| it["ms"].is_u64())),
+            "{report:#}"
+        );
+        assert_eq!(failover["loss"]["measured"], true, "{report:#}");
+        assert!(failover["loss"]["bytes"].is_u64(), "what the old primary had is known: {report:#}");
+    }
+    let lease = |at: usize| changes[at]["failover"]["parts"][0]["ms"].as_u64();
+    assert!(lease(0) > Some(0), "the lease of a machine that dies is waited for: {report:#}");
+    assert_eq!((lease(1), lease(2)), (Some(0), Some(0)), "nobody waits for that of one that lives: {report:#}");
+}

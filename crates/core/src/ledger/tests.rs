@@ -86,6 +86,9 @@ fn failovers_are_put_together() {
         at_unix_ms: 0,
         recovery_seconds,
         lost_seconds,
+        planned: false,
+        phases: Vec::new(),
+        lost: None,
     };
     let all = recovery(&[failover(1.0, None), failover(3.0, Some(0.5))]);
     assert_eq!((all.failovers, all.mean_seconds, all.longest_seconds), (2, Some(2.0), Some(3.0)));

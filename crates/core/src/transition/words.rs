@@ -53,7 +53,8 @@ words! {
         Breaker = "breaker",
         /// Drain: serving, draining.
         Drain = "drain",
-        /// Whether users of a service are served: unknown, up, degraded (not by all endpoints), down (by none), absent.
+        /// Whether users of a service are served: unknown, up, degraded (not by all endpoints), down (by none), absent; whether a
+        /// group of databases takes writes: unknown, up, down.
         Standing = "standing",
         /// A service's cascade guard: off, on.
         Guard = "guard",

@@ -1,13 +1,15 @@
 //! What a node knows of its groups, for the rest of its process: status, metrics, and where clients are led.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use mainstay_core::database::Engine;
-use mainstay_core::database::{Lsn, Plan, Report, Risk};
+use mainstay_core::database::{Lsn, Phase, Plan, Report, Server};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+
+pub use super::history::{FAILOVERS_MAX, Failover, Loss, Routed};
 
 /// A group as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,36 +35,20 @@ pub struct View {
     pub failovers: Vec<Failover>,
 }
 
-/// Changes of primary that are remembered.
-pub const FAILOVERS_MAX: usize = 16;
+impl View {
+    /// The member that takes writes, as far as the node knows now.
+    pub fn writable(&self) -> Option<&Member> {
+        let primary = self.plan.serving().filter(|_| self.is_current)?;
+        let leads = |report: &Report| report.server == Server::Primary && report.led == Some(self.plan.term);
+        self.members
+            .iter()
+            .find(|member| member.node == primary && member.alive && member.report.as_ref().is_some_and(leads))
+    }
 
-/// A change of primary, from the first sign of it to the moment at which writes go to the new one. Times are those that the
-/// planner's node saw; one that has begun to plan in the middle knows less of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failover {
-    /// The old primary.
-    pub from: String,
-    /// The new one.
-    pub to: String,
-    /// The new one's term.
-    pub term: u64,
-    /// When writes went on, in milliseconds since 1970 by the clock of the planner's node.
-    pub at_unix_ms: u64,
-    /// An operator asked for it.
-    pub planned: bool,
-    /// Why, for people.
-    pub cause: String,
-    /// From the last sign that the old primary was well until it was known that it is not, in milliseconds. What was waited for
-    /// its lease is in it, since only the end of the lease says that a node is gone.
-    pub detect_ms: Option<u64>,
-    /// From there until the old primary could not acknowledge anything any more.
-    pub fence_ms: Option<u64>,
-    /// From there until the new one was chosen.
-    pub elect_ms: Option<u64>,
-    /// From there until it took writes.
-    pub promote_ms: Option<u64>,
-    /// What may have been lost; `None`: nothing that was acknowledged.
-    pub risk: Option<Risk>,
+    /// There has been a primary.
+    pub fn is_founded(&self) -> bool {
+        !matches!(self.plan.phase, Phase::Founding { .. })
+    }
 }
 
 /// A member of a group.
@@ -102,12 +88,14 @@ pub struct Rung {
 #[derive(Clone, Debug)]
 pub struct Board {
     views: Arc<Mutex<BTreeMap<String, View>>>,
+    /// Groups that took no writes at some time since that was asked last.
+    lapsed: Arc<Mutex<BTreeSet<String>>>,
     changes: Arc<watch::Sender<u64>>,
 }
 
 impl Default for Board {
     fn default() -> Self {
-        Self { views: Arc::default(), changes: Arc::new(watch::Sender::new(0)) }
+        Self { views: Arc::default(), lapsed: Arc::default(), changes: Arc::new(watch::Sender::new(0)) }
     }
 }
 
@@ -128,8 +116,10 @@ impl Board {
         if views.get(group) == Some(&view) {
             return;
         }
+        let is_writable = view.writable().is_some();
         views.insert(group.to_owned(), view);
         drop(views);
+        self.note(group, is_writable);
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
@@ -139,10 +129,23 @@ impl Board {
         let Some(view) = views.get_mut(group) else { return };
         let before = view.clone();
         change(view);
-        let differs = *view != before;
+        let (differs, is_writable) = (*view != before, view.writable().is_some());
         drop(views);
         if differs {
+            self.note(group, is_writable);
             self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    /// Whether a group took writes all the time since this was asked last.
+    pub fn took_writes(&self, group: &str) -> bool {
+        let has_lapsed = self.lapsed.lock().unwrap_or_else(PoisonError::into_inner).remove(group);
+        !has_lapsed && self.lock().get(group).is_some_and(|view| view.writable().is_some())
+    }
+
+    fn note(&self, group: &str, is_writable: bool) {
+        if !is_writable {
+            self.lapsed.lock().unwrap_or_else(PoisonError::into_inner).insert(group.to_owned());
         }
     }
 
@@ -154,5 +157,50 @@ impl Board {
     // What is inside is replaced whole, so that a holder that panicked left nothing half done.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, View>> {
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lapse_of_writes_between_two_questions_is_remembered() {
+        let report = Report {
+            term: 3,
+            server: Server::Primary,
+            system: None,
+            timeline: 1,
+            position: 7,
+            led: Some(3),
+            branches: Vec::new(),
+            before: None,
+            checkpointed: true,
+            sync: None,
+        };
+        let address = ([10, 0, 0, 1], 5432).into();
+        let member = Member { node: "a".to_owned(), address, alive: true, report: Some(report) };
+        let view = View {
+            engine: Engine::Postgres,
+            plan: Plan { term: 3, phase: Phase::Serving { primary: "a".to_owned() }, ..Plan::default() },
+            is_current: true,
+            members: vec![member],
+            own: None,
+            obstacle: None,
+            paused: false,
+            failovers: Vec::new(),
+        };
+        let board = Board::default();
+        assert!(!board.took_writes("orders"), "nothing is known of it");
+        board.set("orders", view.clone());
+        assert!(board.took_writes("orders") && board.took_writes("orders"));
+        board.update("orders", |view| view.members[0].alive = false);
+        board.update("orders", |view| view.members[0].alive = true);
+        assert!(!board.took_writes("orders"), "it has lapsed in between");
+        assert!(board.took_writes("orders"));
+        board.update("orders", |view| view.is_current = false);
+        assert!(!board.took_writes("orders"));
+        let old = View { plan: Plan { term: 4, ..view.plan.clone() }, ..view };
+        assert!(old.writable().is_none(), "what leads by an old term does not take writes");
     }
 }

@@ -37,3 +37,13 @@ pub fn reinit(name: &str, node: &str) -> String {
 pub fn history(name: &str) -> String {
     format!("{DATABASES}{name}/history")
 }
+
+/// Who led the first client to the new primary of a term.
+pub fn routed(name: &str, term: u64) -> String {
+    format!("{DATABASES}{name}/routed/{term}")
+}
+
+/// What was thrown away when the old primary of the change that began a term came back.
+pub fn loss(name: &str, term: u64) -> String {
+    format!("{DATABASES}{name}/loss/{term}")
+}

@@ -2,6 +2,7 @@
 
 mod copying;
 mod departure;
+mod loss;
 mod trouble;
 
 use std::future::Future;
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use super::board::{Board, Engine, Own, Rung};
 use super::mandate::{Cut, Mandate, Warden};
 use super::stored::Stored;
-use super::words::{describe, describe_error, leads, tell_discarded};
+use super::words::{describe, describe_error, leads};
 use crate::Executor;
 
 /// How often the server is asked what it does while nothing changes.
@@ -72,6 +73,7 @@ pub async fn run<E: Executor>(seat: Seat, executor: E, leave: impl Future<Output
         work: Work { rng: Rng::seeded(seed), ..Work::default() },
         stopped_at: None,
         is_copied: false,
+        returning: loss::Returning::default(),
     };
     tokio::pin!(leave);
     tokio::select! {
@@ -119,6 +121,8 @@ struct Member<E> {
     stopped_at: Option<Moment>,
     /// The data was made anew because an operator wanted it, who may not be known to have been told yet.
     is_copied: bool,
+    /// What it had that its successor has not, until that is noted.
+    returning: loss::Returning,
 }
 
 impl<E: Executor> Member<E> {
@@ -131,6 +135,7 @@ impl<E: Executor> Member<E> {
                 self.act(Action::Stop(stop)).await;
             }
             self.look().await;
+            self.note_return().await;
             self.turn().await;
         }
     }
@@ -322,12 +327,11 @@ impl<E: Executor> Member<E> {
             cut = self.mandate.cut(is_bound) => Err(cut),
             done = self.executor.carry_out(&action) => Ok(done),
         };
-        self.executor.discarded().iter().for_each(|discarded| tell_discarded(&self.group, discarded));
+        self.note_discarded(&action);
         let now = self.mandate.session.now();
         let is_same = self.work.last.as_ref() == Some(&action);
         match done {
             Ok(Ok(())) => {
-                self.tell_discarded();
                 if matches!(action, Action::Clone { .. }) {
                     self.copied().await;
                 }

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mainstay_core::database::{Lsn, Member, Observation, Phase, Plan, Policy, Request, Server};
+use mainstay_core::database::{Lsn, Member, Observation, Phase, Plan, Policy, Request, Risk, Server};
 use mainstay_core::time::Moment;
 
 use super::board::Failover;
+use super::signs::Signs;
 use super::stored::Stored;
 use super::words::{describe_request, describe_server};
 
@@ -27,6 +28,7 @@ pub(super) struct Memory {
     failed_over_at: Option<Moment>,
     /// The greatest position that this primary was seen at in this term. Positions of different terms need not compare.
     end: Option<(String, u64, Lsn)>,
+    signs: Signs,
     change: Option<Change>,
 }
 
@@ -37,9 +39,13 @@ struct Change {
     planned: bool,
     cause: String,
     well_at: Option<Moment>,
+    /// When its lease was seen to have ended, and when something new was last heard of it before.
+    gone: Option<(Moment, Option<Moment>)>,
     begun_at: Moment,
     fenced_at: Option<Moment>,
     chosen_at: Option<Moment>,
+    /// What the old primary can have written unheard before it was fenced.
+    unheard: Option<u64>,
 }
 
 impl Memory {
@@ -68,6 +74,9 @@ impl Memory {
             self.unwell_since.get_or_insert(now);
         }
         self.well_at = if is_well { Some(now) } else { self.well_at };
+        if let Some(report) = report {
+            self.signs.note(leader, report, now);
+        }
         if let Some(report) = report.filter(|report| report.server == Server::Primary) {
             let led = report.led.unwrap_or(0);
             let is_same = |(name, term, _): &(String, u64, Lsn)| name == leader && *term == led;
@@ -106,9 +115,11 @@ impl Memory {
                     planned: request.is_some() || matches!(plan.phase, Phase::Yielding { .. }),
                     cause: self.why(from, stored, request, now),
                     well_at: primary.and(self.well_at),
+                    gone: self.gone_since.get(from).map(|gone| (*gone, self.signs.heard_at(from))),
                     begun_at: now,
                     fenced_at: None,
                     chosen_at: None,
+                    unheard: None,
                 };
                 // An election after a switchover, or after a promotion that failed, belongs to the same change.
                 self.change.get_or_insert(change);
@@ -129,8 +140,11 @@ impl Memory {
 
     /// The old primary cannot acknowledge anything any more.
     pub(super) fn note_fenced(&mut self, now: Moment) {
-        if let Some(change) = &mut self.change {
-            change.fenced_at.get_or_insert(now);
+        if let Some(change) = &mut self.change
+            && change.fenced_at.is_none()
+        {
+            change.fenced_at = Some(now);
+            change.unheard = self.signs.unheard(&change.from, now);
         }
     }
 
@@ -176,8 +190,9 @@ impl Memory {
         }
     }
 
-    /// The change of primary that ends with this plan.
-    pub(super) fn failover(&self, plan: &Plan, now: Moment, at_unix_ms: u64) -> Option<Failover> {
+    /// The change of primary that ends with this plan. `ttl` is how long a lease lasts that is not renewed: whoever had one
+    /// was heard of when it was renewed last.
+    pub(super) fn failover(&self, plan: &Plan, ttl: Duration, now: Moment, at_unix_ms: u64) -> Option<Failover> {
         let to = plan.serving()?;
         let (change, (before, _)) = (self.change.as_ref()?, self.seen.as_ref()?);
         if !matches!(before.phase, Phase::Promoting { .. }) {
@@ -186,6 +201,19 @@ impl Memory {
         let between = |from: Option<Moment>, to: Option<Moment>| {
             Some(u64::try_from(to?.since(from?).as_millis()).unwrap_or(u64::MAX))
         };
+        let seen_by = change.gone.map_or(change.well_at, |(gone, _)| Some(gone));
+        let lease_ms = match change.gone {
+            Some((gone, heard)) => {
+                let renewed = Moment::ZERO.after(gone.since(Moment::ZERO.after(ttl)));
+                between(Some(heard.map_or(renewed, |heard| heard.max(renewed))), Some(gone))
+            }
+            None => Some(0),
+        };
+        let at_most = match plan.risk {
+            // What nobody has seen to be written is no bound of what was.
+            Some(Risk::Behind(Some(bytes))) => change.unheard.map(|unheard| bytes + unheard).filter(|most| *most > 0),
+            Some(Risk::Behind(None) | Risk::Forced) | None => None,
+        };
         Some(Failover {
             from: change.from.clone(),
             to: to.to_owned(),
@@ -193,11 +221,15 @@ impl Memory {
             at_unix_ms,
             planned: change.planned,
             cause: change.cause.clone(),
-            detect_ms: between(change.well_at, Some(change.begun_at)),
+            lease_ms,
+            detect_ms: between(seen_by, Some(change.begun_at)),
             fence_ms: between(Some(change.begun_at), change.fenced_at),
             elect_ms: between(change.fenced_at, change.chosen_at),
             promote_ms: between(change.chosen_at, Some(now)),
             risk: plan.risk,
+            at_most,
+            routed: None,
+            loss: None,
         })
     }
 }

@@ -171,7 +171,7 @@ impl Planner {
         let is_starting = |primary: &str| now.since(self.started) < SETTLE && !memory.has_met(primary);
         let held = request.is_none() && begins(previous, &next).is_some_and(|from| stored.paused || is_starting(from));
         let next = if held { previous.clone() } else { next };
-        let failover = memory.failover(&next, now, unix_ms());
+        let failover = memory.failover(&next, self.session.ttl(), now, unix_ms());
         let operations = operations(name, stored, previous, &next, failover.as_ref());
         if operations.is_empty() {
             return Ok(());
@@ -243,6 +243,11 @@ fn operations(
     if let Some(failover) = failover.filter(|_| next != previous) {
         let history: Vec<&Failover> = [failover].into_iter().chain(&stored.history).take(FAILOVERS_MAX).collect();
         operations.push(Operation::put(keys::history(name), encode(&history), None));
+        // What was found out later of changes that are forgotten goes with them.
+        let is_forgotten = |term: &&u64| history.iter().all(|failover| failover.term != **term);
+        let routed = stored.routed.keys().filter(is_forgotten).map(|term| keys::routed(name, *term));
+        let losses = stored.losses.keys().filter(is_forgotten).map(|term| keys::loss(name, *term));
+        operations.extend(routed.chain(losses).map(Operation::delete));
     }
     // Each request is looked at once, whatever becomes of it.
     operations.extend(stored.request.as_ref().map(|_| Operation::delete(keys::request(name))));

@@ -8,7 +8,7 @@ use mainstay_core::database::{Plan, Report, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::board::Failover;
+use super::board::{Failover, Loss, Routed};
 use super::keys::DATABASES;
 
 /// As it is stored.
@@ -36,14 +36,28 @@ pub struct Stored {
     pub paused: bool,
     /// Members whose data is to be made anew.
     pub reinit: BTreeSet<String>,
-    /// The last changes of primary, the latest first.
+    /// The last changes of primary, the latest first, as they were written when they were over.
     pub history: Vec<Failover>,
+    /// What was found out of them later, by the terms that they began.
+    pub routed: BTreeMap<u64, Option<Routed>>,
+    /// The same, of what was thrown away.
+    pub losses: BTreeMap<u64, Option<Loss>>,
 }
 
 impl Stored {
     /// What a member says that is there.
     pub fn report(&self, node: &str) -> Option<&Report> {
         self.reports.get(node)?.as_ref()
+    }
+
+    /// The last changes of primary with all that is known of them.
+    pub fn failovers(&self) -> Vec<Failover> {
+        let whole = |failover: &Failover| Failover {
+            routed: self.routed.get(&failover.term).cloned().flatten(),
+            loss: self.losses.get(&failover.term).cloned().flatten(),
+            ..failover.clone()
+        };
+        self.history.iter().map(whole).collect()
     }
 
     fn empty() -> Self {
@@ -62,6 +76,12 @@ impl Stored {
             Some(("reinit", node)) => {
                 self.reinit.insert(node.to_owned());
             }
+            Some(("routed", term)) => {
+                term.parse().into_iter().for_each(|term| drop(self.routed.insert(term, decode(&entry.value))));
+            }
+            Some(("loss", term)) => {
+                term.parse().into_iter().for_each(|term| drop(self.losses.insert(term, decode(&entry.value))));
+            }
             None | Some(_) => {}
         }
     }
@@ -77,6 +97,8 @@ impl Stored {
             Some(("reinit", node)) => {
                 self.reinit.remove(node);
             }
+            Some(("routed", term)) => term.parse().into_iter().for_each(|term: u64| drop(self.routed.remove(&term))),
+            Some(("loss", term)) => term.parse().into_iter().for_each(|term: u64| drop(self.losses.remove(&term))),
             // A plan that was taken away by hand: what it said holds until there is another one.
             None | Some(_) => {}
         }

@@ -180,6 +180,7 @@ impl Viewer {
             let plan = stored.plan.clone().unwrap_or_default();
             let observation = memory.observe(&group.policy, stored, None, now);
             let hindered = obstacle(&group.policy, &observation, &plan).map(|obstacle| describe_obstacle(&obstacle));
+            let failovers = stored.failovers();
             self.board.update(&group.name, |view| {
                 for member in &mut view.members {
                     member.alive = stored.reports.contains_key(&member.node);
@@ -190,7 +191,7 @@ impl Viewer {
                 view.obstacle = hindered;
                 view.end = observation.end;
                 view.paused = stored.paused;
-                view.failovers.clone_from(&stored.history);
+                view.failovers = failovers;
             });
         }
     }

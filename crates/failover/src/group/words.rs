@@ -111,8 +111,8 @@ pub(super) const fn leads(action: &Action) -> bool {
 
 /// A change of primary with how long it took and what it may have cost.
 pub(super) fn describe_failover(failover: &Failover) -> String {
-    let Failover { from, to, term, cause, detect_ms, fence_ms, elect_ms, promote_ms, risk, .. } = failover;
-    let times = [("detect", detect_ms), ("fence", fence_ms), ("elect", elect_ms), ("promote", promote_ms)];
+    let Failover { from, to, term, cause, risk, .. } = failover;
+    let times = failover.phases();
     let times = times.iter().filter_map(|(what, time)| time.map(|time| format!("{what} {time} ms")));
     let lost = match risk {
         None => "nothing that was acknowledged is lost".to_owned(),
@@ -127,7 +127,7 @@ pub(super) fn describe_failover(failover: &Failover) -> String {
 
 /// Says in the log what a member threw away to follow another one: what an operator may want back.
 pub(super) fn tell_discarded(group: &str, discarded: &Discarded) {
-    let Discarded { of, bytes, keys, kept } = discarded;
+    let Discarded { of, bytes, commits, span_ms, keys, kept } = discarded;
     let kept = kept.display();
-    tracing::warn!(group, of, ?bytes, ?keys, %kept, "databases: data went its own way; it is kept, and another member's copied");
+    tracing::warn!(group, of, ?bytes, ?commits, ?span_ms, ?keys, %kept, "databases: data went its own way; it is kept, and another member's copied");
 }

@@ -23,7 +23,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Bytes of what a program said that an error tells, at most.
 const SAID_MAX: usize = 600;
 
-fn command(settings: &Settings, program: &str) -> Command {
+/// A program of PostgreSQL's, as the server's user.
+pub(super) fn command(settings: &Settings, program: &str) -> Command {
     let mut command = Command::new(settings.bin_dir.join(program));
     if let Some(user) = settings.user {
         command.uid(user.uid).gid(user.gid);

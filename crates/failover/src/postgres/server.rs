@@ -6,11 +6,11 @@ use mainstay_core::database::agent::{Action, Local, Stop};
 use mainstay_core::database::{Engine, Lsn, Regime, Server};
 
 use super::files::{Files, GRANTS, Standing};
-use super::process::{AT_ONCE, LONG, Postmaster, SHORT, all_of, attempt, end_all, failed, run};
+use super::process::{AT_ONCE, LONG, Postmaster, SHORT, all_of, end_all, run};
 use super::receiver::Receiver;
 use super::retry::Retry;
 use super::{REPLICATION_ROLE, SUPERUSER, Settings, control, local, log, query, slots};
-use crate::{Error, Executor, folder};
+use crate::{Discarded, Error, Executor};
 
 /// How long a start, a promotion or a checkpoint may take.
 const WORK_WITHIN: Duration = Duration::from_secs(60);
@@ -21,14 +21,10 @@ const CHECKPOINT_WITHIN: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 /// Empties and copies directories.
 pub(super) const FIND: &str = "/usr/bin/find";
-/// Copies of what rewinds would have lost, at most; the oldest goes.
-const KEPT_MAX: usize = 2;
 /// How often it is looked whether there are the slots that there should be.
 const TEND: Duration = Duration::from_secs(5);
 /// What a server says that was set to have less of something than its primary.
 const TOO_LITTLE: &str = "insufficient parameter settings";
-/// What pg_rewind says before it writes for the first time, if it is asked for its progress.
-const REWIND_WRITES: &str = "need to copy";
 
 /// The local server.
 #[derive(Debug)]
@@ -46,6 +42,7 @@ pub struct Instance {
     rewinds: u32,
     clones: u32,
     retry: Retry,
+    pub(super) discarded: Option<Discarded>,
     /// When it was looked after its slots last.
     tended: Option<Instant>,
     /// What it receives as a replica.
@@ -78,6 +75,7 @@ impl Instance {
             rewinds: 0,
             clones: 0,
             retry: Retry::default(),
+            discarded: None,
             tended: None,
             receiver: Receiver::default(),
             knocked: None,
@@ -229,46 +227,6 @@ impl Instance {
         Ok(())
     }
 
-    /// Keeps what would be lost: everything in the log that the control file does not tell of as common.
-    async fn keep(&self) -> Result<(), Error> {
-        let kept = Files(&self.settings).kept();
-        Files(&self.settings).folder(&kept)?;
-        let control = control::read(&self.settings).await?;
-        let target = kept.join(format!("{:08X}-{:016X}", control.timeline, control.position));
-        let wal = self.settings.data_dir.join("pg_wal/").display().to_string();
-        Files(&self.settings).folder(&target)?;
-        let target = target.display().to_string();
-        let copy = [&wal, "-maxdepth", "1", "-type", "f", "-exec", "cp", "-p", "-t", &target, "{}", "+"];
-        run(&self.settings, FIND, &copy, LONG).await?;
-        folder::keep_newest(&kept, KEPT_MAX).map_err(Error::system(format!("cannot tidy {}", kept.display())))
-    }
-
-    async fn rewind(&mut self, of: &str) -> Result<(), Error> {
-        self.stop(Stop::Fast).await;
-        self.keep().await?;
-        let source = format!("{} dbname=postgres", Files(&self.settings).way_to(of)?);
-        let (data, config) =
-            (self.settings.data_dir.display().to_string(), Files(&self.settings).config().display().to_string());
-        // A server that crashed is recovered by the program itself, which must not come up as anybody's replica then.
-        Files(&self.settings).set_standby(false)?;
-        Files(&self.settings).member(None, &Regime::default())?;
-        self.standing.torn = true;
-        Files(&self.settings).stand(&self.standing)?;
-        let config = format!("--config-file={config}");
-        let arguments = ["-D", &data, "--source-server", &source, "--progress", &config];
-        let said = attempt(&self.settings, "pg_rewind", &arguments, LONG).await?;
-        if !said.succeeded() {
-            if !said.errors.contains(REWIND_WRITES) && !said.output.contains(REWIND_WRITES) {
-                // It failed before it wrote anything, so that the data is what it was.
-                self.standing.torn = false;
-                Files(&self.settings).stand(&self.standing)?;
-            }
-            return Err(failed("pg_rewind", &said));
-        }
-        Files(&self.settings).set_standby(true)?;
-        self.mend()
-    }
-
     async fn copy(&mut self, of: &str) -> Result<(), Error> {
         self.stop(Stop::Fast).await;
         let source = Files(&self.settings).way_to(of)?;
@@ -340,6 +298,10 @@ impl Executor for Instance {
     fn process(&mut self) -> Option<u32> {
         let postmaster = self.postmaster.as_mut()?;
         postmaster.runs().then(|| postmaster.pid())
+    }
+
+    fn discarded(&mut self) -> Option<Discarded> {
+        self.discarded.take()
     }
 }
 

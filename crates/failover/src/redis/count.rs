@@ -23,7 +23,7 @@ const BATCH: &str = "500";
 
 /// What the data that was kept has and the primary's has not.
 pub(super) async fn discarded(settings: &Settings, of: &str, own: &Report, kept: PathBuf) -> Discarded {
-    let mut discarded = Discarded { of: of.to_owned(), bytes: None, keys: None, kept };
+    let mut discarded = Discarded { of: of.to_owned(), bytes: None, commits: None, span_ms: None, keys: None, kept };
     let Ok(mut primary) = reach(settings, of).await else { return discarded };
     let text = primary.ask("what it is", &["INFO", "replication"], ANSWER_WITHIN).await.ok().and_then(Reply::text);
     let seen = info::parse(&text.unwrap_or_default());

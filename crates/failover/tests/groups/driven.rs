@@ -67,6 +67,14 @@ fn a_node_without_power_is_replaced_and_follows_when_it_is_back() {
         assert_eq!((last.from.as_str(), last.to.as_str()), (NAMES[old], NAMES[new]));
         assert!(!last.planned && last.risk.is_none() && last.cause.contains("lease"), "{last:?}");
         assert!(last.fence_ms.is_some() && last.elect_ms.is_some() && last.promote_ms.is_some(), "{last:?}");
+        assert!(last.lease_ms > Some(0) && last.detect_ms.is_some(), "its lease was waited for: {last:?}");
+        // What it had that nobody else has is told by it, to all.
+        site.until("the loss", async |site| {
+            site.nodes.iter().all(|node| node.view().failovers.first().is_some_and(|last| last.loss.is_some()))
+        })
+        .await;
+        let loss = site.nodes[new].view().failovers.remove(0).loss.expect("just seen");
+        assert_eq!((loss.bytes, loss.commits, loss.kept.as_deref()), (Some(96), Some(2), Some("/kept")));
     });
 }
 
@@ -187,6 +195,7 @@ fn a_switchover_loses_nothing_and_a_node_that_leaves_hands_over() {
         .await;
         site.until("the history", async |site| site.nodes[to].view().failovers.len() == 1).await;
         assert!(site.nodes[to].view().failovers[0].planned);
+        site.until("the old primary's word", async |site| site.nodes[to].view().failovers[0].loss.is_some()).await;
         // The second time by leaving.
         let term = site.plan().await.term;
         site.leave(to).await;

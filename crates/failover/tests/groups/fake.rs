@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mainstay_core::database::agent::{Action, Local, Stop};
-use mainstay_failover::{Error, Executor};
+use mainstay_failover::{Discarded, Error, Executor};
 
 use crate::world::{NAMES, Process, World};
 
@@ -26,6 +26,7 @@ pub(crate) struct Fake {
     pub(crate) at: usize,
     pub(crate) world: Arc<Mutex<World>>,
     pub(crate) mood: Arc<Mood>,
+    pub(crate) discarded: Option<Discarded>,
 }
 
 impl Fake {
@@ -52,6 +53,11 @@ impl Executor for Fake {
             return Err(Error::UnknownPeer("for the test".to_owned()));
         }
         self.world().carry_out(self.at, action.clone());
+        if let Action::Rewind { of } | Action::Clone { of } = action {
+            let kept = "/kept".into();
+            let of = of.clone();
+            self.discarded = Some(Discarded { of, bytes: Some(96), commits: Some(2), span_ms: None, keys: None, kept });
+        }
         Ok(())
     }
 
@@ -74,5 +80,9 @@ impl Executor for Fake {
 
     fn process(&mut self) -> Option<u32> {
         (!matches!(self.world().nodes[self.at].process, Process::Down { .. })).then_some(1)
+    }
+
+    fn discarded(&mut self) -> Option<Discarded> {
+        self.discarded.take()
     }
 }

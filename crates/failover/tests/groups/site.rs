@@ -104,7 +104,7 @@ impl Site {
         let (board, mood, orders) =
             (Board::default(), Arc::new(Mood::default()), Orders::new((Mutex::new(Order::Run), Condvar::new())));
         let work = live(at, Arc::clone(&link), self.policy.clone(), self.timings, board.clone());
-        let fake = Fake { at, world: Arc::clone(&self.world), mood: Arc::clone(&mood) };
+        let fake = Fake { at, world: Arc::clone(&self.world), mood: Arc::clone(&mood), discarded: None };
         let ordered = Arc::clone(&orders);
         let thread = std::thread::spawn(move || {
             run_here(async move {

@@ -108,7 +108,7 @@ pub(super) async fn reach<'a>(
             }
             match attempt {
                 Woken::Done(Ok(stream)) => {
-                    count(case, target.role);
+                    count(case, &target);
                     return Ok(Reached { stream, target, seat, epoch });
                 }
                 Woken::Done(Err(error)) => {
@@ -155,9 +155,12 @@ fn choose(case: &Case<'_>, tried: &[SocketAddr]) -> Option<Target> {
     case.worker.with_rng(|rng| roles.choose(case.spec.access, tried, count, rng))
 }
 
-fn count(case: &Case<'_>, role: Role) {
-    match role {
-        Role::Primary => case.counters().to_primary.add(1),
+fn count(case: &Case<'_>, target: &Target) {
+    match target.role {
+        Role::Primary => {
+            case.counters().to_primary.add(1);
+            case.group.database.note_routed(target.term);
+        }
         Role::Replica => case.counters().to_replicas.add(1),
     }
 }

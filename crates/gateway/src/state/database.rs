@@ -5,6 +5,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use mainstay_core::random;
 use mainstay_core::roles::{Outdated, Roles};
@@ -14,6 +15,9 @@ use super::Counter;
 /// Keys of connections that are remembered, so that what cancels a command finds the server that runs it. Of more
 /// connections than that, who cancels is passed to every server of the group.
 const KEYS_MAX: usize = 65_536;
+
+/// Who connects later than this was not waiting for a primary.
+const ROUTED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A database group that some listener leads to. It is the same over reloads, by name.
 #[derive(Debug)]
@@ -33,6 +37,17 @@ struct Connected {
     counts: BTreeMap<SocketAddr, usize>,
     /// Which server has given out which key, by the key's hash: the keys themselves are secrets.
     keys: HashMap<u64, SocketAddr>,
+    /// The change of primary that was heard of last.
+    change: Option<Change>,
+}
+
+/// A change of primary, as clients of this node see it.
+#[derive(Debug)]
+struct Change {
+    term: u64,
+    heard: Instant,
+    /// How long after that the first connection was led to the new primary.
+    routed: Option<Duration>,
 }
 
 impl Database {
@@ -56,10 +71,31 @@ impl Database {
         let mut known = lock(&self.roles);
         let next = known.then(roles)?;
         let is_new = **known != next;
+        // What the first primary is that one hears of is no change.
+        if next.primary.is_some() && next.primary != known.primary && known.term > 0 {
+            lock(&self.connected).change = Some(Change { term: next.term, heard: Instant::now(), routed: None });
+        }
         if is_new {
             *known = Arc::new(next);
         }
         Ok(is_new)
+    }
+
+    /// A connection was led to the primary of this term.
+    pub(crate) fn note_routed(&self, term: u64) {
+        let mut connected = lock(&self.connected);
+        if let Some(change) = connected.change.as_mut().filter(|change| change.term == term && change.routed.is_none())
+        {
+            change.routed = Some(change.heard.elapsed());
+        }
+    }
+
+    /// The term of the change of primary that was heard of last, and how long after that the first connection was led to the new
+    /// one; `None` if there was none, or none that can have waited for it.
+    pub fn routed(&self) -> Option<(u64, Duration)> {
+        let connected = lock(&self.connected);
+        let change = connected.change.as_ref()?;
+        Some((change.term, change.routed.filter(|took| *took <= ROUTED_WITHIN)?))
     }
 
     /// Connections to each server that has any.
@@ -167,6 +203,27 @@ pub struct Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_connection_after_a_change_of_primary_is_noted() {
+        let database = Database::new("orders");
+        let at = |term, port: u16| {
+            let primary = Some(SocketAddr::from(([127, 0, 0, 1], port)));
+            Roles { term, number: term, primary, ..Roles::default() }
+        };
+        database.learn(at(3, 1)).unwrap();
+        database.note_routed(3);
+        assert_eq!(database.routed(), None, "the first that is heard of is no change");
+        database.learn(Roles { primary: None, ..at(4, 1) }).unwrap();
+        database.note_routed(3);
+        database.learn(Roles { number: 5, ..at(4, 2) }).unwrap();
+        database.note_routed(3);
+        assert_eq!(database.routed(), None, "it was led to the old one");
+        database.note_routed(4);
+        let first = database.routed().unwrap();
+        database.note_routed(4);
+        assert_eq!((first.0, database.routed()), (4, Some(first)));
+    }
 
     #[test]
     fn seats_are_counted_and_leave_nothing_behind() {

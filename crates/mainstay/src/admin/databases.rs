@@ -26,7 +26,8 @@ use act::{Action, Refused};
 use describe::Known;
 use document::{ChangeAnswer, ChangeRequest, DatabaseStatus};
 
-pub use words::amount;
+pub(super) use describe::failover_told;
+pub use words::{amount, cost};
 
 /// What is to be sent with a change.
 const EXAMPLE: &str =

@@ -24,14 +24,14 @@ use counts::CountsAnswer;
 const SPAN_SECONDS: u64 = 3_600;
 
 /// [`Kind::ALL`] as they are called.
-const KINDS: &[&str] = &["route", "service", "endpoint", "listener", "node", "probe"];
+const KINDS: &[&str] = &["route", "service", "endpoint", "listener", "node", "probe", "database"];
 
 pub(super) fn endpoints() -> Vec<Endpoint<Arc<Node>>> {
     let asks = |draft: Draft| {
         draft
             .words("kind", KINDS, "What it is about")
             .matching("name", "^.", "Its name; of an endpoint SERVICE/ADDRESS")
-            .matching("series", "^(route|service|endpoint|listener|node|probe)/.", "Both in one: KIND/NAME")
+            .matching("series", "^(route|service|endpoint|listener|node|probe|database)/.", "Both in one: KIND/NAME")
             .either(&[&["kind", "name"], &["series"]])
             .number("span", "The last so many seconds until now, instead of from and to")
             .number("from", "Seconds since 1970")

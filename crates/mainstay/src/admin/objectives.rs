@@ -56,7 +56,7 @@ pub struct Objectives {
 /// What an objective is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ObjectiveSubject {
-    /// `route`, `service` or `probe`.
+    /// `route`, `service`, `probe` or `database`.
     pub kind: String,
     /// Its name.
     pub name: String,

@@ -245,6 +245,7 @@ well. The report then says how long nobody answered, and whether ever two nodes 
 Examples:
   mainstay demo
   mainstay demo --nodes 3
+  mainstay demo --databases
   mainstay demo --duration 10s --plain
   mainstay demo --json | jq '{availability_percent, failures}'";
 

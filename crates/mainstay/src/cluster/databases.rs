@@ -23,6 +23,8 @@ use mainstay_runtime::task::{self, Kind, Task};
 use mainstay_runtime::user::{self, User};
 use tokio::sync::Notify;
 
+pub(crate) use folders::installed;
+
 use super::Context;
 use crate::config::database::{Database, Server};
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use mainstay_runtime::task::{self, Ended, Kind, Task};
 
 use super::{
-    Context, addresses, chronicle, databases, groups, leads, limits, members, opinions, passed, quorum, registration,
-    sessions,
+    Context, addresses, changes, chronicle, databases, groups, leads, limits, members, opinions, passed, quorum,
+    registration, sessions,
 };
 use crate::{acme, alerts, probes, shared_config};
 
@@ -26,6 +26,7 @@ pub(super) fn start(context: &Context) -> Drivers {
     drivers.add("addresses", context, addresses::run);
     drivers.add("groups", context, groups::run);
     drivers.add("leads", context, leads::run);
+    drivers.add("changes", context, changes::run);
     drivers.add("databases", context, databases::run);
     drivers.add("sessions", context, sessions::run);
     drivers.add("opinions", context, opinions::run);

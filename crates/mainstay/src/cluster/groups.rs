@@ -11,6 +11,7 @@ use mainstay_failover::group::board::{Board, Own};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use super::writable::Seconds;
 use crate::config::database::Database;
 use crate::database::rest::{self, Rest};
 
@@ -28,6 +29,7 @@ pub struct Groups {
     guard: Duration,
     board: Board,
     told: Mutex<BTreeMap<String, Tellings>>,
+    seconds: Seconds,
 }
 
 /// What a node says, by group.
@@ -52,7 +54,7 @@ struct Registration {
 impl Groups {
     /// Those of a configuration. `guard` is how long after the end of a lease nobody is promoted.
     pub fn new(configured: Vec<Database>, guard: Duration) -> Self {
-        Self { configured, guard, board: Board::default(), told: Mutex::default() }
+        Self { configured, guard, board: Board::default(), told: Mutex::default(), seconds: Seconds::default() }
     }
 
     /// What the configuration says.
@@ -73,6 +75,11 @@ impl Groups {
     /// What the drivers found out.
     pub fn board(&self) -> &Board {
         &self.board
+    }
+
+    /// The seconds in which they took writes.
+    pub fn seconds(&self) -> &Seconds {
+        &self.seconds
     }
 
     /// What this node has to say.

@@ -39,7 +39,7 @@ sections! {
     /// Which requests of a route leave a line.
     ROUTE_EVENTS = "route.events": "sample", "slow";
     /// What share of requests is to be good.
-    OBJECTIVE = "objective": "name", "route", "service", "probe", "good", "target", "window", "min_events", "slow_failures",
+    OBJECTIVE = "objective": "name", "route", "service", "probe", "database", "good", "target", "window", "min_events", "slow_failures",
         "severities";
     /// The process.
     NODE = "node": "name", "zone", "workers", "admin", "admin_socket", "access_log", "explain", "shutdown",

@@ -1,4 +1,4 @@
-//! `[[objective]]`: what share of the requests of a route, a service or a probe is to be good.
+//! `[[objective]]`: what share of the requests of a route, a service or a probe, or of a database's seconds, is to be good.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,12 +24,13 @@ const EVENTS_MAX: u64 = 1_000_000_000;
 const SEVERITIES: &[(&str, Severity)] =
     &[("P1", Severity::P1), ("P2", Severity::P2), ("P3", Severity::P3), ("P4", Severity::P4)];
 
-/// The objectives of a document whose routes, services and probes are these.
+/// The objectives of a document whose routes, services, probes and databases are these.
 pub(super) fn read_all(
     root: &Section<'_>,
     routes: &[route::Read],
     services: &[service::Read],
     probes: &[Probe],
+    databases: Vec<&str>,
 ) -> Vec<Objective> {
     let sections = root.sections("objective", &keys::OBJECTIVE);
     if let Some(section) = sections.get(OBJECTIVES_MAX) {
@@ -40,6 +41,7 @@ pub(super) fn read_all(
         routes: routes.iter().map(|read| read.route.name.as_str()).collect(),
         services: services.iter().map(|read| read.service.name.as_str()).collect(),
         probes: probes.iter().map(|probe| probe.name.as_str()).collect(),
+        databases,
     };
     let mut seen: BTreeMap<String, Place> = BTreeMap::new();
     let mut objectives = Vec::new();
@@ -61,12 +63,13 @@ struct Names<'n> {
     routes: Vec<&'n str>,
     services: Vec<&'n str>,
     probes: Vec<&'n str>,
+    databases: Vec<&'n str>,
 }
 
 fn read(section: &Section<'_>, name: String, names: &Names<'_>) -> Option<Objective> {
     let subject = subject(section, names);
-    let is_probe = subject.as_ref().is_some_and(|subject| subject.kind == Kind::Probe);
-    let good = section.field("good", Good::Answered, |item| item.parsed(|text| good(text, is_probe))).value;
+    let kind = subject.as_ref().map_or(Kind::Service, |subject| subject.kind);
+    let good = section.field("good", Good::Answered, |item| item.parsed(|text| good(text, kind))).value;
     section.required("target", "write the share that is to be good: target = \"99.9%\"");
     let target = section.field("target", 0.999, |item| item.share(&(0.5..=0.99999)));
     let default = slo::Objective::new(target.value);
@@ -89,6 +92,7 @@ fn subject(section: &Section<'_>, names: &Names<'_>) -> Option<Series> {
         ("route", Kind::Route, &names.routes),
         ("service", Kind::Service, &names.services),
         ("probe", Kind::Probe, &names.probes),
+        ("database", Kind::Database, &names.databases),
     ];
     let given: Vec<_> =
         of.iter().filter_map(|(key, kind, known)| Some((section.item(key)?, *key, *kind, *known))).collect();
@@ -98,7 +102,7 @@ fn subject(section: &Section<'_>, names: &Names<'_>) -> Option<Series> {
         } else {
             "an objective is about one thing"
         };
-        let fault = Fault::new(message).hint("write one of `route`, `service` and `probe` with a name");
+        let fault = Fault::new(message).hint("write one of `route`, `service`, `probe` and `database` with a name");
         section.reader.error_if_whole(&section.place, fault);
         return None;
     };
@@ -118,9 +122,15 @@ fn subject(section: &Section<'_>, names: &Names<'_>) -> Option<Series> {
     None
 }
 
-fn good(text: &str, is_probe: bool) -> Result<Good, Fault> {
+fn good(text: &str, kind: Kind) -> Result<Good, Fault> {
     let words: Vec<&str> = text.split_whitespace().collect();
+    let (is_probe, is_database) = (kind == Kind::Probe, kind == Kind::Database);
     match words.as_slice() {
+        ["writable"] if is_database => Ok(Good::Answered),
+        _other if is_database => {
+            Err(Fault::new(format!("`{}` is no measure of what is good of a database", clip(text)))
+                .hint("write good = \"writable\": the seconds in which it takes writes"))
+        }
         ["passed"] if is_probe => Ok(Good::Answered),
         ["status", "<", "500"] if !is_probe => Ok(Good::Answered),
         ["status", "<", status] if !is_probe => {

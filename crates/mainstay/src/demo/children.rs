@@ -110,6 +110,11 @@ impl Child {
         self.process.as_mut().and_then(|process| process.try_wait().ok().flatten())
     }
 
+    /// Whether it runs no more, or was killed.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        self.process.is_none() || self.exited().is_some()
+    }
+
     /// That it ended, with the last lines it printed.
     pub(crate) fn ended_early(&self, status: ExitStatus) -> Failure {
         let lines = last_lines(&self.log, 8);

@@ -66,7 +66,7 @@ type Started = (Vec<Gateway>, Vec<Child>, Option<Links>, Ports);
 impl Stage {
     /// Starts the endpoints, then one gateway or so many nodes, and waits until traffic would go to all endpoints.
     pub(crate) async fn start(nodes: usize) -> Result<Self, Failure> {
-        let mut directory = Directory::create()?;
+        let mut directory = Directory::create(Directory::LONG)?;
         let result = Self::start_in(directory.path(), nodes).await;
         match result {
             Ok((gateways, endpoints, links, ports)) => {
@@ -273,7 +273,7 @@ fn orders_in(directory: &Path) -> PathBuf {
 }
 
 /// Put in place whole: the gateway watches the file and must never read half of it.
-fn write_config(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn write_config(path: &Path, text: &str) -> Result<(), Failure> {
     let fresh = path.with_extension("new");
     std::fs::write(&fresh, text)
         .and_then(|()| std::fs::rename(&fresh, path))
@@ -281,7 +281,7 @@ fn write_config(path: &Path, text: &str) -> Result<(), Failure> {
 }
 
 /// Runs `mainstay` with these arguments and answers what it prints.
-async fn command(args: &[&str], limit: Duration) -> Result<String, Failure> {
+pub(crate) async fn command(args: &[&str], limit: Duration) -> Result<String, Failure> {
     let program = std::env::current_exe().map_err(|error| Failure::from_error(&error))?;
     let mut process = tokio::process::Command::new(program);
     let output = timeout(limit, process.args(args).kill_on_drop(true).output()).await;

@@ -44,7 +44,7 @@ impl Selection {
                 let leads = config.spec.routes.iter().filter(|route| route.cells.is_none() && route.service == name);
                 leads.map(|route| route.name.as_str()).collect()
             }
-            Kind::Endpoint | Kind::Listener | Kind::Node | Kind::Probe => return None,
+            Kind::Endpoint | Kind::Listener | Kind::Node | Kind::Probe | Kind::Database => return None,
         };
         // The names are of letters, digits, `-`, `_` and `.`.
         let labels = if routes.is_empty() {

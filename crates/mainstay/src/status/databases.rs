@@ -130,12 +130,9 @@ fn change(failover: &FailoverStatus) -> String {
         let known = failover.parts.iter().filter_map(|part| Some(format!("{} {} ms", part.name, part.ms?)));
         format!(", {ms} ms without writes ({})", known.collect::<Vec<_>>().join(", "))
     });
-    let risk = failover
-        .risk
-        .as_deref()
-        .map_or_else(|| "nothing acknowledged was lost".to_owned(), |risk| format!("may have lost {risk}"));
+    let lost = &failover.loss.text;
     format!(
-        "{} {kind} {} -> {} (term {}): {}{took}; {risk}",
+        "{} {kind} {} -> {} (term {}): {}{took}; lost: {lost}",
         failover.at, failover.from, failover.to, failover.term, failover.cause
     )
 }
@@ -143,7 +140,7 @@ fn change(failover: &FailoverStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::databases::document::{PartStatus, RungStatus};
+    use crate::admin::databases::document::{LossStatus, PartStatus, RungStatus};
 
     fn database() -> DatabaseStatus {
         let member = |node: &str, role: &str, state: &str| GroupMember {
@@ -190,7 +187,9 @@ mod tests {
                 cause: "db2's node was gone".to_owned(),
                 rto_ms: Some(3300),
                 parts: vec![PartStatus { name: "detect".to_owned(), ms: Some(3000) }],
+                routed_by: None,
                 risk: None,
+                loss: LossStatus { text: "nothing".to_owned(), ..LossStatus::default() },
             }],
             write: Some("0.0.0.0:5000".to_owned()),
             ..DatabaseStatus::default()
@@ -206,7 +205,7 @@ mod tests {
         assert!(page.contains("2.0 KiB") && page.contains("0/3000060"), "{page}");
         assert!(page.contains("fencing on db1: agent; missing: watchdog (not configured)"), "{page}");
         assert!(page.contains(
-            "failover db2 -> db1 (term 4): db2's node was gone, 3300 ms without writes (detect 3000 ms); nothing"
+            "failover db2 -> db1 (term 4): db2's node was gone, 3300 ms without writes (detect 3000 ms); lost: nothing"
         ));
         let lines = lines(&[database()], Paint::Plain);
         assert!(lines.starts_with("database orders: db1 takes writes"), "{lines}");

@@ -14,9 +14,9 @@ pub(super) const FIELDS: usize = 6 + BUCKET_COUNT;
 pub struct Counts {
     /// Seconds of the span of which something is known. Added over nodes these are node-seconds.
     pub seconds: u64,
-    /// Requests (endpoints: attempts; listeners: connections; probes: runs) that came to an end.
+    /// Requests (endpoints: attempts; listeners: connections; probes: runs; databases: seconds) that came to an end.
     pub requests: u64,
-    /// Those that failed: answered 5xx, by the gateway itself too (endpoints: or not at all).
+    /// Those that failed: answered 5xx, by the gateway itself too (endpoints: or not at all; databases: without writes).
     pub errors: u64,
     /// Attempts beyond the first.
     pub retries: u64,

@@ -19,11 +19,14 @@ pub enum Kind {
     Node,
     /// Runs of a synthetic probe.
     Probe,
+    /// Seconds of a group of databases.
+    Database,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Route, Self::Service, Self::Endpoint, Self::Listener, Self::Node, Self::Probe];
+    pub const ALL: [Self; 7] =
+        [Self::Route, Self::Service, Self::Endpoint, Self::Listener, Self::Node, Self::Probe, Self::Database];
 
     /// Its name in addresses and files.
     pub const fn word(self) -> &'static str {
@@ -34,6 +37,7 @@ impl Kind {
             Self::Listener => "listener",
             Self::Node => "node",
             Self::Probe => "probe",
+            Self::Database => "database",
         }
     }
 
@@ -70,7 +74,9 @@ impl fmt::Display for Series {
 
 /// What is wrong with a series' text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no series: write KIND/NAME, where KIND is route, service, endpoint, listener, node or probe")]
+#[error(
+    "`{0}` is no series: write KIND/NAME, where KIND is route, service, endpoint, listener, node, probe or database"
+)]
 pub struct NotASeries(String);
 
 impl FromStr for Series {

@@ -132,10 +132,12 @@ impl Store {
     /// The sample is complete; what is over since the last one.
     pub(super) fn end(&mut self) -> Batch {
         // What has no counters that somebody would read is taken when there is something.
-        let probes = self.kinds[Kind::Probe as usize].iter().filter(|(_, entry)| entry.pending != Counts::default());
-        let probes: Vec<Arc<str>> = probes.map(|(name, _entry)| name.clone()).collect();
-        for name in probes {
-            self.record(Kind::Probe, &name, &Reading::default());
+        for kind in [Kind::Probe, Kind::Database] {
+            let added = self.kinds[kind as usize].iter().filter(|(_, entry)| entry.pending != Counts::default());
+            let added: Vec<Arc<str>> = added.map(|(name, _entry)| name.clone()).collect();
+            for name in added {
+                self.record(kind, &name, &Reading::default());
+            }
         }
         if self.samples % SAMPLES_PER_LOOK == 1 {
             self.look();

@@ -110,6 +110,9 @@ impl Scan {
                         at_unix_ms: mark.at_unix_ms,
                         recovery_seconds: took as f64 / 1e9,
                         lost_seconds: None,
+                        planned: false,
+                        phases: Vec::new(),
+                        lost: None,
                     });
                 }
             }

@@ -44,13 +44,4 @@ impl<E: Executor> Member<E> {
             tracing::warn!(%error, group = self.group, "databases: that the data was copied cannot be noted");
         }
     }
-
-    /// Says what was thrown away for a copy or a rewind.
-    pub(super) fn tell_discarded(&mut self) {
-        if let Some(discarded) = self.executor.discarded() {
-            let (of, bytes, keys) = (discarded.of, discarded.bytes, discarded.keys);
-            let kept = discarded.kept.display();
-            tracing::warn!(group = self.group, of, ?bytes, ?keys, %kept, "databases: what the primary has not was put away");
-        }
-    }
 }

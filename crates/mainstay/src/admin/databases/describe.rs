@@ -6,7 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use mainstay_core::database::{self, Engine, Observation, Phase, Plan, Report, Request, Server};
 use mainstay_failover::group::board::{Failover, Member, View};
 
-use super::document::{DatabaseStatus, FailoverStatus, GroupMember, ObstacleStatus, PartStatus, RungStatus};
+use super::document::{
+    DatabaseStatus, FailoverStatus, GroupMember, LossStatus, ObstacleStatus, PartStatus, RungStatus,
+};
 use super::words;
 use crate::cluster::groups::Tellings;
 use crate::config::database::{Database, durability_word, engine_word};
@@ -48,7 +50,7 @@ pub(super) fn status(database: &Database, known: &Known<'_>) -> DatabaseStatus {
         differs: differences(database, known),
         write: database.doors.write.map(|bind| bind.to_string()),
         read: database.doors.read.map(|bind| bind.to_string()),
-        failovers: view.map(|view| view.failovers.iter().map(failover).collect()).unwrap_or_default(),
+        failovers: view.map(|view| view.failovers.iter().map(failover_told).collect()).unwrap_or_default(),
         ..DatabaseStatus::default()
     };
     let end = end(&plan, view);
@@ -159,14 +161,8 @@ fn position(engine: Engine, position: u64) -> String {
     }
 }
 
-fn failover(failover: &Failover) -> FailoverStatus {
-    let parts = [
-        ("detect", failover.detect_ms),
-        ("fence", failover.fence_ms),
-        ("elect", failover.elect_ms),
-        ("promote", failover.promote_ms),
-    ];
-    let known: Option<Vec<u64>> = parts.iter().map(|(_, ms)| *ms).collect();
+pub(in crate::admin) fn failover_told(failover: &Failover) -> FailoverStatus {
+    let parts = failover.phases().into_iter().map(|(name, ms)| PartStatus { name: name.to_owned(), ms });
     FailoverStatus {
         at: rfc3339(UNIX_EPOCH + Duration::from_millis(failover.at_unix_ms)),
         from: failover.from.clone(),
@@ -174,9 +170,26 @@ fn failover(failover: &Failover) -> FailoverStatus {
         term: failover.term,
         planned: failover.planned,
         cause: failover.cause.clone(),
-        rto_ms: known.map(|known| known.iter().sum()),
-        parts: parts.into_iter().map(|(name, ms)| PartStatus { name: name.to_owned(), ms }).collect(),
+        rto_ms: failover.took_ms(),
+        parts: parts.collect(),
+        routed_by: failover.routed.as_ref().map(|routed| routed.node.clone()),
         risk: failover.risk.map(words::risk),
+        loss: loss(failover),
+    }
+}
+
+fn loss(failover: &Failover) -> LossStatus {
+    let known = failover.loss.clone().unwrap_or_default();
+    LossStatus {
+        measured: failover.loss.is_some(),
+        text: words::cost(failover),
+        bytes: known.bytes,
+        at_most_bytes: failover.at_most.filter(|_| failover.loss.is_none()),
+        commits: known.commits,
+        span_ms: known.span_ms,
+        keys: known.keys,
+        probe_rows: None,
+        kept: known.kept,
     }
 }
 

@@ -128,12 +128,42 @@ pub struct FailoverStatus {
     pub planned: bool,
     /// Why it happened.
     pub cause: String,
-    /// From the first sign of trouble to the first write, in milliseconds, as far as all of its parts are known.
+    /// From the first sign of trouble until clients could write, in milliseconds, as far as all parts but `route` are known.
     pub rto_ms: Option<u64>,
-    /// Its parts, in their order: `detect`, `fence`, `elect`, `promote`.
+    /// Its parts, in their order: `lease`, `detect`, `fence`, `elect`, `promote`, `route`.
     pub parts: Vec<PartStatus>,
+    /// The node whose listener led the first client to the new primary; absent: none yet.
+    #[serde(default)]
+    pub routed_by: Option<String>,
     /// What it may have lost; absent: nothing that was acknowledged.
     pub risk: Option<String>,
+    /// What is known of what it has lost.
+    #[serde(default)]
+    pub loss: LossStatus,
+}
+
+/// What the old primary had that the new one has not. What is absent is not known, and is not nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = FailoverLoss)]
+pub struct LossStatus {
+    /// Whether the old primary has come back, so that it could be measured.
+    pub measured: bool,
+    /// In one line, for people.
+    pub text: String,
+    /// Bytes of its log.
+    pub bytes: Option<u64>,
+    /// The most it can be, as long as it was not measured.
+    pub at_most_bytes: Option<u64>,
+    /// Transactions committed in them, acknowledged or not.
+    pub commits: Option<u64>,
+    /// From the first of these to the last.
+    pub span_ms: Option<u64>,
+    /// Keys, of Redis.
+    pub keys: Option<u64>,
+    /// Rows of a probe that were acknowledged and are gone; always absent: no probe writes to databases.
+    pub probe_rows: Option<u64>,
+    /// Where it is kept on the old primary's machine.
+    pub kept: Option<String>,
 }
 
 /// A part of a failover.

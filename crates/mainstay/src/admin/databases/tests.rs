@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mainstay_core::database::{Phase, Plan, Regime, Report, Risk, Server};
-use mainstay_failover::group::board::{Engine, Failover, Member, Own, Rung, View};
+use mainstay_failover::group::board::{Engine, Failover, Loss, Member, Own, Routed, Rung, View};
 
 use super::act::{Action, forecast};
 use super::describe::{Known, status};
@@ -205,12 +205,28 @@ fn failovers_are_told_with_their_parts() {
         fence_ms: Some(200),
         elect_ms: Some(300),
         promote_ms: Some(500),
+        lease_ms: Some(0),
         risk: Some(Risk::Behind(Some(96))),
+        at_most: Some(4096),
+        routed: Some(Routed { node: "db3".to_owned(), ms: 40 }),
+        loss: None,
     };
-    let half = Failover { elect_ms: None, risk: None, ..failover.clone() };
-    let view = View { failovers: vec![failover, half], ..view(Regime::default()) };
+    let half = Failover { elect_ms: None, risk: None, routed: None, ..failover.clone() };
+    let of = |loss: Loss| Failover { loss: Some(loss), ..failover.clone() };
+    let measured = Loss { bytes: Some(8600), commits: Some(3), span_ms: Some(656), ..Loss::default() };
+    let failovers = vec![failover.clone(), half, of(measured), of(Loss::default())];
+    let view = View { failovers, ..view(Regime::default()) };
     let status = described(&database("async"), &view);
-    assert_eq!((status.failovers[0].rto_ms, status.failovers[1].rto_ms), (Some(3000), None));
+    assert_eq!((status.failovers[0].rto_ms, status.failovers[1].rto_ms), (Some(3040), None));
+    assert_eq!(status.failovers[0].routed_by.as_deref(), Some("db3"));
+    let losses: Vec<_> = status.failovers.iter().map(|it| (it.loss.bytes, it.loss.text.as_str())).collect();
+    let expected = [
+        (None, "unknown until db2 comes back; at most about 4.0 KiB"),
+        (None, "nothing that was acknowledged; db2 has not come back yet"),
+        (Some(8600), "8.4 KiB of the old primary's log were thrown away, 3 committed transactions of 656 ms"),
+        (None, "db2 came back, and what it had is not known"),
+    ];
+    assert_eq!(losses, expected);
     assert!(status.failovers[0].risk.as_deref().is_some_and(|risk| risk.starts_with("96 bytes as far as")));
     assert_eq!(status.failovers[0].at, "1970-01-01T00:00:01.000Z");
 }

@@ -1,6 +1,7 @@
 //! What the states of a group are in words, and what to do about them. `docs/databases.md` has a section for each.
 
 use mainstay_core::database::{Durability, Obstacle, Refusal, Risk};
+use mainstay_failover::group::board::{Failover, Loss};
 
 use super::document::{DatabaseStatus, GroupMember, ObstacleStatus};
 use crate::config::database::Database;
@@ -96,6 +97,34 @@ pub(super) fn risk(risk: Risk) -> String {
         Risk::Behind(None) => "an unknown number of bytes: the old primary's end was never seen".to_owned(),
         Risk::Forced => "whatever the others had and the new primary did not: an operator chose it".to_owned(),
     }
+}
+
+/// What a change of primary has cost, as far as that is known. What is not known is never told as nothing.
+pub fn cost(failover: &Failover) -> String {
+    let Some(loss) = &failover.loss else {
+        return match (failover.risk, failover.at_most) {
+            (None, _) => format!("nothing that was acknowledged; {} has not come back yet", failover.from),
+            (Some(_), Some(most)) => {
+                format!("unknown until {} comes back; at most about {}", failover.from, amount(most))
+            }
+            (Some(_), None) => format!("unknown until {} comes back", failover.from),
+        };
+    };
+    let Loss { bytes, commits, span_ms, keys, .. } = loss;
+    let of_log = match bytes {
+        None => return format!("{} came back, and what it had is not known", failover.from),
+        Some(0) => return "nothing: the old primary had nothing more".to_owned(),
+        Some(bytes) => format!("{} of the old primary's log were thrown away", amount(*bytes)),
+    };
+    let commits = commits.map(|commits| match (commits, span_ms) {
+        (0, _) => ", no committed transaction among them".to_owned(),
+        (1, _) => ", 1 committed transaction".to_owned(),
+        (commits, Some(ms)) => format!(", {commits} committed transactions of {ms} ms"),
+        (commits, None) => format!(", {commits} committed transactions"),
+    });
+    let keys = keys.map(|keys| format!(", {keys} keys that the new one has not"));
+    let acknowledged = if failover.risk.is_none() { "; none of it was acknowledged" } else { "" };
+    format!("{of_log}{}{}{acknowledged}", commits.unwrap_or_default(), keys.unwrap_or_default())
 }
 
 /// What holds of the group as it is: of acknowledged writes, and of two primaries.

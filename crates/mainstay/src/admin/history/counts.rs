@@ -44,7 +44,7 @@ pub struct CountsPoint {
 pub struct CountsStatus {
     /// Seconds of which something is known, by any node.
     pub seconds: u64,
-    /// Requests (endpoints: attempts; listeners: connections; probes: runs) that came to an end.
+    /// Requests (endpoints: attempts; listeners: connections; probes: runs; databases: seconds) that came to an end.
     pub requests: u64,
     /// Those of them that failed.
     pub errors: u64,

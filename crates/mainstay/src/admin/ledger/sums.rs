@@ -105,6 +105,7 @@ fn compute(folder: &Path) -> Result<Known, report::ReportError> {
         let kind = match &about {
             Subject::Service { .. } => "service",
             Subject::Probe { .. } => "probe",
+            Subject::Database { .. } => "database",
             _other => return None,
         };
         Some(Sum { kind, name: about.name().to_owned(), figures })

@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::registry::Unit;
 
 use super::{Families, Pair};
-use crate::admin::databases::document::{DatabaseStatus, GroupMember};
+use crate::admin::databases::document::{DatabaseStatus, GroupMember, LossStatus};
 
 impl Families<'_, '_> {
     pub(super) fn databases(&mut self, databases: &[DatabaseStatus]) -> fmt::Result {
@@ -61,7 +61,32 @@ impl Families<'_, '_> {
             let last = it.failovers.iter().find(|failover| !failover.planned)?;
             Some(([("database", it.name.as_str())], last.rto_ms? as f64 / 1000.0))
         });
-        self.gauge(name, Some(&Unit::Seconds), took)
+        self.gauge(name, Some(&Unit::Seconds), took)?;
+        self.last_failover(databases)
+    }
+
+    /// Of what is not known there is no row.
+    fn last_failover(&mut self, databases: &[DatabaseStatus]) -> fmt::Result {
+        let last = || databases.iter().filter_map(|it| Some((it, it.failovers.iter().find(|it| !it.planned)?)));
+        let phases = last().flat_map(|(it, failover)| {
+            failover.parts.iter().filter_map(move |part| {
+                let labels: [Pair<'_>; 2] = [("database", it.name.as_str()), ("phase", part.name.as_str())];
+                Some((labels, part.ms? as f64 / 1000.0))
+            })
+        });
+        let name = ("mainstay_database_last_failover_phase", "How long each phase of the last failover took.");
+        self.gauge(name, Some(&Unit::Seconds), phases)?;
+        let lost = |read: fn(&LossStatus) -> Option<u64>| {
+            last().filter_map(move |(it, failover)| {
+                Some(([("database", it.name.as_str())], read(&failover.loss)? as f64))
+            })
+        };
+        let help = "What was thrown away of the old primary's log after the last failover, once it has come back.";
+        let name = ("mainstay_database_last_failover_discarded", help);
+        self.gauge(name, Some(&Unit::Bytes), lost(|loss| loss.bytes))?;
+        let help = "The most that the last failover can have lost, as long as the old primary has not come back.";
+        let name = ("mainstay_database_last_failover_at_most", help);
+        self.gauge(name, Some(&Unit::Bytes), lost(|loss| loss.at_most_bytes))
     }
 
     fn each(

@@ -38,6 +38,31 @@ fn every_key_counts() {
     assert_eq!(good(BASE).objectives, []);
 }
 
+/// A group of databases with an objective of these keys.
+fn of_database(keys: &str) -> String {
+    format!(
+        "[node]\nname = \"db1\"\ndata_dir = \"/d\"\n[cluster]\n{BASE}[[database]]\nname = \"orders\"\nengine = \"postgres\"\n\
+         [[database.member]]\nnode = \"db1\"\naddress = \"10.0.1.1:5432\"\n\
+         [[database.member]]\nnode = \"db2\"\naddress = \"10.0.1.2:5432\"\n[database.server]\n\
+         replication_password = {{ env = \"P\" }}\n[[objective]]\nname = \"one\"\n{keys}target = \"99.9%\"\n"
+    )
+}
+
+#[test]
+fn a_database_is_judged_by_the_seconds_in_which_it_takes_writes() {
+    let config = good(&of_database("database = \"orders\"\ngood = \"writable\"\n"));
+    assert_eq!(config.objectives[0].subject.to_string(), "database/orders");
+    assert_eq!(good(&of_database("database = \"orders\"\n")).objectives[0].good, Good::Answered);
+    for (keys, expected) in [
+        ("database = \"order\"\n", "did you mean `orders`?"),
+        ("database = \"orders\"\ngood = \"latency < 500ms\"\n", "no measure of what is good of a database"),
+        ("service = \"app\"\ngood = \"writable\"\n", "no measure of what is good"),
+    ] {
+        let problems = shown(&of_database(keys));
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{expected}: {problems:#?}");
+    }
+}
+
 #[test]
 fn what_makes_no_sense_is_refused_with_what_to_do() {
     let service = "service = \"app\"\n";

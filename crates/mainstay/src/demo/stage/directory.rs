@@ -15,10 +15,15 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn create() -> Result<Self, Failure> {
-        // The path of a unix socket may not be longer than 107 bytes.
+    /// Letters of the folder that it is in, at most, for an admin socket inside: the path of a unix socket may not be longer
+    /// than 107 bytes.
+    pub(crate) const LONG: usize = 60;
+    /// The same for the socket of a server of databases, which is deeper inside.
+    pub(crate) const SHORT: usize = 25;
+
+    pub(crate) fn create(length_max: usize) -> Result<Self, Failure> {
         let wanted = std::env::temp_dir();
-        let parent = if wanted.as_os_str().len() > 60 { PathBuf::from("/tmp") } else { wanted };
+        let parent = if wanted.as_os_str().len() > length_max { PathBuf::from("/tmp") } else { wanted };
         for attempt in 0..100 {
             let path = parent.join(format!("mainstay-demo-{}-{attempt}", std::process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
@@ -33,7 +38,7 @@ impl Directory {
         Err(Failure::new(format!("{}: too many directories of earlier demos", parent.display())))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -58,12 +63,12 @@ mod tests {
 
     #[test]
     fn a_directory_goes_unless_kept() {
-        let directory = Directory::create().unwrap();
+        let directory = Directory::create(Directory::LONG).unwrap();
         let path = directory.path.clone();
         assert!(path.is_dir());
         drop(directory);
         assert!(!path.exists());
-        let mut kept = Directory::create().unwrap();
+        let mut kept = Directory::create(Directory::LONG).unwrap();
         let path = kept.keep().to_owned();
         drop(kept);
         std::fs::remove_dir(&path).unwrap();
