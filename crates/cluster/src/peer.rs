@@ -49,6 +49,8 @@ pub enum Service {
     Admin = 7,
     /// What nodes ask of limits that they share.
     Limits = 8,
+    /// What members of database groups ask each other past the store.
+    Databases = 9,
 }
 
 /// Why a message got no answer.
@@ -100,7 +102,7 @@ impl Service {
     /// The service with this number.
     pub fn from_number(number: u8) -> Option<Self> {
         let first = [Self::Raft, Self::Store, Self::Membership, Self::Sessions];
-        let further = [Self::Opinions, Self::Release, Self::Admin, Self::Limits];
+        let further = [Self::Opinions, Self::Release, Self::Admin, Self::Limits, Self::Databases];
         first.into_iter().chain(further).find(|service| *service as u8 == number)
     }
 }

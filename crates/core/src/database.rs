@@ -22,6 +22,8 @@
 pub mod agent;
 mod election;
 mod engine;
+pub mod failsafe;
+mod licence;
 pub mod lineage;
 mod planner;
 
@@ -32,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use election::Obstacle;
 pub use engine::Engine;
+pub use licence::{Licence, Pause};
 pub use lineage::{Before, Branch};
 pub use planner::{Refusal, admit, obstacle, plan};
 
@@ -40,6 +43,8 @@ pub type Lsn = u64;
 
 /// Changes of who has to acknowledge that may be under way at the same time, at most.
 pub const REGIMES_MAX: usize = 4;
+/// Failovers one soon after the other, before the next one waits for [`Policy::cooldown`].
+pub const FAILOVERS_IN_A_ROW: u32 = 3;
 /// Earlier histories that a plan remembers, at most.
 pub const HISTORIES_MAX: usize = 8;
 
@@ -65,6 +70,8 @@ pub struct Candidate {
     pub priority: u32,
     /// Where the node is.
     pub zone: Option<String>,
+    /// No commit waits for it.
+    pub no_sync: bool,
 }
 
 /// How a group is kept.
@@ -86,12 +93,15 @@ pub struct Policy {
     pub gather: Duration,
     /// How long after the end of the old primary's lease nobody is promoted.
     pub guard: Duration,
-    /// How long after a failover a primary whose agent lives is not replaced again.
+    /// How long after [`FAILOVERS_IN_A_ROW`] failovers, each within so long after the one before, a primary whose agent lives is
+    /// not replaced again.
     pub cooldown: Duration,
     /// How long a planned switchover may take before it becomes an election; and how long an old primary whose agent lives may
     /// take to stop before one that cannot acknowledge anything without its replicas is left alone, and how long a promotion
     /// may take.
     pub yield_within: Duration,
+    /// Whether a primary goes on without a lease as long as every member confirms it.
+    pub failsafe: bool,
 }
 
 impl Policy {
@@ -105,7 +115,8 @@ impl Policy {
         match self.durability {
             Durability::Async => 0,
             Durability::SyncPreferred | Durability::SyncStrict => {
-                self.acks.clamp(1, self.members.len().saturating_sub(1).max(1))
+                let eligible = self.members.iter().filter(|member| !member.no_sync).count();
+                self.acks.clamp(1, eligible.saturating_sub(1).max(1))
             }
         }
     }
@@ -191,6 +202,9 @@ pub struct Plan {
     /// cost nothing.
     #[serde(default)]
     pub chosen_at: Option<Lsn>,
+    /// When the primary may act without a lease.
+    #[serde(default)]
+    pub licence: Licence,
 }
 
 /// What an election may have lost.
@@ -217,6 +231,7 @@ impl Default for Plan {
             regimes: Vec::new(),
             risk: None,
             chosen_at: None,
+            licence: Licence::default(),
         }
     }
 }
@@ -302,6 +317,13 @@ pub struct Report {
     /// As replica: it is told to stream from somebody, and has received nothing for a while.
     #[serde(default)]
     pub stalled: bool,
+    /// As primary: where the log begins that it still has. Whoever lacks something from before that has to be copied anew; `None`:
+    /// not known, or replicas see to it themselves.
+    #[serde(default)]
+    pub kept_from: Option<Lsn>,
+    /// [`Licence::since`] of what it goes by, once nothing that an earlier one allowed can go on.
+    #[serde(default)]
+    pub licence: u64,
 }
 
 /// A member as the planner sees it.
@@ -328,10 +350,14 @@ pub struct Observation {
     pub unwell_for: Duration,
     /// How long ago the last failover ended, if there was one.
     pub since_failover: Option<Duration>,
+    /// How many failovers that nobody asked for there were up to then, each within the cooldown after the one before.
+    pub failovers_in_a_row: u32,
     /// The greatest position that the primary was seen at.
     pub end: Option<Lsn>,
     /// A member that was certainly ended from outside since the phase began: its machine is off.
     pub fenced: Option<String>,
+    /// An operator wants nothing to be changed over by itself.
+    pub paused: bool,
     /// What an operator asks for.
     pub request: Option<Request>,
 }

@@ -2,6 +2,8 @@
 //! node at a time is.
 
 pub mod board;
+mod extension;
+pub mod failsafe;
 mod fencing;
 mod follow;
 mod history;
@@ -10,6 +12,7 @@ mod mandate;
 pub mod member;
 mod memory;
 pub mod planning;
+pub mod promises;
 mod signs;
 pub mod stored;
 pub mod view;

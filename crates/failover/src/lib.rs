@@ -6,6 +6,7 @@ mod executor;
 pub mod fence;
 mod folder;
 pub mod group;
+mod log;
 pub mod postgres;
 pub mod redis;
 

@@ -11,6 +11,7 @@ mod log;
 mod lost;
 mod process;
 mod query;
+mod reach;
 mod receiver;
 mod retry;
 mod rewind;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mainstay_cluster::guard::boot_time;
 use mainstay_core::lease::Term;
 use mainstay_core::time::Moment;
+use mainstay_failover::fence::leftover;
 use mainstay_failover::fence::port::PortLease;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -130,5 +131,35 @@ fn what_a_crash_has_left_is_removed_and_a_running_servers_lease_is_not() {
         drop(PortLease::open("orders", address, false).expect("works"));
         assert!(!tables().contains("mainstay_orders_5432"));
         assert!(tables().contains("somebody_elses"));
+    });
+}
+
+#[test]
+fn the_rule_of_a_group_that_was_renamed_or_moved_is_removed_at_the_next_start() {
+    let namespace = Namespace(format!("mafence{}r", std::process::id()));
+    run("ip", &["netns", "add", &namespace.0]);
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = folder.path().join("port-leases");
+    namespace.within(|| {
+        let at = |port: u16| ([127, 0, 0, 1], port).into();
+        let tables = || run("nft", &["list", "tables"]);
+        let crashed = |group: &str, port: u16| {
+            let lease = PortLease::open(group, at(port), false).expect("root and nftables");
+            lease.hold(term(Duration::from_secs(60)));
+            eventually("the kernel knows", || lease.stands());
+        };
+        let server = |group: &str, port: u16| (group.to_owned(), at(port));
+        leftover::tidy(&file, &[server("orders", 5432), server("users", 5433), server("stays", 5434)]).expect("works");
+        for (group, port) in [("orders", 5432), ("users", 5433), ("stays", 5434), ("anothers", 5435)] {
+            crashed(group, port);
+        }
+        leftover::tidy(&file, &[server("sales", 5432), server("users", 6433), server("stays", 5434)]).expect("works");
+        let left = tables();
+        assert!(!left.contains("mainstay_orders_5432") && !left.contains("mainstay_users_5433"), "{left}");
+        assert!(left.contains("mainstay_stays_5434") && left.contains("mainstay_anothers_5435"), "{left}");
+        leftover::tidy(&file, &[]).expect("works");
+        let left = tables();
+        assert!(!left.contains("mainstay_stays_5434") && left.contains("mainstay_anothers_5435"), "{left}");
+        assert_eq!(std::fs::read_to_string(&file).expect("it is there"), "");
     });
 }

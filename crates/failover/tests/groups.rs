@@ -5,10 +5,14 @@
 mod driven;
 #[path = "groups/fake.rs"]
 mod fake;
+#[path = "groups/licensed.rs"]
+mod licensed;
 #[path = "groups/model.rs"]
 mod model;
 #[path = "groups/site.rs"]
 mod site;
+#[path = "groups/switchboard.rs"]
+mod switchboard;
 #[path = "groups/world.rs"]
 mod world;
 
@@ -31,6 +35,12 @@ const BUILT: Groups = Groups {
     quorum: true,
     prompt: true,
     reads_first: true,
+    pauses: false,
+    recalls: true,
+    failsafe: false,
+    asks_all: true,
+    remembers: true,
+    outlasts: true,
 };
 
 /// More of everything, for walks that need not see all of it.
@@ -150,8 +160,8 @@ fn redis_has_one_primary_at_a_time_and_heals_unless_an_operator_has_to_choose() 
         assert!(is_well, "seed {seed}: {:?} is broken by {:?}", walk.broken, walk.steps);
         healed += u64::from(walk.healed.is_ok());
     }
-    // After promotions that nobody planned upon, one after the other, histories may be left that nobody can compare.
-    assert!(healed > walks * 9 / 10, "only {healed} of {walks} walks healed by themselves");
+    // After several promotions that nobody planned upon, one after the other, histories may be left that nobody can compare.
+    assert!(healed * 1000 >= walks * 999, "only {healed} of {walks} walks healed by themselves");
 }
 
 #[test]

@@ -20,6 +20,8 @@ use crate::status::table::Paint;
 
 /// Between two looks at whether a change is done.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long it is waited until a pause is in force, or over.
+const PAUSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Arguments of `mainstay database`.
 #[derive(Debug, Args)]
@@ -184,11 +186,12 @@ fn change(admin: &AdminArgs, wish: &Wish<'_>, how: &How) -> Result<ExitCode, Fai
     }
     let answer = wish.ask(&places, false)?;
     let waits = matches!(wish.action, "switchover" | "failover") && how.wait > 0;
+    let stands = pause_stands(&places, wish, how.wait);
     let took = if waits { Some(wait(&places, wish, &answer, how.wait)?) } else { None };
     if admin.json {
         output::json(&answer)?;
     } else {
-        output::text(&done(wish, took))?;
+        output::text(&done(wish, took, &stands))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -244,12 +247,39 @@ fn wait(places: &[Place], wish: &Wish<'_>, answer: &ChangeAnswer, seconds: u64) 
     }
 }
 
-fn done(wish: &Wish<'_>, took: Option<(String, Duration)>) -> String {
+/// How far a pause or its end has come, once it stands or nothing more is heard of it for a while.
+fn pause_stands(places: &[Place], wish: &Wish<'_>, seconds: u64) -> String {
+    let wanted = match wish.action {
+        "pause" => "on",
+        "resume" => "off",
+        _other => return String::new(),
+    };
+    let (began, limit) = (Instant::now(), PAUSE_WITHIN.min(Duration::from_secs(seconds)));
+    loop {
+        let found = list(places).ok().and_then(|all| all.into_iter().find(|it| it.name == wish.database));
+        let stands = found.map(|database| database.pause).unwrap_or_default();
+        if stands == wanted || began.elapsed() >= limit {
+            return stands;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn done(wish: &Wish<'_>, took: Option<(String, Duration)>, stands: &str) -> String {
     match took {
         Some((node, took)) => format!("{node} takes writes after {:.1} s\n", took.as_secs_f64()),
         None => match wish.action {
-            "pause" => format!("{} is paused\n", wish.database),
-            "resume" => format!("{} is not paused any more\n", wish.database),
+            "pause" if stands == "on" => format!("{} is paused: it is in force\n", wish.database),
+            "pause" => format!(
+                "{0} is to be paused; `mainstay database status {0}` says once it is in force. Until then its primary stops with \
+                 its node's lease\n",
+                wish.database
+            ),
+            "resume" if stands == "off" => format!("{} is not paused any more\n", wish.database),
+            "resume" => format!(
+                "{0} is resumed, which its primary has not been heard to know of; `mainstay database status {0}` says once it has\n",
+                wish.database
+            ),
             "reinit" => format!("`mainstay database status {}` shows how far it is\n", wish.database),
             _change => format!("asked for; `mainstay database status {}` shows what comes of it\n", wish.database),
         },

@@ -22,6 +22,8 @@ pub struct Local {
     pub rewinds: u32,
     /// Copies that have failed since it last followed.
     pub clones: u32,
+    /// It is to follow, gets nothing, and has not come any further for a while.
+    pub stuck: bool,
 }
 
 /// How a server is stopped.
@@ -230,6 +232,7 @@ fn follow(me: &str, local: &Local, plan: &Plan, source: Option<&Report>, upstrea
 /// What has to happen before it can follow; `None`: nothing.
 fn join(local: &Local, primary: &str, report: &Report) -> Option<Action> {
     match compare(&local.report, report) {
+        Lineage::Beginning if is_out_of_reach(local, report) => Some(clone(local, primary)),
         Lineage::Beginning => None,
         // Earlier, the control file that a rewind begins with tells of the timeline before.
         Lineage::Ahead if !local.engine.rewinds() => Some(clone(local, primary)),
@@ -237,6 +240,11 @@ fn join(local: &Local, primary: &str, report: &Report) -> Option<Action> {
         Lineage::Ahead if local.rewinds < REWINDS_MAX => Some(Action::Rewind { of: primary.to_owned() }),
         Lineage::Ahead | Lineage::Foreign => Some(clone(local, primary)),
     }
+}
+
+/// What it lacks is not in the primary's log any more, nor does it come from elsewhere.
+pub fn is_out_of_reach(local: &Local, primary: &Report) -> bool {
+    local.stuck && primary.kept_from.is_some_and(|from| local.report.position < from)
 }
 
 fn clone(local: &Local, primary: &str) -> Action {

@@ -105,19 +105,24 @@ impl<'a> Ballot<'a> {
         if self.observation.fenced.as_deref() == Some(self.from) {
             return true;
         }
-        match self.observation.member(self.from) {
-            Some(member) if member.alive => {
-                let conforms = member.report.as_ref().is_some_and(|report| report.term == self.plan.term);
-                conforms || self.is_powerless()
-            }
-            Some(member) => member.gone_for >= self.policy.guard,
+        let gone_for = match self.observation.member(self.from) {
+            Some(member) if member.alive => return self.has_conformed() || self.is_powerless(),
+            Some(member) => member.gone_for,
             // A planner that has just begun has not seen it go, and counts from its own beginning.
-            None => self.observation.phase_for >= self.policy.guard,
-        }
+            None => self.observation.phase_for,
+        };
+        // A paused one may run without a lease: only an operator knows then that it does not.
+        let is_known = !self.plan.licence.is_loose() || self.forced.is_some();
+        (is_known && gone_for >= self.policy.guard) || self.is_powerless()
     }
 
-    /// Its agent lives and cannot stop it, for as long as that may take; but it waits for replicas that have left it, so that it
-    /// acknowledges nothing all the same.
+    /// The old primary has said that it does not lead any more.
+    pub(super) fn has_conformed(&self) -> bool {
+        self.observation.report(self.from).is_some_and(|report| report.term == self.plan.term)
+    }
+
+    /// It lives and cannot be stopped, for as long as that may take, or nobody knows whether it does; but it waits for replicas that
+    /// have left it, so that it acknowledges nothing all the same.
     fn is_powerless(&self) -> bool {
         let waits = !self.plan.regimes.is_empty() && self.plan.regimes.iter().all(|regime| regime.acks > 0);
         let heard: Vec<Heard<'_>> = self.heard().collect();
@@ -132,7 +137,9 @@ impl<'a> Ballot<'a> {
         let is_detached = move |report: &Report| {
             report.term == ballot.plan.term && report.server == Server::Replica { upstream: None }
         };
-        let detached = reports.filter(move |(_, report)| is_detached(report));
+        let detached = reports.filter(move |(node, report)| {
+            is_detached(report) && (ballot.plan.licence.may_stand(node) || *node == ballot.from)
+        });
         detached.filter_map(move |(node, report)| Some(Heard { node, extent: ballot.extent(node, report)? }))
     }
 
@@ -150,19 +157,29 @@ impl<'a> Ballot<'a> {
     /// Where promotions rename the history: the later its name, the more it has; of an earlier one counts what is common.
     fn named_extent(&self, node: &str, report: &Report) -> Option<(u32, Lsn)> {
         let plan = self.plan;
-        let rank = |age: usize| u32::try_from(super::HISTORIES_MAX + 1 - age.min(super::HISTORIES_MAX)).unwrap_or(0);
         let Some(system) = report.system else {
             return (self.forced == Some(node)).then_some((0, report.position));
         };
         if plan.system.is_none_or(|now| now == system) {
             return Some((rank(0), report.position));
         }
-        let earlier = plan.before.iter().position(|before| before.system == system);
-        let earlier = earlier.and_then(|age| Some((rank(age + 1), report.position.min(plan.before.get(age)?.at))));
+        let earlier = self.known_extent(system, report.position).or_else(|| {
+            // It was promoted, and nobody planned upon that before the next election: what it had until then is the group's.
+            let before = report.before?;
+            let at = report.position.min(before.at);
+            let is_now = plan.system == Some(before.system);
+            if is_now { Some((rank(0), at)) } else { self.known_extent(before.system, at) }
+        });
         // The old primary was promoted, perhaps more than once, and that it takes writes was not planned upon yet.
         let unplanned = (node == self.from && report.led.is_some()).then_some((rank(0) + 1, report.position));
         // An operator may want one whose history nobody knows.
         earlier.or(unplanned).or_else(|| (self.forced == Some(node)).then_some((0, report.position)))
+    }
+
+    /// Of an earlier name.
+    fn known_extent(&self, system: u64, position: Lsn) -> Option<(u32, Lsn)> {
+        let age = self.plan.before.iter().position(|before| before.system == system)?;
+        Some((rank(age + 1), position.min(self.plan.before.get(age)?.at)))
     }
 
     fn unheard(&self, heard: &[Heard<'_>]) -> Option<Obstacle> {
@@ -222,10 +239,16 @@ impl<'a> Ballot<'a> {
     }
 }
 
+/// The later a history's name, the more it has.
+fn rank(age: usize) -> u32 {
+    u32::try_from(super::HISTORIES_MAX + 1 - age.min(super::HISTORIES_MAX)).unwrap_or(0)
+}
+
 /// What a primary shall wait for. `able`: replicas that stream, or will.
 pub(super) fn regime(policy: &Policy, primary: &str, able: &BTreeSet<String>, before: &Regime) -> Regime {
     let acks = policy.acks();
-    let mut names: BTreeSet<String> = able.iter().filter(|name| *name != primary).cloned().collect();
+    let counts = |name: &String| policy.member(name).is_none_or(|member| !member.no_sync);
+    let mut names: BTreeSet<String> = able.iter().filter(|name| *name != primary && counts(name)).cloned().collect();
     match policy.durability {
         Durability::Async => Regime::default(),
         Durability::SyncPreferred => {
@@ -234,7 +257,7 @@ pub(super) fn regime(policy: &Policy, primary: &str, able: &BTreeSet<String>, be
         }
         Durability::SyncStrict => {
             let others = policy.members.iter().map(|member| &member.node);
-            for name in before.names.iter().chain(others).filter(|name| *name != primary) {
+            for name in before.names.iter().chain(others).filter(|name| *name != primary && counts(name)) {
                 if names.len() >= acks {
                     break;
                 }

@@ -86,6 +86,8 @@ mod tests {
             checkpointed: true,
             sync: None,
             stalled: false,
+            kept_from: None,
+            licence: 0,
         }
     }
 

@@ -1,11 +1,13 @@
 //! What the group is to be next.
 
+mod replacement;
+
 use std::collections::BTreeSet;
 
 use super::election::{Ballot, Chosen, regime};
 use super::{
-    Before, HISTORIES_MAX, Lsn, Observation, Obstacle, Phase, Plan, Policy, REGIMES_MAX, Regime, Report, Request, Risk,
-    Server,
+    Before, HISTORIES_MAX, Licence, Lsn, Observation, Obstacle, Pause, Phase, Plan, Policy, REGIMES_MAX, Regime,
+    Report, Request, Risk, Server,
 };
 
 /// Plans. The answer is the previous plan itself if nothing changes.
@@ -23,6 +25,9 @@ pub fn plan(policy: &Policy, observation: &Observation, previous: &Plan) -> Plan
         next.number = previous.number + 1;
         if next.sync != previous.sync || next.term != previous.term {
             next.sync_since = next.number;
+        }
+        if next.licence != previous.licence {
+            next.licence.since = next.number;
         }
     }
     next
@@ -109,13 +114,18 @@ impl Round<'_> {
             {
                 next.system = report.system;
                 next.phase = Phase::Serving { primary: by.to_owned() };
+                return;
             }
-            return;
+            if !self.has_died_before_founding(next, by) {
+                return;
+            }
         }
+        let is_lost = |node: &str| by == Some(node);
         let reports: Option<Vec<(&str, &Report)>> = self
             .policy
             .members
             .iter()
+            .filter(|member| !is_lost(&member.node))
             .map(|member| Some((member.node.as_str(), self.observation.report(&member.node)?)))
             .collect();
         let Some(reports) = reports else { return };
@@ -140,6 +150,7 @@ impl Round<'_> {
         if let Some((node, _)) = first {
             next.term += 1;
             next.phase = Phase::Founding { by: Some((*node).to_owned()) };
+            next.system = systems.first().copied().flatten();
             // Of what was written before, nobody knows where it is.
             next.regimes = systems.iter().take(1).map(|_system| Regime::default()).collect();
             self.begin(next, node, &BTreeSet::new());
@@ -167,27 +178,13 @@ impl Round<'_> {
             }
             return;
         }
-        let cooled = self.observation.since_failover.is_none_or(|since| since >= self.policy.cooldown);
-        if !self.is_alive(primary) || (cooled && self.observation.unwell_for >= self.policy.restart_within) {
-            next_election(next, primary, None);
-            return;
-        }
-        if self.has_fallen(next, primary) {
+        self.license(next, primary);
+        if !next.licence.is_held() && self.is_to_be_replaced(next, primary) {
             next_election(next, primary, None);
             return;
         }
         self.rename(next, primary);
         self.adjust(next, primary);
-    }
-
-    /// It has crashed, and what it lost by that its replicas may have: there is nothing to wait for.
-    fn has_fallen(&self, plan: &Plan, primary: &str) -> bool {
-        let is_down = |server: &Server| match server {
-            Server::Empty | Server::Stopped { .. } | Server::Replica { .. } => true,
-            Server::Starting | Server::Primary | Server::Unknown => false,
-        };
-        let report = self.observation.report(primary).filter(|report| report.term == plan.term);
-        !self.policy.engine.outlives_crashes() && report.is_some_and(|report| is_down(&report.server))
     }
 
     /// The primary's history goes by another name, where promotions change it.
@@ -308,6 +305,11 @@ impl Round<'_> {
     }
 
     fn elect(&self, next: &mut Plan) {
+        // The old primary has said that it does not lead any more: from now on the end of its lease says as much as ever.
+        let from = ballot(self.policy, self.observation, next).is_some_and(|ballot| ballot.has_conformed());
+        if from && next.licence.is_loose() {
+            next.licence.pause = Pause::Off;
+        }
         if self.is_all_gone(next) {
             next.phase = Phase::Founding { by: None };
             next.risk = Some(Risk::Behind(self.observation.end));
@@ -332,6 +334,8 @@ impl Round<'_> {
         next.regimes = vec![Regime { names: chosen.equals.clone(), acks: chosen.equals.len() }];
         next.phase = Phase::Promoting { primary: chosen.node.clone() };
         next.risk = chosen.risk;
+        // Nobody has relied on anything that this one's plan has not said yet.
+        next.licence = Licence::default();
         next.chosen_at = (!self.policy.engine.outlives_crashes()).then_some(chosen.position);
         let mut able = chosen.heard.clone();
         able.remove(&chosen.node);

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use mainstay_core::database::agent::{Action, Local, conforms, step};
 use mainstay_core::database::{
-    Before, Branch, Candidate, Durability, Engine, Member, Observation, Phase, Plan, Policy, REGIMES_MAX, Regime,
-    Report, Request, Risk, Server, plan,
+    Before, Branch, Candidate, Durability, Engine, Licence, Member, Observation, Pause, Phase, Plan, Policy,
+    REGIMES_MAX, Regime, Report, Request, Risk, Server, plan,
 };
 use mainstay_core::time::Moment;
 use proptest::prelude::*;
@@ -44,6 +44,7 @@ fn policies() -> impl Strategy<Value = Policy> {
                     node: name(index),
                     priority,
                     zone: (index > 1).then(|| "far".to_owned()),
+                    no_sync: false,
                 })
                 .collect(),
             restart_within: Duration::from_secs(3),
@@ -51,6 +52,7 @@ fn policies() -> impl Strategy<Value = Policy> {
             guard: Duration::from_secs(1),
             cooldown: Duration::from_secs(60),
             yield_within: Duration::from_secs(20),
+            failsafe: lag_max % 2 == 1,
         },
     )
 }
@@ -87,6 +89,8 @@ fn reports() -> impl Strategy<Value = Report> {
             checkpointed,
             sync,
             stalled: !checkpointed && sync.is_none(),
+            kept_from: None,
+            licence: 0,
         },
     )
 }
@@ -108,10 +112,16 @@ fn regimes() -> impl Strategy<Value = Regime> {
     })
 }
 
+fn licences() -> impl Strategy<Value = Licence> {
+    let pause = prop_oneof![Just(Pause::Off), Just(Pause::Asked), Just(Pause::On), Just(Pause::Ending)];
+    let sets = prop::collection::vec(prop::collection::btree_set(names(), 0..NODES), 0..3);
+    (pause, sets, 0u64..6).prop_map(|(pause, confirmers, since)| Licence { pause, confirmers, since })
+}
+
 fn plans() -> impl Strategy<Value = Plan> {
-    let history = (prop::collection::vec(befores(), 0..3), prop::option::of(0u64..8));
+    let history = (prop::collection::vec(befores(), 0..3), prop::option::of(0u64..8), licences());
     (0u64..6, 0u64..5, phases(), regimes(), prop::collection::vec(regimes(), 0..=REGIMES_MAX), history).prop_map(
-        |(number, term, phase, sync, regimes, (before, chosen_at))| Plan {
+        |(number, term, phase, sync, regimes, (before, chosen_at, licence))| Plan {
             number,
             term,
             system: Some(1),
@@ -122,6 +132,7 @@ fn plans() -> impl Strategy<Value = Plan> {
             regimes,
             risk: None,
             chosen_at,
+            licence,
         },
     )
 }
@@ -149,8 +160,10 @@ fn observations() -> impl Strategy<Value = Observation> {
             phase_for,
             unwell_for,
             since_failover,
+            failovers_in_a_row: 9,
             end,
             fenced,
+            paused: false,
             request,
         },
     )
@@ -199,22 +212,28 @@ proptest! {
         };
         let Phase::Promoting { primary } = &next.phase else { return Ok(()) };
         let is_off = seen.fenced.as_ref() == Some(from);
+        // It can acknowledge nothing without those that have left it.
+        let left = |name: &String| seen.report(name).is_some_and(|report| {
+            report.term == before.term && report.server == Server::Replica { upstream: None }
+        });
+        let is_powerless = !before.regimes.is_empty() && before.regimes.iter().all(|regime| {
+            regime.acks > 0 && regime.names.iter().filter(|name| !left(name)).count() < regime.acks
+        }) && seen.phase_for >= policy.yield_within;
         match seen.member(from) {
             Some(_) | None if is_off => {}
             Some(old) if old.alive => {
                 let conforms = old.report.as_ref().is_some_and(|report| report.term == before.term);
-                // Or it can acknowledge nothing without those that have left it.
-                let left = |name: &String| seen.report(name).is_some_and(|report| {
-                    report.term == before.term && report.server == Server::Replica { upstream: None }
-                });
-                let is_powerless = !before.regimes.is_empty() && before.regimes.iter().all(|regime| {
-                    regime.acks > 0 && regime.names.iter().filter(|name| !left(name)).count() < regime.acks
-                });
-                prop_assert!(conforms || (is_powerless && seen.phase_for >= policy.yield_within));
+                prop_assert!(conforms || is_powerless);
             }
-            Some(old) => prop_assert!(old.gone_for >= policy.guard),
-            None => prop_assert!(seen.phase_for >= policy.guard),
+            old => {
+                // Or an operator knows that it does not run.
+                let says = !before.licence.is_loose() || next.risk == Some(Risk::Forced);
+                let gone_for = old.map_or(seen.phase_for, |old| old.gone_for);
+                prop_assert!((says && gone_for >= policy.guard) || is_powerless);
+            }
         }
+        prop_assert!(before.licence.may_stand(primary) || primary == from, "it has not been asked to keep still");
+        prop_assert_eq!(next.licence.pause, Pause::Off, "nobody has read this plan yet");
         let detached = |node: &String| seen.report(node).is_some_and(|report| {
             report.term == before.term && report.server == Server::Replica { upstream: None }
         });
@@ -224,7 +243,9 @@ proptest! {
             let report = seen.report(primary).expect("it was heard");
             let is_known = |system| before.system == Some(system) || before.before.iter().any(|it| it.system == system);
             let continues = primary == from && report.led.is_some();
-            prop_assert!(report.system.is_some_and(is_known) || continues, "data that nobody knows replaces the group's");
+            // It was promoted before, and what it had until then is known.
+            let did_continue = report.before.is_some_and(|it| is_known(it.system));
+            prop_assert!(report.system.is_some_and(is_known) || continues || did_continue, "data that nobody knows replaces the group's");
             if primary == from && policy.members.len() > 1 && heard.len() == 1 {
                 let has = seen.report(from).map_or(0, |report| report.position);
                 prop_assert!(seen.end.is_some_and(|end| has >= end), "what a crash has left replaces what others may have");
@@ -242,10 +263,10 @@ proptest! {
     #[test]
     fn an_agent_leads_only_within_its_session_and_stops_when_it_must_not(
         report in reports(), leads in any::<bool>(), before in plans(), source in prop::option::of(reports()),
-        engine in engines(), (rewinds, clones) in (0u32..4, 0u32..5), until in prop::option::of(0u64..10), me in names()
+        engine in engines(), (rewinds, clones, stuck) in (0u32..4, 0u32..5, any::<bool>()), until in prop::option::of(0u64..10), me in names()
     ) {
         let now = Moment::from_millis(5);
-        let local = Local { engine, report, leads, rewinds, clones };
+        let local = Local { engine, report, leads, rewinds, clones, stuck };
         let deadline = until.map(Moment::from_millis);
         let may_act = deadline.is_some_and(|deadline| now < deadline);
         let action = step(&me, &local, &before, source.as_ref(), deadline, now);

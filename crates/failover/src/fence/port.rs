@@ -22,6 +22,8 @@ use mainstay_runtime::thread::spawn_blocking_thread;
 use mainstay_runtime::user;
 use tokio::sync::watch;
 
+/// All our tables begin with this.
+pub(super) const PREFIX: &str = "mainstay_";
 /// The program.
 const NFT: &str = "nft";
 /// After a failure it is tried again, although nothing was asked for.
@@ -212,12 +214,17 @@ impl Shared {
 }
 
 /// The name of the table: letters, digits and underlines. Several nodes on one machine have different ports.
-fn table(group: &str, port: u16) -> String {
+pub(super) fn table(group: &str, port: u16) -> String {
     let plain: String = group.chars().take(40).filter(|letter| letter.is_ascii_alphanumeric()).collect();
     if plain == group {
-        return format!("mainstay_{group}_{port}");
+        return format!("{PREFIX}{group}_{port}");
     }
-    format!("mainstay_{plain}_{:08x}_{port}", hash(group.as_bytes()) as u32)
+    format!("{PREFIX}{plain}_{:08x}_{port}", hash(group.as_bytes()) as u32)
+}
+
+/// Removes a table of rules, if there is one.
+pub(super) fn remove_table(table: &str) -> Result<(), String> {
+    run(&remove(table), false)
 }
 
 fn remove(table: &str) -> String {

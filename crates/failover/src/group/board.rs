@@ -71,6 +71,9 @@ pub struct Own {
     pub action: Option<String>,
     /// What went wrong last, until something goes right.
     pub error: Option<String>,
+    /// Its server takes writes although the node has no lease: why it may.
+    #[serde(default)]
+    pub without_lease: Option<String>,
     /// The rungs of the fencing ladder that this node has: each with its name and, if it is not there, why.
     pub rungs: Vec<Rung>,
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 use mainstay_cluster::coordinator::{Coordinator, Error, LeaseId};
 use mainstay_cluster::session::{Kept, Session, Standing};
 use mainstay_core::database::{Plan, Report};
-use mainstay_core::lease::Term;
+use mainstay_core::lease::{Policy, Term};
 use mainstay_core::time::Moment;
 use tokio::sync::watch;
 
 use super::board::Rung;
+use super::extension::Extension;
+use super::failsafe::Failsafe;
 use super::follow::within;
 use super::keys;
 use super::stored::{Stored, decode, encode};
@@ -60,6 +62,12 @@ pub(super) struct Mandate {
     released: bool,
     /// Why it has not.
     pub(super) unguarded: Option<String>,
+    /// What is acted on without a session.
+    extension: Extension,
+    failsafe: Option<Failsafe>,
+    times: Policy,
+    /// Why it was acted on without a session last.
+    pub(super) without: Option<&'static str>,
 }
 
 impl Mandate {
@@ -69,8 +77,10 @@ impl Mandate {
         feed: watch::Receiver<Arc<Stored>>,
         group: &str,
         warden: Option<Box<dyn Warden>>,
+        (times, failsafe): (Policy, Option<Failsafe>),
     ) -> Self {
         let standing = session.follow();
+        let extension = Extension::new(&session, group, times, failsafe.as_ref());
         Self {
             session,
             coordinator,
@@ -84,6 +94,10 @@ impl Mandate {
             guarded: None,
             released: false,
             unguarded: None,
+            extension,
+            failsafe,
+            times,
+            without: None,
         }
     }
 
@@ -108,9 +122,28 @@ impl Mandate {
     }
 
     fn take(&mut self, plan: &Plan) {
-        if plan.number > self.plan.number {
+        let is_admitted = || self.failsafe.as_ref().is_none_or(|failsafe| failsafe.vows.admits(plan));
+        if plan.number > self.plan.number && is_admitted() {
             self.plan = plan.clone();
+            self.extension.note(plan);
         }
+    }
+
+    /// What may be acted on now: the session, once it has begun, or what stands in for it.
+    fn acting(&mut self) -> Option<Term> {
+        if let Some(term) = self.term().filter(|term| self.begun == Some(term.lease)) {
+            self.without = None;
+            return Some(term);
+        }
+        let extended = self.extension.term(&self.plan, self.session.now());
+        self.without = extended.map(|(_, why)| why);
+        extended.map(|(term, _)| term)
+    }
+
+    /// The number for [`Report::licence`].
+    pub(super) fn heeds(&self) -> u64 {
+        let is_bound = self.guarded.is_some_and(|(lease, _)| Some(lease) == self.begun);
+        self.extension.heeds(&self.plan, is_bound, self.session.now())
     }
 
     fn term(&self) -> Option<Term> {
@@ -144,14 +177,17 @@ impl Mandate {
         let mut standing = self.standing.clone();
         let is_over = |standing: &Standing| !matches!(standing, Standing::Held(term) if term.lease == lease);
         let Some(kept) = &self.kept else { return Err(Error::Unavailable("nothing was said yet".to_owned())) };
+        // What stands in for a session has to be looked at again soon.
+        let limit = if self.without.is_some() { self.times.renew } else { BEGIN_WITHIN };
         tokio::select! {
             biased;
             _over = standing.wait_for(is_over) => return Err(Error::LeaseNotFound(LeaseId(lease))),
-            stands = tokio::time::timeout(BEGIN_WITHIN, kept.stands_on(LeaseId(lease))) => {
+            stands = tokio::time::timeout(limit, kept.stands_on(LeaseId(lease))) => {
                 stands.map_err(|_elapsed| Error::Unknown("the report was not written in time".to_owned()))?;
             }
         }
-        self.read().await?;
+        let late = |_elapsed| Error::Unknown("the plan was not read in time".to_owned());
+        tokio::time::timeout(limit, self.read()).await.map_err(late)??;
         self.begun = Some(lease);
         Ok(())
     }
@@ -175,7 +211,7 @@ impl Mandate {
 
     /// Until when the session may be acted on. Whoever leads, or is to, needs a warden's agreement to that.
     pub(super) fn deadline(&mut self, leads: bool) -> Option<Moment> {
-        let term = self.term().filter(|term| self.begun == Some(term.lease))?;
+        let term = self.acting()?;
         if !leads {
             return Some(term.deadline);
         }
@@ -221,11 +257,13 @@ impl Mandate {
             let until = if bound { self.deadline(true) } else { Some(Moment::NEVER) };
             let now = self.session.now();
             let Some(until) = until.filter(|until| now < *until) else { return Cut::Deadline };
+            let news = self.extension.news(&self.plan);
             tokio::select! {
                 biased;
                 () = self.session.clock().sleep_until(until) => {}
                 () = changed(&mut standing) => {}
                 () = changed(&mut feed) => {}
+                () = news => {}
             }
         }
     }
@@ -238,8 +276,10 @@ impl Mandate {
         loop {
             let until = if leads { self.deadline(true) } else { Some(Moment::NEVER) };
             let Some(until) = until else { return };
+            let news = self.extension.news(&self.plan);
             tokio::select! {
                 biased;
+                () = news => {}
                 () = self.session.clock().sleep_until(until) => return,
                 () = changed(&mut standing) => if self.term().map(|term| term.lease) != before { return },
                 () = changed(&mut feed) => return,

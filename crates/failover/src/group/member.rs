@@ -3,7 +3,9 @@
 mod copying;
 mod departure;
 mod loss;
+mod paused;
 mod trouble;
+mod work;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,15 +16,19 @@ use mainstay_cluster::session::Session;
 use mainstay_core::backoff;
 use mainstay_core::database::agent::{Action, Local, Stop, conforms, step};
 use mainstay_core::database::{Phase, Report, Server};
+use mainstay_core::lease::Policy;
 use mainstay_core::random::Rng;
 use mainstay_core::time::Moment;
 use tokio::sync::watch;
 
 use super::board::{Board, Engine, Own, Rung};
+use super::failsafe::Failsafe;
 use super::mandate::{Cut, Mandate, Warden};
 use super::stored::Stored;
 use super::words::{describe, describe_error, leads};
 use crate::Executor;
+use paused::Paused;
+use work::Work;
 
 /// How often the server is asked what it does while nothing changes.
 const LOOK: Duration = Duration::from_millis(500);
@@ -55,14 +61,18 @@ pub struct Seat {
     pub warden: Option<Box<dyn Warden>>,
     /// Spreads the retries of several nodes; any number.
     pub seed: u64,
+    /// The times of a lease, for what stands in for one.
+    pub times: Policy,
+    /// What it takes to go on without a lease because everybody confirms it; `None`: it does not.
+    pub failsafe: Option<Failsafe>,
 }
 
 /// Keeps the server in its role until `leave` is over; then its role is handed over and the server is stopped.
 pub async fn run<E: Executor>(seat: Seat, executor: E, leave: impl Future<Output = ()>) {
-    let Seat { session, coordinator, feed, board, group, engine, warden, seed } = seat;
+    let Seat { session, coordinator, feed, board, group, engine, warden, seed, times, failsafe } = seat;
     let mut member = Member {
         me: session.node().to_owned(),
-        mandate: Mandate::new(session, coordinator, feed, &group, warden),
+        mandate: Mandate::new(session, coordinator, feed, &group, warden, (times, failsafe)),
         group,
         engine,
         executor,
@@ -74,6 +84,8 @@ pub async fn run<E: Executor>(seat: Seat, executor: E, leave: impl Future<Output
         stopped_at: None,
         is_copied: false,
         returning: loss::Returning::default(),
+        pause: Paused::default(),
+        doing: None,
     };
     tokio::pin!(leave);
     tokio::select! {
@@ -82,27 +94,6 @@ pub async fn run<E: Executor>(seat: Seat, executor: E, leave: impl Future<Output
         () = member.live() => {}
     }
     member.depart().await;
-}
-
-/// How what is done fares.
-#[derive(Debug)]
-struct Work {
-    /// What was done last.
-    last: Option<Action>,
-    /// How often it has failed.
-    failures: u32,
-    /// The error is what the server was seen to lack, and not that something failed.
-    is_trouble: bool,
-    not_before: Moment,
-    /// What went wrong last, until something goes right.
-    error: Option<String>,
-    rng: Rng,
-}
-
-impl Default for Work {
-    fn default() -> Self {
-        Self { last: None, failures: 0, is_trouble: false, not_before: Moment::ZERO, error: None, rng: Rng::seeded(0) }
-    }
 }
 
 struct Member<E> {
@@ -123,6 +114,10 @@ struct Member<E> {
     is_copied: bool,
     /// What it had that its successor has not, until that is noted.
     returning: loss::Returning,
+    /// What the server did while the group was paused.
+    pause: Paused,
+    /// What it was told last to do all the time.
+    doing: Option<String>,
 }
 
 impl<E: Executor> Member<E> {
@@ -149,6 +144,8 @@ impl<E: Executor> Member<E> {
             return self.begin(lease).await;
         }
         let now = self.mandate.session.now();
+        let action = self.or_leave(action);
+        self.tell_of_it();
         match self.or_copy(action) {
             Action::Wait => self.rest(self.pace()).await,
             Action::GiveUp => {
@@ -230,10 +227,13 @@ impl<E: Executor> Member<E> {
                 checkpointed: false,
                 sync: None,
                 stalled: false,
+                kept_from: None,
+                licence: 0,
             },
             leads: true,
             rewinds: 0,
             clones: 0,
+            stuck: false,
         });
         local.report.server = Server::Unknown;
         local.leads |= may_lead;
@@ -244,6 +244,7 @@ impl<E: Executor> Member<E> {
         local.report.term = self.said;
         self.said = conforms(&self.me, local, self.mandate.plan());
         local.report.term = self.said;
+        local.report.licence = self.mandate.heeds();
         let now = self.mandate.session.now();
         let is_calm = matches!(self.mandate.plan().phase, Phase::Serving { .. });
         let is_due = self.told.as_ref().is_none_or(|(told, at)| {
@@ -295,6 +296,7 @@ impl<E: Executor> Member<E> {
         if self.is_leading() && !is_bound {
             self.stopped_at = Some(self.mandate.session.now());
         }
+        self.stops_itself();
         tracing::info!(group = self.group, ?stop, term = self.mandate.plan().term, "databases: the server is stopped");
         let is_cut = match stop {
             Stop::Fast => tokio::select! {
@@ -390,7 +392,9 @@ impl<E: Executor> Member<E> {
         let agent = Rung { name: "agent".to_owned(), missing: None };
         let rungs = [agent].into_iter().chain(self.mandate.rungs()).collect();
         let unguarded = || self.mandate.unguarded.as_ref().map(|why| format!("it must not lead: {why}"));
-        let own = Own { action, error: self.work.error.clone().or_else(unguarded), rungs };
+        let action = action.or_else(|| self.doing());
+        let without_lease = self.mandate.without.filter(|_| self.is_leading()).map(str::to_owned);
+        let own = Own { action, error: self.work.error.clone().or_else(unguarded), without_lease, rungs };
         self.board.update(&self.group, |view| view.own = Some(own));
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Memory {
     /// When the primary was seen well last.
     well_at: Option<Moment>,
     failed_over_at: Option<Moment>,
+    /// Failovers that nobody asked for, each soon after the one before.
+    in_a_row: u32,
     /// The greatest position that this primary was seen at in this term. Positions of different terms need not compare.
     end: Option<(String, u64, Lsn)>,
     signs: Signs,
@@ -64,11 +66,12 @@ impl Memory {
             self.gone_since.entry(member.node.clone()).or_insert(now);
         }
         let Some(plan) = &stored.plan else { return };
-        self.note_phase(plan, stored, now);
+        self.note_phase(policy, plan, stored, now);
         let Some(leader) = plan.leader().or_else(|| plan.source()) else { return };
         let report = stored.report(leader);
         let is_well = report.is_some_and(|report| report.server == Server::Primary && report.led == Some(plan.term));
-        if is_well || !is_there(&leader.to_owned()) {
+        // What a pause was for counts from its end.
+        if is_well || !is_there(&leader.to_owned()) || plan.licence.is_held() {
             self.unwell_since = None;
         } else {
             self.unwell_since.get_or_insert(now);
@@ -85,7 +88,7 @@ impl Memory {
         }
     }
 
-    fn note_phase(&mut self, plan: &Plan, stored: &Stored, now: Moment) {
+    fn note_phase(&mut self, policy: &Policy, plan: &Plan, stored: &Stored, now: Moment) {
         let before = self.seen.take();
         let is_same = before.as_ref().is_some_and(|(before, _)| {
             before.term == plan.term && std::mem::discriminant(&before.phase) == std::mem::discriminant(&plan.phase)
@@ -94,9 +97,25 @@ impl Memory {
         if !is_same {
             self.unwell_since = None;
             let was = before.as_ref().map(|(before, _)| &before.phase);
+            if matches!((was, &plan.phase), (Some(Phase::Promoting { .. }), Phase::Serving { .. })) {
+                self.note_failover(policy, now);
+            }
+            let was = before.as_ref().map(|(before, _)| &before.phase);
             self.note_change(was, plan, stored, now);
         }
         self.seen = Some((plan.clone(), since));
+    }
+
+    /// Another one serves. What an operator asked for counts for nothing.
+    fn note_failover(&mut self, policy: &Policy, now: Moment) {
+        let is_soon = self.failed_over_at.is_some_and(|at| now.since(at) < policy.cooldown);
+        let is_planned = self.change.as_ref().is_some_and(|change| change.planned);
+        self.in_a_row = match (is_soon, is_planned) {
+            (true, true) => self.in_a_row,
+            (true, false) => self.in_a_row.saturating_add(1),
+            (false, is_planned) => u32::from(!is_planned),
+        };
+        self.failed_over_at = Some(now);
     }
 
     fn note_change(&mut self, before: Option<&Phase>, plan: &Plan, stored: &Stored, now: Moment) {
@@ -129,12 +148,7 @@ impl Memory {
                     change.chosen_at = Some(now);
                 }
             }
-            Phase::Serving { .. } => {
-                let is_change = matches!(before, Some(Phase::Promoting { .. }));
-                self.failed_over_at = if is_change { Some(now) } else { self.failed_over_at };
-                self.change = None;
-            }
-            Phase::Founding { .. } => self.change = None,
+            Phase::Serving { .. } | Phase::Founding { .. } => self.change = None,
         }
     }
 
@@ -184,8 +198,10 @@ impl Memory {
             phase_for: passed(self.seen.as_ref().map(|(_, since)| *since)).unwrap_or_default(),
             unwell_for: passed(self.unwell_since).unwrap_or_default(),
             since_failover: passed(self.failed_over_at),
+            failovers_in_a_row: self.in_a_row,
             end,
             fenced: None,
+            paused: stored.paused,
             request,
         }
     }

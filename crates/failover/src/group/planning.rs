@@ -169,7 +169,7 @@ impl Planner {
         say(&mut self.said, name, hindered);
         let next = plan(policy, &observation, previous);
         let is_starting = |primary: &str| now.since(self.started) < SETTLE && !memory.has_met(primary);
-        let held = request.is_none() && begins(previous, &next).is_some_and(|from| stored.paused || is_starting(from));
+        let held = request.is_none() && begins(previous, &next).is_some_and(is_starting);
         let next = if held { previous.clone() } else { next };
         let failover = memory.failover(&next, self.session.ttl(), now, unix_ms());
         let operations = operations(name, stored, previous, &next, failover.as_ref());
@@ -224,7 +224,7 @@ impl Planner {
     }
 }
 
-/// The primary that is to be replaced, if that begins now. While the group is paused, it does not unless an operator asks for it.
+/// The primary that is to be replaced, if that begins now.
 fn begins<'a>(previous: &'a Plan, next: &Plan) -> Option<&'a str> {
     previous.serving().filter(|_| matches!(next.phase, Phase::Electing { .. }))
 }

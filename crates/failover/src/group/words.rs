@@ -50,7 +50,7 @@ pub(super) fn describe_obstacle(obstacle: &Obstacle) -> String {
     match obstacle {
         Obstacle::NotFenced { from } => format!(
             "the old primary {from} may still take writes: its node has a lease and has not said that the server stopped, \
-             or the lease ended just now"
+             or the lease ended just now, or the group was paused, so that it runs without one"
         ),
         Obstacle::Unheard { names, missing } => format!(
             "acknowledged writes may be on members that were not heard: {missing} more of {} or the old primary are needed",

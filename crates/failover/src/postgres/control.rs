@@ -81,10 +81,23 @@ pub(super) fn lsn(text: &str) -> Option<Lsn> {
 
 /// The greatest timeline that there are segments of. The control file tells of a timeline only after a checkpoint on it.
 pub(super) fn newest_segment(settings: &Settings) -> u32 {
+    segments(settings).filter_map(|name| u32::from_str_radix(name.get(..8)?, 16).ok()).max().unwrap_or(0)
+}
+
+/// Where the oldest segment begins that there is. Segments of all timelines are counted alike.
+pub(super) fn oldest_segment(settings: &Settings, segment_bytes: u64) -> Option<Lsn> {
+    let per_file = (1u64 << 32).checked_div(segment_bytes)?;
+    let number = |name: String| {
+        let part = |from: usize| u64::from_str_radix(name.get(from..from + 8)?, 16).ok();
+        Some(part(8)?.saturating_mul(per_file).saturating_add(part(16)?))
+    };
+    Some(segments(settings).filter_map(number).min()?.saturating_mul(segment_bytes))
+}
+
+fn segments(settings: &Settings) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(settings.data_dir.join("pg_wal")).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let is_segment = |name: &String| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    names.filter(is_segment).filter_map(|name| u32::from_str_radix(name.get(..8)?, 16).ok()).max().unwrap_or(0)
+    names.filter(|name| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Where the timelines up to this one began. A history file has a line for each timeline that was left, and where.

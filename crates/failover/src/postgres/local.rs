@@ -38,6 +38,8 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         checkpointed: false,
         sync: None,
         stalled: false,
+        kept_from: None,
+        licence: 0,
     };
     // A directory without either has never been a database, or was emptied to be a copy.
     let has_data = ["PG_VERSION", "global/pg_control"].iter().any(|file| settings.data_dir.join(file).exists());
@@ -61,6 +63,7 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
     report.position = seen.position;
     if seen.is_replica {
         instance.sync = None;
+        instance.reach.note(seen.receives || instance.upstream.is_none(), seen.position, Instant::now());
         report.timeline = seen.timeline.max(control::newest_segment(&settings));
         report.server = Server::Replica { upstream: instance.upstream.clone() };
         report.stalled = is_stalled(instance, &seen);
@@ -69,6 +72,7 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         report.server = Server::Primary;
         report.checkpointed = seen.checkpoint_timeline == seen.timeline;
         report.sync = instance.sync;
+        report.kept_from = control::oldest_segment(&settings, seen.segment_bytes);
     }
     report.branches = control::branches(&settings, report.timeline);
     Ok(report)

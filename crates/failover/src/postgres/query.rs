@@ -28,6 +28,8 @@ pub(super) struct Seen {
     pub(super) receives: bool,
     /// That process, once it streams.
     pub(super) receiver: Option<i32>,
+    /// Bytes of a segment of the log.
+    pub(super) segment_bytes: u64,
 }
 
 /// Asks on a connection of its own. A server that does not answer in time is as good as none.
@@ -70,6 +72,7 @@ const STATE: &str = "SELECT pg_is_in_recovery() AS replica, \
     (SELECT received_tli FROM pg_stat_wal_receiver) AS received_timeline, \
     EXISTS (SELECT FROM pg_stat_wal_receiver) AS receives, \
     (SELECT pid FROM pg_stat_wal_receiver WHERE status = 'streaming') AS receiver, \
+    (SELECT setting::int8 FROM pg_settings WHERE name = 'wal_segment_size') AS segment_bytes, \
     CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END AS segment, \
     CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
          ELSE pg_current_wal_lsn() END::text AS position";
@@ -93,6 +96,7 @@ pub(super) async fn state(settings: &Settings) -> Result<Seen, Error> {
         position: text("position").and_then(lsn).unwrap_or(0),
         receives: row.try_get("receives").unwrap_or(true),
         receiver: row.try_get("receiver").ok().flatten(),
+        segment_bytes: row.try_get::<_, i64>("segment_bytes").ok().and_then(|it| u64::try_from(it).ok()).unwrap_or(0),
     })
 }
 

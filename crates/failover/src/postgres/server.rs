@@ -7,6 +7,7 @@ use mainstay_core::database::{Engine, Lsn, Regime, Server};
 
 use super::files::{Files, GRANTS, Standing};
 use super::process::{AT_ONCE, LONG, Postmaster, SHORT, all_of, end_all, run};
+use super::reach::Reach;
 use super::receiver::Receiver;
 use super::retry::Retry;
 use super::{REPLICATION_ROLE, SUPERUSER, Settings, control, local, log, query, slots};
@@ -49,6 +50,8 @@ pub struct Instance {
     pub(super) receiver: Receiver,
     /// When it was tried last to be let in by a server that somebody else has started.
     pub(super) knocked: Option<Instant>,
+    /// Whether it gets what it lacks, as a replica.
+    pub(super) reach: Reach,
 }
 
 impl Instance {
@@ -79,6 +82,7 @@ impl Instance {
             tended: None,
             receiver: Receiver::default(),
             knocked: None,
+            reach: Reach::default(),
         })
     }
 
@@ -212,6 +216,7 @@ impl Instance {
             return;
         }
         self.tended = Some(Instant::now());
+        crate::log::bound(&Files(&self.settings).log());
         let sql = slots::tend(&self.settings.peers, is_primary);
         if let Err(error) = query::run(&self.settings, "to tend its slots", &sql, SHORT).await {
             tracing::debug!(%error, "database: the slots of replicas are not as they should be");
@@ -250,7 +255,8 @@ impl Executor for Instance {
             (self.rewinds, self.clones) = (0, 0);
         }
         let (rewinds, clones) = (self.rewinds, self.clones);
-        Ok(Local { engine: Engine::Postgres, report, leads: self.leads, rewinds, clones })
+        let (leads, stuck) = (self.leads, self.reach.is_stuck());
+        Ok(Local { engine: Engine::Postgres, report, leads, rewinds, clones, stuck })
     }
 
     async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {

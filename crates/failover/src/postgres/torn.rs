@@ -26,6 +26,7 @@ impl Instance {
     }
 
     pub(super) fn mend(&mut self) -> Result<(), Error> {
+        self.reach.forget();
         self.standing = Standing::default();
         self.upstream = None;
         Files(&self.settings).stand(&self.standing)

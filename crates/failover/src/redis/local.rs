@@ -51,6 +51,9 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         checkpointed: true,
         sync: None,
         stalled: false,
+        // It decides by itself what it continues.
+        kept_from: None,
+        licence: 0,
     };
     if instance.process.is_none() {
         instance.sync = None;

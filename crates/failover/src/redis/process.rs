@@ -15,8 +15,6 @@ use crate::Error;
 /// For what the system does at once.
 const SHORT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(5);
-/// A longer log becomes the old one at a start.
-const LOG_MAX: u64 = 8 << 20;
 
 /// A process, whether this one started it or found it.
 #[derive(Debug)]
@@ -40,9 +38,7 @@ impl Process {
     pub(super) fn start(settings: &Settings) -> Result<Self, Error> {
         let log = Files(settings).log();
         let said = || format!("cannot open {}", log.display());
-        if fs::metadata(&log).is_ok_and(|metadata| metadata.len() > LOG_MAX) {
-            fs::rename(&log, log.with_extension("log.old")).map_err(Error::system(said()))?;
-        }
+        crate::log::bound(&log);
         let log_file = File::options().create(true).append(true).open(&log).map_err(Error::system(said()))?;
         let errors = log_file.try_clone().map_err(Error::system(said()))?;
         let mut command = command(settings, &Files(settings).config());

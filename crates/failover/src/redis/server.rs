@@ -246,7 +246,9 @@ impl Instance {
 impl Executor for Instance {
     async fn observe(&mut self, said: u64) -> Result<Local, Error> {
         let report = local::look(self, said).await?;
-        Ok(Local { engine: Engine::Redis, report, leads: self.leads, rewinds: 0, clones: self.clones })
+        crate::log::bound(&Files(&self.settings).log());
+        let (leads, clones) = (self.leads, self.clones);
+        Ok(Local { engine: Engine::Redis, report, leads, rewinds: 0, clones, stuck: false })
     }
 
     async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {

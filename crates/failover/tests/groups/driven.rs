@@ -1,11 +1,11 @@
 //! The drivers with everything that may happen to them: the same properties as of the model, in real time.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstay_cluster::coordinator::Coordinator;
 use mainstay_cluster::timings::Timings;
-use mainstay_core::database::{Durability, Engine, Phase, Policy, Regime, Request};
+use mainstay_core::database::{Durability, Engine, Pause, Phase, Policy, Regime, Request};
 use mainstay_failover::group::keys;
 use mainstay_runtime::thread::run_here;
 
@@ -208,7 +208,8 @@ fn a_switchover_loses_nothing_and_a_node_that_leaves_hands_over() {
 #[test]
 fn while_it_is_paused_nobody_takes_over() {
     run(async {
-        let mut site = site(Durability::SyncStrict, BRIEF, false).await;
+        let policy = Policy { yield_within: Duration::from_secs(2), ..policy(Durability::SyncStrict) };
+        let mut site = site_with(policy, BRIEF, false).await;
         let old = site.serves().await.expect("it serves");
         let term = site.plan().await.term;
         let store = site.store.clone();
@@ -229,6 +230,81 @@ fn while_it_is_paused_nobody_takes_over() {
         coordinator.transact(resume).await.expect("it is there");
         succeeds(&site, old, 1).await;
     });
+}
+
+#[test]
+fn a_paused_primary_runs_on_without_the_store_until_the_pause_is_over() {
+    run(async {
+        // Nothing but the driver stops it, and its commits wait for nobody.
+        let site = site(Durability::Async, BRIEF, false).await;
+        let old = site.serves().await.expect("it serves");
+        let store = site.store.clone();
+        let coordinator: &dyn Coordinator = &store;
+        coordinator.put(&keys::paused(GROUP), bytes::Bytes::from_static(b"{}"), None).await.expect("it is there");
+        site.until("it is in force", async |site| site.plan().await.licence.pause == Pause::On).await;
+        let term = site.plan().await.term;
+        (0..NAMES.len()).for_each(|at| site.cut(at));
+        runs_without_leases(&site, old).await;
+        (0..NAMES.len()).for_each(|at| site.mend(at));
+        site.until("leases", async |site| site.is_whole(2).await && site.nodes[old].view().is_current).await;
+        assert_eq!((site.serves().await, site.plan().await.term), (Some(old), term));
+        // A server that an operator stops stays stopped, and nobody takes over.
+        site.world().nodes[old].process = Process::Down { clean: Some(1) };
+        site.until("it is told", async |site| {
+            site.nodes[old].view().own.is_some_and(|own| own.action.is_some_and(|it| it.contains("left stopped")))
+        })
+        .await;
+        assert_eq!((site.serves().await, site.plan().await.term), (Some(old), term));
+        let gone = mainstay_cluster::coordinator::Operation::delete(keys::paused(GROUP));
+        let resume = mainstay_cluster::coordinator::Transaction::always([gone]);
+        coordinator.transact(resume).await.expect("it is there");
+        site.until("it is over", async |site| site.is_whole(2).await).await;
+        let leader = site.serves().await.expect("it serves");
+        site.until("it was taken back", async |site| site.plan().await.licence.pause == Pause::Off).await;
+        site.cut(leader);
+        succeeds(&site, leader, 1).await;
+    });
+}
+
+#[test]
+fn a_primary_goes_on_without_the_store_as_long_as_every_member_confirms_it() {
+    run(async {
+        let policy = Policy { failsafe: true, ..policy(Durability::Async) };
+        let mut site = site_with(policy, BRIEF, false).await;
+        let old = site.serves().await.expect("it serves");
+        site.until("it knows whom to ask", async |site| site.plan().await.licence.asked().is_some()).await;
+        (0..NAMES.len()).for_each(|at| site.cut(at));
+        runs_without_leases(&site, old).await;
+        // One that does not answer is enough.
+        let silent = (old + 1) % NAMES.len();
+        site.kill(silent);
+        site.until("it stops", async |site| site.world().nodes[old].process != Process::Primary).await;
+        site.revive(silent);
+        (0..NAMES.len()).for_each(|at| site.mend(at));
+        site.until("three members", async |site| site.is_whole(2).await).await;
+        // A primary that alone is cut off is replaced all the same, once those that it asks go by another plan.
+        let old = site.serves().await.expect("it serves");
+        site.cut(old);
+        succeeds(&site, old, 1).await;
+    });
+}
+
+/// No node has a lease for a while, and yet the primary takes writes.
+async fn runs_without_leases(site: &Site, primary: usize) {
+    let expect = |what: &str| assert_eq!(site.world().nodes[primary].process, Process::Primary, "{what}");
+    let began = Instant::now();
+    site.until("no leases", async |site| {
+        expect("before its lease was over");
+        (0..NAMES.len()).all(|at| !site.nodes[at].view().is_current)
+    })
+    .await;
+    site.until("three leases more", async |_site| {
+        expect("without a lease");
+        began.elapsed() > BRIEF.ttl * 4
+    })
+    .await;
+    let told = site.nodes[primary].view().own.and_then(|own| own.action);
+    assert!(told.is_some_and(|told| told.contains("without a lease")));
 }
 
 #[test]

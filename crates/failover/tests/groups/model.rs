@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_core::database::agent::step;
 use mainstay_core::database::{
-    Candidate, Durability, Engine, Member, Observation, Phase, Policy, Regime, Request, Server, obstacle, plan,
+    Candidate, Durability, Engine, Member, Observation, Pause, Phase, Policy, Regime, Request, Server, obstacle, plan,
 };
 use mainstay_core::time::Moment;
 use stateright::{Model, Property};
@@ -38,6 +38,17 @@ pub(crate) struct Groups {
     pub(crate) prompt: bool,
     /// Whoever gets a new session reads the plan before acting.
     pub(crate) reads_first: bool,
+    /// An operator may pause the group and resume it.
+    pub(crate) pauses: bool,
+    /// A resumed primary is heard before the end of its lease says anything again.
+    pub(crate) recalls: bool,
+    /// A primary without a lease goes on if members confirm it.
+    pub(crate) failsafe: bool,
+    /// All of them have to.
+    pub(crate) asks_all: bool,
+    /// What was promised outlives a restart, and the promise what it was given for.
+    pub(crate) remembers: bool,
+    pub(crate) outlasts: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +59,13 @@ pub(crate) enum Step {
     Turn(usize),
     Write(usize),
     Stream(usize, usize),
+    Pause,
+    /// The first one is primary and is confirmed by the other.
+    Confirm(usize, usize),
+    /// What was confirmed is over.
+    Unconfirmed(usize),
+    /// A promise is over.
+    Released(usize),
     Freeze(usize),
     Kill(usize),
     Crash(usize),
@@ -62,7 +80,7 @@ const LONG: Duration = Duration::from_secs(3600);
 
 impl Groups {
     pub(crate) fn policy(&self) -> Policy {
-        let candidate = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None };
+        let candidate = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None, no_sync: false };
         Policy {
             engine: self.engine,
             durability: self.durability,
@@ -74,6 +92,7 @@ impl Groups {
             guard: Duration::from_secs(1),
             cooldown: Duration::ZERO,
             yield_within: Duration::from_secs(20),
+            failsafe: self.failsafe,
         }
     }
 
@@ -83,7 +102,15 @@ impl Groups {
             Durability::Async => Regime::default(),
             Durability::SyncPreferred | Durability::SyncStrict => Regime { names, acks: 1 },
         };
-        World::new(self.engine, regime, self.faults)
+        let mut world = World::new(self.engine, regime, self.faults);
+        if self.failsafe {
+            world.plan.licence.confirmers = vec![NAMES.map(str::to_owned).into()];
+            world.plan.licence.since = 1;
+            let plan = world.plan.clone();
+            world.nodes.iter_mut().for_each(|node| node.seen = plan.clone());
+            (0..NAMES.len()).for_each(|at| world.say(at));
+        }
+        world
     }
 
     pub(crate) fn observe(&self, world: &World, request: Option<Request>) -> Observation {
@@ -106,7 +133,8 @@ impl Groups {
             report.is_none_or(|report| report.server == Server::Primary)
         });
         let unwell_for = if is_well { Duration::ZERO } else { LONG };
-        Observation { members, phase_for: LONG, unwell_for, since_failover: None, end: None, fenced: None, request }
+        let paused = world.paused;
+        Observation { members, phase_for: LONG, unwell_for, paused, request, ..Observation::default() }
     }
 
     fn think(&self, world: &mut World, request: Option<Request>) {
@@ -114,6 +142,9 @@ impl Groups {
         let mut before = world.plan.clone();
         if !self.quorum && matches!(before.phase, Phase::Electing { .. }) {
             before.regimes.iter_mut().for_each(|regime| regime.acks = regime.names.len());
+        }
+        if !self.recalls && before.licence.pause == Pause::Ending {
+            before.licence.pause = Pause::Off;
         }
         let next = plan(&self.policy(), &observation, &before);
         if next != before && next.term <= self.terms {
@@ -129,7 +160,10 @@ impl Groups {
     pub(crate) fn heal(&self, world: &World) -> Result<(), String> {
         let whole = Self { terms: u64::MAX, guarded: true, ..*self };
         let mut world = world.clone();
+        world.paused = false;
         for at in 0..NAMES.len() {
+            let node = &mut world.nodes[at];
+            (node.confirmed, node.promised) = (false, None);
             whole.expire_if_lost(&mut world, at);
             whole.mend(&mut world, at);
         }
@@ -169,7 +203,7 @@ impl Groups {
     fn turn(&self, world: &mut World, at: usize) {
         let node = &world.nodes[at];
         let source = node.seen.source().map(index).and_then(|source| world.nodes[source].report.clone());
-        let deadline = (!node.lost).then(|| Moment::from_millis(1000));
+        let deadline = (!node.lost || node.is_licensed(NAMES[at])).then(|| Moment::from_millis(1000));
         let action = step(NAMES[at], &node.local(), &node.seen, source.as_ref(), deadline, Moment::ZERO);
         world.carry_out(at, action);
         world.say(at);
@@ -190,8 +224,12 @@ impl Groups {
         let plan = world.plan.clone();
         let node = &mut world.nodes[at];
         let is_new = !node.lease || node.agent == Agent::Dead;
+        if node.agent == Agent::Dead {
+            // What it has promised it has written down; all else is forgotten.
+            node.promised = node.promised.filter(|_| self.remembers);
+        }
         (node.agent, node.cut, node.lost, node.lease) = (Agent::Runs, false, false, true);
-        if is_new && self.reads_first {
+        if is_new && self.reads_first && node.may_read(&plan) {
             node.seen = plan;
         }
     }
@@ -210,6 +248,7 @@ impl Groups {
         steps.extend((is_away && !node.lost).then_some(Step::Deadline(at)));
         // An agent that runs stops its primary in time; a guard does it for one that does not.
         let is_stopped = node.process != Process::Primary || (!self.guarded && node.agent != Agent::Runs);
+        let is_stopped = is_stopped || node.is_licensed(NAMES[at]);
         steps.extend((node.lost && node.lease && is_stopped).then_some(Step::Expire(at)));
     }
 }
@@ -225,9 +264,13 @@ impl Model for Groups {
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
         steps.push(Step::Plan);
         steps.extend((self.switchover && !world.asked).then_some(Step::Ask));
+        steps.extend((self.pauses && world.pauses > 0).then_some(Step::Pause));
         for (at, node) in world.nodes.iter().enumerate() {
             if node.agent == Agent::Runs {
-                steps.extend((!self.prompt && !node.cut && node.seen != world.plan).then_some(Step::Read(at)));
+                steps.extend(
+                    (!self.prompt && !node.cut && node.seen != world.plan && node.may_read(&world.plan))
+                        .then_some(Step::Read(at)),
+                );
                 steps.push(Step::Turn(at));
             }
             match node.process {
@@ -236,6 +279,9 @@ impl Model for Groups {
                     steps.push(Step::Stream(at, of));
                 }
                 Process::Primary | Process::Replica { .. } | Process::Down { .. } => {}
+            }
+            if self.failsafe {
+                self.confirmations(world, at, steps);
             }
             self.faults(world, at, steps);
         }
@@ -251,7 +297,7 @@ impl Model for Groups {
             }
             Step::Read(at) => world.nodes[at].seen = world.plan.clone(),
             Step::Turn(at) => {
-                if self.prompt && !world.nodes[at].cut {
+                if self.prompt && !world.nodes[at].cut && world.nodes[at].may_read(&world.plan) {
                     world.nodes[at].seen = world.plan.clone();
                 }
                 self.turn(&mut world, at);
@@ -261,9 +307,20 @@ impl Model for Groups {
                 world.written += 1;
             }
             Step::Stream(at, of) => world.stream(at, of),
+            Step::Pause => {
+                world.paused = !world.paused;
+                world.pauses -= 1;
+            }
+            Step::Confirm(at, of) => self.confirm(&mut world, at, of),
+            Step::Unconfirmed(at) => {
+                world.nodes[at].confirmed = false;
+                self.guard(&mut world, at);
+            }
+            Step::Released(at) => self.release(&mut world, at),
             Step::Freeze(at) => world.nodes[at].agent = Agent::Frozen,
             Step::Kill(at) => {
                 world.nodes[at].agent = Agent::Dead;
+                (world.nodes[at].confirmed, world.nodes[at].heard) = (false, Vec::new());
                 world.crash(at);
             }
             Step::Crash(at) => world.crash(at),
@@ -271,10 +328,7 @@ impl Model for Groups {
             Step::Mend(at) => self.mend(&mut world, at),
             Step::Deadline(at) => {
                 world.nodes[at].lost = true;
-                let node = &world.nodes[at];
-                if self.guarded && node.agent != Agent::Runs && node.process == Process::Primary {
-                    world.crash(at);
-                }
+                self.guard(&mut world, at);
             }
             Step::Expire(at) => (world.nodes[at].lease, world.nodes[at].report) = (false, None),
         }

@@ -15,6 +15,7 @@ use mainstay_cluster::session::{Session, Settings};
 use mainstay_cluster::timings::Timings;
 use mainstay_core::database::{Candidate, Durability, Phase, Plan, Policy, Report, Request, Server};
 use mainstay_failover::group::board::{Board, Engine, View};
+use mainstay_failover::group::failsafe::Failsafe;
 use mainstay_failover::group::member::{self, Seat};
 use mainstay_failover::group::stored::{decode, encode};
 use mainstay_failover::group::view::{self, Feeds, Group};
@@ -24,6 +25,7 @@ use mainstay_runtime::journal::Journal;
 use mainstay_runtime::thread::run_here;
 
 use crate::fake::{Fake, Mood};
+use crate::switchboard::Switchboard;
 use crate::world::{NAMES, Process, World, index};
 
 pub(crate) const GROUP: &str = "orders";
@@ -67,10 +69,13 @@ pub(crate) struct Site {
     policy: Policy,
     timings: Timings,
     guarded: bool,
+    switchboard: Switchboard,
+    /// What nodes have written down.
+    folder: tempfile::TempDir,
 }
 
 pub(crate) fn policy(durability: Durability) -> Policy {
-    let candidate = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None };
+    let candidate = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None, no_sync: false };
     Policy {
         engine: Engine::Postgres,
         durability,
@@ -82,6 +87,7 @@ pub(crate) fn policy(durability: Durability) -> Policy {
         guard: Duration::from_millis(200),
         cooldown: Duration::ZERO,
         yield_within: Duration::from_secs(10),
+        failsafe: false,
     }
 }
 
@@ -91,7 +97,9 @@ impl Site {
         let store = Memory::new();
         let coordinator: &dyn Coordinator = &store;
         coordinator.put(&keys::plan(GROUP), encode(&world.nodes[0].seen), None).await.expect("it is there");
-        let mut site = Self { store, world: Arc::new(Mutex::new(world)), nodes: Vec::new(), policy, timings, guarded };
+        let (switchboard, folder) = (Switchboard::default(), tempfile::tempdir().expect("a directory"));
+        let world = Arc::new(Mutex::new(world));
+        let mut site = Self { store, world, nodes: Vec::new(), policy, timings, guarded, switchboard, folder };
         for at in 0..NAMES.len() {
             let node = site.start(at);
             site.nodes.push(node);
@@ -103,7 +111,11 @@ impl Site {
         let link = Arc::new(self.store.link());
         let (board, mood, orders) =
             (Board::default(), Arc::new(Mood::default()), Orders::new((Mutex::new(Order::Run), Condvar::new())));
-        let work = live(at, Arc::clone(&link), self.policy.clone(), self.timings, board.clone());
+        let failsafe = self.policy.failsafe.then(|| Failsafe {
+            vows: self.switchboard.open(at, self.folder.path().join(NAMES[at]), self.timings.guard),
+            ask: Arc::new(self.switchboard.clone()),
+        });
+        let work = live(at, Arc::clone(&link), self.policy.clone(), self.timings, board.clone(), failsafe);
         let fake = Fake { at, world: Arc::clone(&self.world), mood: Arc::clone(&mood), discarded: None };
         let ordered = Arc::clone(&orders);
         let thread = std::thread::spawn(move || {
@@ -125,6 +137,7 @@ impl Site {
     }
 
     pub(crate) fn freeze(&self, at: usize) {
+        self.switchboard.hang_up(at);
         self.nodes[at].order(Order::Freeze);
     }
 
@@ -134,6 +147,7 @@ impl Site {
 
     /// The power of the node is cut.
     pub(crate) fn kill(&mut self, at: usize) {
+        self.switchboard.hang_up(at);
         self.nodes[at].order(Order::Die);
         let thread = self.nodes[at].thread.take().expect("it lives");
         thread.join().expect("no panic");
@@ -309,6 +323,7 @@ fn live(
     policy: Policy,
     timings: Timings,
     board: Board,
+    failsafe: Option<Failsafe>,
 ) -> impl FnOnce(Fake, tokio::sync::watch::Receiver<bool>) -> std::pin::Pin<Box<dyn Future<Output = ()>>> + Send {
     move |fake, leave| {
         Box::pin(async move {
@@ -339,6 +354,8 @@ fn live(
                 engine: Engine::Postgres,
                 warden: None,
                 seed: at as u64,
+                times: mainstay_cluster::session::policy(&timings),
+                failsafe,
             };
             let left = || {
                 let mut leave = leave.clone();

@@ -1,7 +1,7 @@
 //! Three members, the store, and what goes on between them.
 
 use mainstay_core::database::agent::{Action, Local, Stop, conforms};
-use mainstay_core::database::{Before, Branch, Engine, Phase, Plan, Regime, Report, Server};
+use mainstay_core::database::{Before, Branch, Engine, Licence, Pause, Phase, Plan, Regime, Report, Server};
 
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Records that no client wrote: of promotions and shutdowns.
@@ -38,6 +38,12 @@ pub(crate) struct Node {
     pub(crate) lease: bool,
     /// Its own deadline has passed.
     pub(crate) lost: bool,
+    /// All members that it asked have confirmed it, and that is not over.
+    pub(crate) confirmed: bool,
+    /// Who has confirmed it in the round that is under way.
+    pub(crate) heard: Vec<usize>,
+    /// Whom it has promised to keep still for, with the term.
+    pub(crate) promised: Option<(usize, u64)>,
     pub(crate) process: Process,
     pub(crate) log: Vec<u8>,
     pub(crate) timeline: u32,
@@ -64,6 +70,9 @@ pub(crate) struct World {
     pub(crate) faults: u8,
     /// An operator has asked for a switchover.
     pub(crate) asked: bool,
+    /// An operator has paused the group, and how often that changes yet.
+    pub(crate) paused: bool,
+    pub(crate) pauses: u8,
     /// An election was told to be one that may lose something.
     pub(crate) risked: bool,
     /// A replica streamed from one whose log is not a continuation of its own.
@@ -90,8 +99,28 @@ impl Node {
             checkpointed: self.checkpointed && leads,
             sync: self.sync.filter(|_| leads),
             stalled: false,
+            kept_from: None,
+            // Nothing that an earlier plan allowed goes on: a model's agent acts by the plan that it has read.
+            licence: if self.confirmed { 0 } else { self.seen.licence.since },
         };
-        Local { engine: self.engine, report, leads, rewinds: 0, clones: 0 }
+        Local { engine: self.engine, report, leads, rewinds: 0, clones: 0, stuck: false }
+    }
+}
+
+impl Node {
+    /// It is primary by the plan that it has read, with that plan's term.
+    fn serves(&self, name: &str) -> bool {
+        self.seen.serving() == Some(name) && self.led == Some(self.seen.term)
+    }
+
+    /// Whether it may act without a lease.
+    pub(crate) fn is_licensed(&self, name: &str) -> bool {
+        self.serves(name) && (self.confirmed || self.seen.licence.pause == Pause::On)
+    }
+
+    /// Whether it may go by the plan in the store.
+    pub(crate) fn may_read(&self, plan: &Plan) -> bool {
+        self.promised.is_none_or(|(_, term)| plan.term <= term)
     }
 }
 
@@ -108,6 +137,7 @@ impl World {
             regimes: vec![regime.clone()],
             risk: None,
             chosen_at: None,
+            licence: Licence::default(),
         };
         let node = |index: usize| Node {
             engine,
@@ -117,6 +147,9 @@ impl World {
             cut: false,
             lease: true,
             lost: false,
+            confirmed: false,
+            heard: Vec::new(),
+            promised: None,
             process: if index == 0 { Process::Primary } else { Process::Replica { of: Some(0) } },
             log: Vec::new(),
             timeline: 1,
@@ -137,6 +170,8 @@ impl World {
             internal: INTERNAL,
             faults,
             asked: false,
+            paused: false,
+            pauses: 2,
             risked: false,
             mixed: false,
         };

@@ -80,6 +80,8 @@ impl Site {
             engine: Engine::Postgres,
             warden: None,
             seed: at as u64,
+            times: mainstay_cluster::session::policy(&Timings::DEFAULT),
+            failsafe: None,
         };
         let instance = Instance::open(node.settings.clone()).expect("files can be made");
         let policies = BTreeMap::from([(GROUP.to_owned(), self.policy.clone())]);

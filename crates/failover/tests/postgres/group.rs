@@ -77,7 +77,7 @@ pub(crate) fn settings(folder: &Path) -> Vec<Settings> {
 }
 
 pub(crate) fn policy(durability: Durability) -> Policy {
-    let member = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None };
+    let member = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None, no_sync: false };
     Policy {
         engine: Engine::Postgres,
         durability,
@@ -89,6 +89,7 @@ pub(crate) fn policy(durability: Durability) -> Policy {
         guard: Duration::from_millis(100),
         cooldown: Duration::ZERO,
         yield_within: Duration::from_secs(30),
+        failsafe: false,
     }
 }
 
@@ -188,10 +189,9 @@ impl Group {
             members,
             phase_for: self.phase_since.elapsed(),
             unwell_for: self.unwell_since.map(|since| since.elapsed()).unwrap_or_default(),
-            since_failover: None,
             end: self.end,
-            fenced: None,
             request: self.request.clone(),
+            ..Observation::default()
         }
     }
 

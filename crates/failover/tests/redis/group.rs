@@ -144,7 +144,7 @@ impl Group {
                 discarded: Vec::new(),
             }
         };
-        let member = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None };
+        let member = |name: &&str| Candidate { node: (*name).to_owned(), priority: 1, zone: None, no_sync: false };
         let policy = Policy {
             engine: Engine::Redis,
             durability: Durability::Async,
@@ -156,6 +156,7 @@ impl Group {
             guard: Duration::from_millis(100),
             cooldown: Duration::ZERO,
             yield_within: Duration::from_secs(30),
+            failsafe: false,
         };
         let mut group = Self {
             nodes: settings(folder.path(), extra).into_iter().map(node).collect(),
@@ -233,10 +234,9 @@ impl Group {
             members,
             phase_for: self.phase_since.elapsed(),
             unwell_for: self.unwell_since.map(|since| since.elapsed()).unwrap_or_default(),
-            since_failover: None,
             end: self.end,
-            fenced: None,
             request: self.request.clone(),
+            ..Observation::default()
         }
     }
 

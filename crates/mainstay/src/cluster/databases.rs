@@ -1,5 +1,6 @@
 //! Groups of database servers: what the configuration says of them, carried out by the cluster's thread.
 
+mod confirm;
 mod folders;
 mod wards;
 
@@ -9,11 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_cluster::session::Session;
+use mainstay_cluster::session::{self, Session};
 use mainstay_core::database::Engine;
 use mainstay_core::random::hash;
+use mainstay_failover::fence::leftover;
 use mainstay_failover::fence::stonith::Hook;
 use mainstay_failover::group::board::Own;
+use mainstay_failover::group::failsafe::Failsafe;
 use mainstay_failover::group::member::{self, Seat};
 use mainstay_failover::group::planning;
 use mainstay_failover::group::view::{self, Feeds, Group};
@@ -33,6 +36,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(context: Context) {
     let configured = context.handle.groups().configured();
+    tidy_ports(&context, configured);
     if configured.is_empty() {
         return;
     }
@@ -45,11 +49,13 @@ pub(super) async fn run(context: Context) {
     };
     let hooks: BTreeMap<_, _> = configured.iter().filter_map(hook).collect();
     let feeds = Feeds::new(&groups);
+    let mut failsafes = confirm::prepare(&context, configured);
     let seats: Vec<(Database, Server, Seat)> = configured
         .iter()
         .filter_map(|database| {
             let server = database.server.clone()?;
-            Some((database.clone(), server, seat(&context, database, &feeds)?))
+            let failsafe = failsafes.remove(&database.name);
+            Some((database.clone(), server, seat(&context, database, &feeds, failsafe)?))
         })
         .collect();
     // Members hand their roles over before this node plans no more.
@@ -88,6 +94,16 @@ pub(super) async fn run(context: Context) {
     viewing.abort();
 }
 
+/// What a group that is not configured any more has left in the kernel.
+fn tidy_ports(context: &Context, configured: &[Database]) {
+    let Some(folder) = context.data_dir.as_deref().filter(|_| user::is_root()) else { return };
+    let server = |database: &Database| Some((database.name.clone(), database.member(&context.name)?.address));
+    let servers: Vec<_> = configured.iter().filter_map(server).collect();
+    if let Err(error) = leftover::tidy(&folder.join("port-leases"), &servers) {
+        tracing::warn!(%error, "databases: the port rules of this node cannot be written down");
+    }
+}
+
 fn group(database: &Database, guard: Duration) -> Group {
     Group {
         name: database.name.clone(),
@@ -97,7 +113,7 @@ fn group(database: &Database, guard: Duration) -> Group {
     }
 }
 
-fn seat(context: &Context, database: &Database, feeds: &Feeds) -> Option<Seat> {
+fn seat(context: &Context, database: &Database, feeds: &Feeds, failsafe: Option<Failsafe>) -> Option<Seat> {
     Some(Seat {
         session: Session::clone(&context.session),
         coordinator: Arc::clone(&context.coordinator),
@@ -107,6 +123,8 @@ fn seat(context: &Context, database: &Database, feeds: &Feeds) -> Option<Seat> {
         engine: database.engine,
         warden: None,
         seed: hash(context.name.as_bytes()) ^ hash(database.name.as_bytes()),
+        times: session::policy(&context.timings),
+        failsafe,
     })
 }
 

@@ -117,6 +117,7 @@ fn serve_rest(context: &Context) {
             group: database.name.clone(),
             node: context.name.clone(),
             major: version.and_then(|version| version.trim().parse().ok()),
+            no_reads: database.member(&context.name).is_some_and(|member| member.no_reads),
             source: std::sync::Arc::clone(&context.handle) as std::sync::Arc<dyn rest::Source>,
         };
         if let Err(error) = rest::start(rest, bind, context.leaving.clone()) {

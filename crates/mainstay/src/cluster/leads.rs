@@ -32,7 +32,9 @@ pub(super) async fn run(context: Context) {
             _tick = ticks.tick() => {}
         }
         for (group, view) in board.views() {
-            match gateway.lead(&group, roles(&view)) {
+            let database = context.handle.groups().database(&group);
+            let no_reads = |node: &str| database.and_then(|it| it.member(node)).is_some_and(|member| member.no_reads);
+            match gateway.lead(&group, roles(&view, no_reads)) {
                 // No listener of this node leads there, or none yet.
                 Ok(()) | Err(LeadError::UnknownGroup(_)) => {}
                 Err(error @ LeadError::Outdated { .. }) => {
@@ -43,8 +45,8 @@ pub(super) async fn run(context: Context) {
     }
 }
 
-/// The roles that a view gives to servers.
-fn roles(view: &View) -> Roles {
+/// The roles that a view gives to servers. Readers are led to none that has `no_reads`.
+fn roles(view: &View, no_reads: impl Fn(&str) -> bool) -> Roles {
     let plan = &view.plan;
     let address = |node: &str| view.members.iter().find(|member| member.node == node).map(|member| member.address);
     let leaving = match &plan.phase {
@@ -54,7 +56,7 @@ fn roles(view: &View) -> Roles {
     let primary = plan.serving().and_then(address);
     let end = end(view, plan.serving());
     let replica = |member: &Member| {
-        let report = member.report.as_ref().filter(|_report| member.alive)?;
+        let report = member.report.as_ref().filter(|_report| member.alive && !no_reads(&member.node))?;
         let Server::Replica { .. } = report.server else { return None };
         let lag = end.map(|end| end.saturating_sub(report.position));
         Some(Replica { address: member.address, lag }).filter(|it| Some(it.address) != primary)
@@ -104,6 +106,8 @@ mod tests {
             checkpointed: true,
             sync: None,
             stalled: false,
+            kept_from: None,
+            licence: 0,
         };
         Member { node: node.to_owned(), address: at(port), alive: true, report: Some(report) }
     }
@@ -130,25 +134,26 @@ mod tests {
 
     #[test]
     fn a_view_gives_servers_their_roles() {
-        let serving = roles(&view(Phase::Serving { primary: "a".to_owned() }));
+        let serving = roles(&view(Phase::Serving { primary: "a".to_owned() }), |_node| false);
         assert_eq!((serving.term, serving.number, serving.primary, serving.leaving), (3, 9, Some(at(1)), None));
         let replicas = [Replica { address: at(2), lag: Some(100) }, Replica { address: at(3), lag: Some(0) }];
         assert_eq!((serving.replicas, serving.is_current), (replicas.to_vec(), true));
 
         let yielding = Phase::Yielding { from: "a".to_owned(), led: 2, to: "b".to_owned() };
-        let yielding = roles(&view(yielding));
+        let yielding = roles(&view(yielding), |_node| false);
         assert_eq!((yielding.primary, yielding.leaving), (None, Some(at(1))));
 
         // The primary is gone: replicas serve reads, measured against the one that has most.
         let mut electing = view(Phase::Electing { from: "a".to_owned(), forced: None });
         electing.members[0].alive = false;
-        let electing = roles(&electing);
+        let electing = roles(&electing, |_node| false);
         assert_eq!((electing.primary, electing.leaving), (None, None));
         let replicas = [Replica { address: at(2), lag: Some(110) }, Replica { address: at(3), lag: Some(0) }];
         assert_eq!(electing.replicas, replicas);
 
         let mut gone = view(Phase::Serving { primary: "a".to_owned() });
         gone.members[1].alive = false;
-        assert_eq!(roles(&gone).replicas, [Replica { address: at(3), lag: Some(0) }]);
+        assert_eq!(roles(&gone, |_node| false).replicas, [Replica { address: at(3), lag: Some(0) }]);
+        assert_eq!(roles(&gone, |node| node == "c").replicas, [], "readers are not led there");
     }
 }

@@ -1,6 +1,7 @@
 //! `[[database]]`: groups of database servers with one primary, which nodes of the cluster run and lead clients to.
 
 mod door;
+mod durability;
 mod member;
 mod redis;
 mod relate;
@@ -19,7 +20,6 @@ use mainstay_observe::alerts::settings::Secret;
 use super::cluster::Cluster;
 use super::keys;
 use super::node::Settings;
-use super::problem::Fault;
 use super::reader::{Field, Place, Section};
 use super::units;
 pub use redis::Redis;
@@ -58,8 +58,7 @@ pub struct Database {
     pub members: Vec<Member>,
     /// How long what is waited for.
     pub times: Times,
-    /// Whether a primary goes on without the store as long as every member confirms it. Nobody carries that out yet: it is
-    /// refused.
+    /// Whether a primary goes on without the store as long as every member confirms it.
     pub failsafe: bool,
     /// Where clients come in at this node.
     pub doors: Doors,
@@ -80,6 +79,10 @@ pub struct Member {
     pub priority: u32,
     /// Where it is: among equals, one in the old primary's zone is preferred.
     pub zone: Option<String>,
+    /// Readers are not led to it.
+    pub no_reads: bool,
+    /// No commit waits for it.
+    pub no_sync: bool,
 }
 
 /// How long what is waited for; [`Policy`] says what each of them is.
@@ -192,6 +195,7 @@ impl Database {
             node: member.node.clone(),
             priority: member.priority,
             zone: member.zone.clone(),
+            no_sync: member.no_sync,
         };
         Policy {
             engine: self.engine,
@@ -204,6 +208,7 @@ impl Database {
             guard,
             cooldown,
             yield_within,
+            failsafe: self.failsafe,
         }
     }
 
@@ -212,7 +217,10 @@ impl Database {
         let Times { restart_within, gather, cooldown, yield_within } = self.times;
         let member = |member: &Member| {
             let zone = member.zone.as_deref().map(|zone| format!(" in {zone}")).unwrap_or_default();
-            format!("{} at {} with priority {}{zone}", member.node, member.address, member.priority)
+            let no_reads = if member.no_reads { ", no reads" } else { "" };
+            let no_sync = if member.no_sync { ", not synchronous" } else { "" };
+            let Member { node, address, priority, .. } = member;
+            format!("{node} at {address} with priority {priority}{zone}{no_reads}{no_sync}")
         };
         let mut members: Vec<String> = self.members.iter().map(member).collect();
         members.sort();
@@ -305,13 +313,10 @@ pub(super) fn read(section: &Section<'_>, settings: &Settings, cluster: Option<&
     let engines = [("postgres", Engine::Postgres), ("redis", Engine::Redis)];
     let engine = section.field("engine", Engine::Postgres, |item| item.one_of(&engines));
     let members = member::read_all(section);
-    let (durability, acks) = read_durability(section, engine.is_good.then_some(engine.value), members.len());
-    let failsafe = section.flag("failsafe", false);
-    if failsafe.value {
-        let fault =
-            Fault::new("this version has no failsafe: without a majority of the cluster the primary is stopped");
-        section.reader.error(&failsafe.place, fault.hint("leave `failsafe` out"));
-    }
+    let eligible = members.iter().filter(|read| !read.member.no_sync).count();
+    let (durability, acks) =
+        durability::read(section, engine.is_good.then_some(engine.value), (members.len(), eligible));
+    let failsafe = durability::read_failsafe(section, cluster);
     let (doors, bound) = door::read(section);
     let place = section.place.clone();
     let is_member = members.iter().any(|read| read.member.node == settings.node.name);
@@ -325,7 +330,7 @@ pub(super) fn read(section: &Section<'_>, settings: &Settings, cluster: Option<&
         lag_max: read_size(section, "lag_max", MIB),
         members: members.iter().map(|read| read.member.clone()).collect(),
         times: read_times(section, cluster.map_or(Timings::DEFAULT, |cluster| cluster.timings)),
-        failsafe: failsafe.value,
+        failsafe,
         doors,
         server,
         fencing: server::read_fencing(section),
@@ -335,34 +340,6 @@ pub(super) fn read(section: &Section<'_>, settings: &Settings, cluster: Option<&
 
 fn read_size(section: &Section<'_>, key: &str, default: u64) -> u64 {
     section.field(key, default, |item| item.size(&(0..=TIB))).value
-}
-
-/// `engine`: `None` if it could not be read.
-fn read_durability(section: &Section<'_>, engine: Option<Engine>, members: usize) -> (Durability, usize) {
-    let words = [
-        ("async", Durability::Async),
-        ("sync-preferred", Durability::SyncPreferred),
-        ("sync-strict", Durability::SyncStrict),
-    ];
-    let durability = section.field("durability", Durability::Async, |item| item.one_of(&words));
-    let acks = section.integer("acks", 1, 1..=MEMBERS_MAX as u64 - 1);
-    if engine == Some(Engine::Redis) && durability.value != Durability::Async {
-        let fault = Fault::new("Redis acknowledges a write before any replica has it, and cannot be made to wait");
-        let hint = "leave `durability` out; `extra` under [database.server] may set min-replicas-to-write, which \
-            bounds what is lost";
-        section.reader.error(&durability.place, fault.hint(hint));
-    }
-    if acks.is_given && durability.is_good && durability.value == Durability::Async {
-        let fault = Fault::new("with durability = \"async\" no replica has to have a write before it is acknowledged");
-        let hint = "leave `acks` out, or write durability = \"sync-preferred\" or \"sync-strict\"";
-        section.reader.error(&acks.place, fault.hint(hint));
-    }
-    let needed = usize::try_from(acks.value).unwrap_or(1);
-    if acks.is_given && acks.is_good && members > 1 && needed >= members {
-        let fault = Fault::new(format!("{members} members have {} replicas: no more can have a write", members - 1));
-        section.reader.error(&acks.place, fault);
-    }
-    (durability.value, if durability.value == Durability::Async { 0 } else { needed })
 }
 
 fn read_times(section: &Section<'_>, timings: Timings) -> Times {

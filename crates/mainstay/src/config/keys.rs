@@ -72,7 +72,7 @@ sections! {
         "read_fallback", "hold", "hold_max", "connect_timeout", "idle_timeout", "max_connections", "tls", "server_tls", "rest",
         "restart_within", "gather", "cooldown", "yield_within", "failsafe", "server", "fencing";
     /// A server of it.
-    DATABASE_MEMBER = "database.member": "node", "address", "priority", "zone";
+    DATABASE_MEMBER = "database.member": "node", "address", "priority", "zone", "no_reads", "no_sync";
     /// What this node runs of it.
     DATABASE_SERVER = "database.server": "bin_dir", "data_dir", "state_dir", "user", "replication_password", "extra",
         "min_replicas", "min_replicas_lag", "stale_reads";

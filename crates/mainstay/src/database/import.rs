@@ -168,7 +168,7 @@ impl Text {
             self.key("lag_max", &format!("{bytes}B"));
         }
         if file.flag("bootstrap.dcs.failsafe_mode")? {
-            self.remark("failsafe_mode: NOT SUPPORTED: without a majority of the cluster the primary is stopped.");
+            self.line("failsafe = true");
         }
         self.times(file)?;
         self.doors(file)
@@ -244,6 +244,11 @@ impl Text {
             self.line("priority = 0");
         } else if let Some(priority) = priority {
             self.line(&format!("priority = {}", priority.min(1000)));
+        }
+        for (tag, key) in [("tags.noloadbalance", "no_reads"), ("tags.nosync", "no_sync")] {
+            if file.flag(tag)? {
+                self.line(&format!("{key} = true"));
+            }
         }
         Ok(())
     }

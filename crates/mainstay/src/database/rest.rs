@@ -44,6 +44,8 @@ pub struct Rest {
     pub node: String,
     /// PostgreSQL's major version, if it is known.
     pub major: Option<u32>,
+    /// Readers are not to be led here.
+    pub no_reads: bool,
     /// Where the group's state is.
     pub source: Arc<dyn Source>,
 }
@@ -154,6 +156,7 @@ impl Rest {
             has_lease: self.source.has_lease(),
             takes_part: self.source.takes_part(),
             major: self.major,
+            no_reads: self.no_reads,
         };
         let mut response = Response::new(Full::default());
         if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
@@ -179,6 +182,7 @@ struct Seen<'a> {
     has_lease: bool,
     takes_part: bool,
     major: Option<u32>,
+    no_reads: bool,
 }
 
 impl Seen<'_> {
@@ -192,8 +196,9 @@ impl Seen<'_> {
 
     /// It is chosen, and may act.
     fn leads(&self) -> bool {
-        let is_chosen = |view: &View| view.is_current && view.plan.serving() == Some(self.node);
-        self.has_lease && self.view.is_some_and(is_chosen)
+        let needs_none = |view: &View| view.own.as_ref().is_some_and(|own| own.without_lease.is_some());
+        let may = |view: &View| (self.has_lease && view.is_current) || needs_none(view);
+        self.view.is_some_and(|view| view.plan.serving() == Some(self.node) && may(view))
     }
 
     /// It takes writes, and may.
@@ -211,7 +216,7 @@ impl Seen<'_> {
         let has_tags = !query.split('&').any(|pair| pair.starts_with("tag_"));
         let end = self.end().unwrap_or(0);
         let is_replica = matches!(report.server, Server::Replica { .. });
-        is_replica && has_tags && end.saturating_sub(report.position) <= lag_max
+        is_replica && has_tags && !self.no_reads && end.saturating_sub(report.position) <= lag_max
     }
 
     fn end(&self) -> Option<u64> {
@@ -275,6 +280,9 @@ impl Seen<'_> {
         if let Some(view) = self.view {
             if view.plan.serving().is_none() {
                 body["cluster_unlocked"] = json!(true);
+            }
+            if self.no_reads {
+                body["tags"] = json!({ "noloadbalance": true });
             }
             if view.paused {
                 body["pause"] = json!(true);
@@ -361,7 +369,15 @@ mod tests {
     }
 
     fn seen<'a>(node: &'a str, view: &'a View) -> Seen<'a> {
-        Seen { node, group: "orders", view: Some(view), has_lease: true, takes_part: true, major: Some(15) }
+        Seen {
+            node,
+            group: "orders",
+            view: Some(view),
+            has_lease: true,
+            takes_part: true,
+            major: Some(15),
+            no_reads: false,
+        }
     }
 
     #[test]
@@ -408,6 +424,14 @@ mod tests {
         next.plan.phase = Phase::Electing { from: "a".to_owned(), forced: None };
         assert!(!seen("a", &next).holds("/leader", ""));
         assert_eq!(seen("a", &next).body()["cluster_unlocked"], true);
+        // Readers are not led to one that is to have none, and a primary that may act without a lease is one.
+        let spared = Seen { no_reads: true, ..seen("b", &view) };
+        assert!(!spared.holds("/replica", "") && !spared.holds("/read-only", "") && spared.holds("/health", ""));
+        let own =
+            mainstay_failover::group::board::Own { without_lease: Some("paused".to_owned()), ..Default::default() };
+        let paused = View { own: Some(own), is_current: false, ..view.clone() };
+        let runs_on = Seen { has_lease: false, ..seen("a", &paused) };
+        assert!(runs_on.holds("/primary", "") && runs_on.holds("/leader", ""));
         let unknown = Seen { view: None, ..seen("a", &view) };
         assert!(!unknown.holds("/primary", "") && !unknown.holds("/health", "") && !unknown.holds("/replica", ""));
         assert_eq!(unknown.body()["state"], "unknown");

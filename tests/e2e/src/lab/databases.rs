@@ -26,6 +26,8 @@ pub const GROUP: &str = "orders";
 #[derive(Debug)]
 pub struct Databases {
     nodes: Nodes,
+    /// The first nodes have servers, so many.
+    members: usize,
 }
 
 impl Databases {
@@ -35,7 +37,7 @@ impl Databases {
     /// # Panics
     /// If that does not happen.
     pub fn start(cluster: &str, database: &str) -> Self {
-        Self::set_up(cluster, database, "", "")
+        Self::set_up((3, 3), cluster, database, "", "")
     }
 
     /// The same with further lines of the servers' own configuration.
@@ -43,7 +45,7 @@ impl Databases {
     /// # Panics
     /// As [`Databases::start`].
     pub fn start_with(cluster: &str, database: &str, extra: &str) -> Self {
-        Self::set_up(cluster, database, extra, "")
+        Self::set_up((3, 3), cluster, database, extra, "")
     }
 
     /// The same with further lines of the table of the node's server.
@@ -51,11 +53,22 @@ impl Databases {
     /// # Panics
     /// As [`Databases::start`].
     pub fn with_servers(cluster: &str, database: &str, server: &str) -> Self {
-        Self::set_up(cluster, database, "", server)
+        Self::set_up((3, 3), cluster, database, "", server)
     }
 
-    fn set_up(cluster: &str, database: &str, extra: &str, server: &str) -> Self {
-        let body = |lab: &Lab, _node: usize, folder: &Path| {
+    /// As [`Self::start`], with so many nodes of which the first ones have servers.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn among(nodes: usize, members: usize, cluster: &str, database: &str) -> Self {
+        Self::set_up((nodes, members), cluster, database, "", "")
+    }
+
+    fn set_up((nodes, members): (usize, usize), cluster: &str, database: &str, extra: &str, server: &str) -> Self {
+        let body = |lab: &Lab, node: usize, folder: &Path| {
+            if node >= members {
+                return String::new();
+            }
             let file = File::options()
                 .write(true)
                 .create(true)
@@ -63,7 +76,7 @@ impl Databases {
                 .mode(0o600)
                 .open(folder.join("replication.password"));
             file.and_then(|mut file| file.write_all(b"it's: a secret\n")).expect("the folder is there");
-            let members = (0..lab.nodes()).map(|member| {
+            let members = (0..members).map(|member| {
                 format!("[[database.member]]\nnode = \"n{member}\"\naddress = \"{}:{SERVER}\"\n", lab.address(member))
             });
             format!(
@@ -77,7 +90,7 @@ shared_buffers = 16MB
                 members.collect::<String>()
             )
         };
-        let databases = Self { nodes: Nodes::in_lab(Lab::new(3), Engine::Embedded, cluster, body) };
+        let databases = Self { nodes: Nodes::in_lab(Lab::new(nodes), Engine::Embedded, cluster, body), members };
         databases.settle();
         databases.let_clients_in();
         databases
@@ -95,7 +108,7 @@ shared_buffers = 16MB
 
     /// Where clients write: through each of the nodes.
     pub fn writes(&self) -> Vec<SocketAddr> {
-        (0..3).map(|node| (self.lab().address(node), WRITES).into()).collect()
+        (0..self.members).map(|node| (self.lab().address(node), WRITES).into()).collect()
     }
 
     /// A node's server.
@@ -132,7 +145,7 @@ shared_buffers = 16MB
             let row = client.query_one("SELECT NOT pg_is_in_recovery()", &[]).ok()?;
             row.try_get::<_, bool>(0).ok()
         };
-        (0..3).filter(|node| takes_writes(node) == Some(true)).collect()
+        (0..self.members).filter(|node| takes_writes(node) == Some(true)).collect()
     }
 
     /// The primary.
@@ -145,14 +158,17 @@ shared_buffers = 16MB
     /// # Panics
     /// If that does not happen.
     pub fn settle(&self) {
-        eventually("a primary and two replicas", SOON, || {
+        let replicas = self.members - 1;
+        eventually("a primary with its replicas", SOON, || {
             let Some(mut client) = self.primary().and_then(|primary| self.superuser(primary).ok()) else {
                 return false;
             };
             // A copy that is under way streams, too, and is no replica yet.
-            let question = "SELECT count(*) = 2 FROM pg_stat_replication WHERE state = 'streaming' \
-                            AND application_name ~ '^n[0-9]$'";
-            client.query_one(question, &[]).is_ok_and(|row| row.get(0))
+            let question = format!(
+                "SELECT count(*) = {replicas} FROM pg_stat_replication WHERE state = 'streaming' \
+                 AND application_name ~ '^n[0-9]$'"
+            );
+            client.query_one(&question, &[]).is_ok_and(|row| row.get(0))
         });
     }
 
@@ -228,15 +244,15 @@ shared_buffers = 16MB
 impl Drop for Databases {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for node in 0..3 {
+            for node in 0..self.members {
                 eprintln!("n{node}: {}", self.status(node));
                 let log = fs::read_to_string(self.state_dir(node).join("postgresql.log")).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().rev().take(20).collect();
                 eprintln!("{}\n---", lines.into_iter().rev().collect::<Vec<_>>().join("\n"));
             }
         }
-        let servers: Vec<u32> = (0..3).filter_map(|node| self.postmaster(node)).collect();
-        for node in 0..3 {
+        let servers: Vec<u32> = (0..self.members).filter_map(|node| self.postmaster(node)).collect();
+        for node in 0..self.lab().nodes() {
             if self.nodes.is_running(node) {
                 self.nodes.process(node).kill();
             }

@@ -21,7 +21,9 @@ impl<E: Executor> Member<E> {
     /// Another one takes over if it can, and the server is stopped in order.
     pub(super) async fn depart(&mut self) {
         let handing = async {
-            if self.mandate.plan().serving() == Some(&self.me) && self.ask_for_successor().await {
+            // While it is paused nothing is changed over: it comes back as the primary that it was.
+            let is_held = self.mandate.plan().licence.is_held();
+            if self.mandate.plan().serving() == Some(&self.me) && !is_held && self.ask_for_successor().await {
                 while self.is_handing_over().await {
                     self.look().await;
                     self.turn().await;

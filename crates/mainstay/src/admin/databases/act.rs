@@ -70,7 +70,7 @@ pub(super) fn forecast(
             let (text, risks) = if action == Action::Switchover {
                 switchover(database, &status, to.as_deref())
             } else {
-                failover(&status, to.as_deref())
+                failover(&status, to.as_deref(), view.plan.licence.is_loose())
             };
             Ok(answer(text, risks, to))
         }
@@ -79,12 +79,17 @@ pub(super) fn forecast(
             Ok(answer(text, risks, None))
         }
         Action::Pause => {
-            let risk = "while it is paused a primary that fails is NOT replaced".to_owned();
-            Ok(answer(
-                format!("{} is left as it is until `mainstay database resume {0}`", database.name),
-                vec![risk],
-                None,
-            ))
+            let text = format!(
+                "{} is left as it is until `mainstay database resume {0}`: its primary runs on without a lease, and servers that \
+                 are stopped stay stopped.",
+                database.name
+            );
+            let risks = [
+                "while it is paused a primary that fails is NOT replaced",
+                "a primary that is away when it is resumed has to be heard, or ended by `stonith`, before another one takes over \
+                 by itself; with `durability = \"async\"` else only `failover --to` makes one",
+            ];
+            Ok(answer(text, risks.map(str::to_owned).to_vec(), None))
         }
         Action::Resume => Ok(answer(
             format!("{} is changed over by itself again when its primary fails", database.name),
@@ -120,13 +125,20 @@ fn switchover(database: &Database, status: &DatabaseStatus, to: Option<&str>) ->
     )
 }
 
-fn failover(status: &DatabaseStatus, to: Option<&str>) -> (String, Vec<String>) {
+/// `is_loose`: the old primary may run without a lease.
+fn failover(status: &DatabaseStatus, to: Option<&str>, is_loose: bool) -> (String, Vec<String>) {
     let from = primary(status);
     let name = from.map_or("the old primary", |from| from.node.as_str());
     match to.and_then(|to| status.members.iter().find(|member| member.node == to)) {
         Some(to) => {
             let text = format!("{name} is stopped at once, and {} becomes primary WHATEVER IT LACKS.", to.node);
             let mut risks = vec![words::loss(from, to)];
+            if is_loose && from.is_none_or(|from| from.state == "away") {
+                risks.push(format!(
+                    "TWO PRIMARIES if the server of {name} still runs: the group was paused, so that it runs without a lease. Make \
+                     certain that its machine is off"
+                ));
+            }
             if to.state == "away" || to.state == "silent" {
                 risks.push(format!("{} is {}: nobody takes writes until it answers", to.node, to.state));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use mainstay_core::database::{self, Engine, Observation, Phase, Plan, Report, Request, Server};
+use mainstay_core::database::{self, Engine, Observation, Pause, Phase, Plan, Report, Request, Server};
 use mainstay_failover::group::board::{Failover, Member, View};
 
 use super::document::{
@@ -44,6 +44,7 @@ pub(super) fn status(database: &Database, known: &Known<'_>) -> DatabaseStatus {
         system: plan.system.map(|system| system.to_string()),
         is_current: view.is_some_and(|view| view.is_current),
         paused: view.is_some_and(|view| view.paused),
+        pause: pause_word(plan.licence.pause).to_owned(),
         acks: plan.sync.acks as u64,
         acks_of: plan.sync.names.iter().cloned().collect(),
         risk: plan.risk.map(words::risk),
@@ -95,6 +96,15 @@ fn phase_word(phase: &Phase) -> &'static str {
         Phase::Yielding { .. } => "yielding",
         Phase::Electing { .. } => "electing",
         Phase::Promoting { .. } => "promoting",
+    }
+}
+
+fn pause_word(pause: Pause) -> &'static str {
+    match pause {
+        Pause::Off => "off",
+        Pause::Asked => "asked",
+        Pause::On => "on",
+        Pause::Ending => "ending",
     }
 }
 
@@ -205,10 +215,10 @@ pub(super) fn observation(view: &View, request: Option<Request>) -> Observation 
         members: view.members.iter().map(member).collect(),
         phase_for: LONG,
         unwell_for: Duration::ZERO,
-        since_failover: None,
         end: end(&view.plan, Some(view)),
-        fenced: None,
+        paused: view.paused,
         request,
+        ..Observation::default()
     }
 }
 
@@ -315,8 +325,8 @@ fn judge(status: &mut DatabaseStatus, plan: &Plan) {
         None => verdict,
     };
     let mut state = state;
-    if status.paused {
-        verdict.push_str("; PAUSED: nothing is changed over by itself");
+    if let Some(text) = paused(status, plan) {
+        verdict.push_str(&text);
         state = if state == "bad" { "bad" } else { "warning" };
     }
     if !status.is_current && status.phase != "unknown" {
@@ -329,6 +339,29 @@ fn judge(status: &mut DatabaseStatus, plan: &Plan) {
     let resume = || format!("`mainstay database resume {}` once the work is done", status.name);
     status.next = obstacle.map(|it| it.next.clone()).or(next).or_else(|| status.paused.then(resume));
     (status.state, status.verdict) = (state.to_owned(), verdict);
+}
+
+/// How far a pause is.
+fn paused(status: &DatabaseStatus, plan: &Plan) -> Option<String> {
+    let primary = plan.serving().unwrap_or("the primary");
+    Some(match (plan.licence.pause, status.paused) {
+        (Pause::Off, false) => return None,
+        (Pause::On, _) => {
+            format!(
+                "; PAUSED: nothing is changed over by itself, and {primary} runs on whether or not its node has a lease"
+            )
+        }
+        (Pause::Ending, _) => {
+            format!(
+                "; RESUMED, of which {primary} has not been heard to know: the end of its lease does not say yet that it stopped"
+            )
+        }
+        (Pause::Off | Pause::Asked, _) => {
+            format!(
+                "; PAUSED: nothing is changed over by itself; NOT IN FORCE until {primary} has been heard to know of it"
+            )
+        }
+    })
 }
 
 /// What is said while somebody takes writes.

@@ -32,6 +32,10 @@ pub struct DatabaseStatus {
     pub is_current: bool,
     /// An operator has paused it: nothing is changed over by itself.
     pub paused: bool,
+    /// `off`; `asked`: the primary has not been heard to know of it; `on`: the primary runs without a lease; `ending`: it has not
+    /// been heard to know that it is over.
+    #[serde(default)]
+    pub pause: String,
     /// Why nobody is promoted, while nobody is primary.
     pub obstacle: Option<ObstacleStatus>,
     /// How many of these have to have a write before it is acknowledged.

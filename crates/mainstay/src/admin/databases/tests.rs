@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mainstay_core::database::{Phase, Plan, Regime, Report, Risk, Server};
+use mainstay_core::database::{Pause, Phase, Plan, Regime, Report, Risk, Server};
 use mainstay_failover::group::board::{Engine, Failover, Loss, Member, Own, Routed, Rung, View};
 
 use super::act::{Action, forecast};
@@ -63,7 +63,7 @@ fn view(sync: Regime) -> View {
             member("db2", following("db1", 0x1_0000_0000)),
             member("db3", following("db1", 0x1_0000_0060)),
         ],
-        own: Some(Own { action: None, error: None, rungs: vec![rung("agent"), rung("guard")] }),
+        own: Some(Own { action: None, error: None, rungs: vec![rung("agent"), rung("guard")], ..Own::default() }),
         obstacle: None,
         end: None,
         paused: false,
@@ -170,6 +170,12 @@ fn what_is_wrong_is_told_with_what_to_do() {
     let status = described(&database, &paused);
     assert!(status.verdict.contains("PAUSED") && status.verdict.contains("lost its lease"), "{}", status.verdict);
     assert_eq!(status.state, "warning");
+    assert!(status.verdict.contains("NOT IN FORCE until db1"), "{}", status.verdict);
+    paused.plan.licence.pause = Pause::On;
+    let status = described(&database, &paused);
+    assert!(status.pause == "on" && status.verdict.contains("db1 runs on"), "{}", status.verdict);
+    (paused.paused, paused.plan.licence.pause) = (false, Pause::Ending);
+    assert!(described(&database, &paused).verdict.contains("RESUMED, of which db1"));
     let nothing = super::describe::status(&database, &Known { me: "db1", view: None, told: &told(), guard: GUARD });
     assert_eq!((nothing.phase.as_str(), nothing.state.as_str(), nothing.members.len()), ("unknown", "warning", 3));
 }
@@ -179,7 +185,12 @@ fn what_other_nodes_say_is_shown() {
     let database = database("async");
     let mut config = database.agreed();
     config.insert("durability".to_owned(), "sync-strict".to_owned());
-    let own = Some(Own { action: None, error: Some("the disk is full".to_owned()), rungs: vec![rung("agent")] });
+    let own = Some(Own {
+        action: None,
+        error: Some("the disk is full".to_owned()),
+        rungs: vec![rung("agent")],
+        ..Own::default()
+    });
     let tellings: Tellings = [("orders".to_owned(), Telling { config, own })].into();
     let told: BTreeMap<String, Tellings> = [("db2".to_owned(), tellings)].into();
     let mut seen = view(Regime::default());

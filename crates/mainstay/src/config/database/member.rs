@@ -52,6 +52,7 @@ fn read(section: &Section<'_>) -> Read {
     let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
     let address = section.field("address", nowhere, |item| item.parsed(parse_address));
     let priority = section.integer("priority", PRIORITY, 0..=PRIORITY_MAX).value;
+    let (no_reads, no_sync) = (section.flag("no_reads", false).value, section.flag("no_sync", false).value);
     let zone = section.field("zone", None, |item| item.parsed(words::name).map(Some)).value;
     Read {
         is_good: node.is_given && node.is_good && address.is_given && address.is_good,
@@ -60,6 +61,8 @@ fn read(section: &Section<'_>) -> Read {
             address: address.value,
             priority: u32::try_from(priority).unwrap_or(0),
             zone,
+            no_reads,
+            no_sync,
         },
         place: section.place.clone(),
     }

@@ -70,15 +70,16 @@ fn every_key() {
     let lines = "durability = \"sync-strict\"\nacks = 2\nlag_max = \"64KiB\"\nwrite = \"0.0.0.0:5000\"\nread = \"0.0.0.0:5001\"\n\
         read_lag_max = \"1MiB\"\nread_fallback = \"refuse\"\nhold = \"0s\"\nhold_max = 10\n\
         connect_timeout = \"3s\"\nidle_timeout = \"1h\"\nmax_connections = 20\nrest = \"127.0.0.1:8008\"\n\
-        restart_within = \"1s\"\ngather = \"0s\"\ncooldown = \"1m\"\nyield_within = \"20s\"\nfailsafe = false\n\
+        restart_within = \"1s\"\ngather = \"0s\"\ncooldown = \"1m\"\nyield_within = \"20s\"\nfailsafe = true\n\
         fencing = { port_lease = \"required\", watchdog = \"/dev/watchdog\", stonith = { command = [\"/usr/sbin/fence\", \"{node}\"], timeout = \"5s\" } }";
     let server = "bin_dir = \"/usr/lib/postgresql/15/bin\"\ndata_dir = \"/srv/orders\"\nstate_dir = \"/srv/mainstay\"\n\
         user = \"postgres\"\nextra = \"shared_buffers = 1GB\\nmax_connections = 500\"\n";
     let text = format!("{}{server}", with(lines))
-        .replace("\"10.0.1.2:5432\"", "\"10.0.1.2:5432\"\npriority = 0\nzone = \"az2\"");
+        .replace("\"10.0.1.2:5432\"", "\"10.0.1.2:5432\"\npriority = 0\nno_reads = true\nzone = \"az2\"");
     let database = group(&text);
     assert_eq!((database.durability, database.acks, database.lag_max), (Durability::SyncStrict, 2, 65_536));
-    assert!(!database.failsafe);
+    assert!(database.failsafe && database.policy(Duration::ZERO).failsafe);
+    assert!(database.members[1].no_reads && !database.members[1].no_sync);
     let doors = &database.doors;
     assert_eq!(doors.write.map(|it| it.port()).zip(doors.read.map(|it| it.port())), Some((5000, 5001)));
     assert_eq!((doors.read_lag_max, doors.read_fallback, doors.hold_max), (1_048_576, ReadFallback::Refuse, 10));
@@ -163,7 +164,12 @@ fn what_is_wrong_is_said() {
         (with("").replace(":5432\"", ":5432\"\npriority = 0"), "database[0]", "no member may become primary"),
         (with("acks = 2"), "database[0].acks", "no replica has to have a write"),
         (with("durability = \"sync-strict\"\nacks = 3"), "database[0].acks", "3 members have 2 replicas"),
-        (with("failsafe = true"), "database[0].failsafe", "this version has no failsafe"),
+        (
+            with("durability = \"sync-strict\"\nacks = 2")
+                .replace("10.0.1.2:5432\"", "10.0.1.2:5432\"\nno_sync = true"),
+            "database[0].durability",
+            "with `no_sync` 1 replicas can be waited for",
+        ),
         (with("lag_max = 5"), "database[0].lag_max", "a size needs a unit"),
         (with("hold = \"1s\""), "database[0].hold", "no effect without `write` or `read`"),
         (with("idle_timeout = \"1h\""), "database[0].idle_timeout", "no effect without `write` or `read`"),

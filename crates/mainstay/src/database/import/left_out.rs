@@ -64,8 +64,6 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("restapi.authentication", "`rest` only answers; changes go through the admin interface, see [access]"),
     ("restapi.certfile", "`rest` speaks HTTP without TLS"),
     ("restapi.keyfile", "`rest` speaks HTTP without TLS"),
-    ("tags.noloadbalance", "a replica that takes no reads is not told apart; `read_lag_max` is what reads go by"),
     ("tags.clonefrom", "copies are made from the primary"),
-    ("tags.nosync", "each replica that streams may count for `acks`"),
     ("tags.replicatefrom", "each replica streams from the primary"),
 ];

@@ -44,7 +44,7 @@ fn server(node: &'static str, made: &Arc<Made>, leaving: &watch::Receiver<bool>)
     })
     .expect("a thread");
     let source: Arc<dyn Source> = Arc::clone(made) as _;
-    let rest = Rest { group: "orders".to_owned(), node: node.to_owned(), major: Some(15), source };
+    let rest = Rest { group: "orders".to_owned(), node: node.to_owned(), major: Some(15), no_reads: false, source };
     let mut left = leaving.clone();
     thread::spawn_local_runtime("rest", move || async move {
         let listener = tokio::net::TcpListener::from_std(asked).expect("a socket");
