@@ -38,7 +38,6 @@ use mainstay_runtime::thread;
 use tokio::sync::watch;
 
 pub use context::Context;
-pub(crate) use databases::installed;
 pub use engine::connect_to_etcd;
 pub use handle::{Handle, Parts, Quorum};
 

@@ -37,6 +37,7 @@ mod relations;
 pub mod report;
 mod restart;
 mod route;
+mod secret;
 mod service;
 pub mod sessions;
 pub mod shared;
@@ -267,6 +268,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
     let otlp = otlp::read(&root);
     if files == Files::Tried {
         files::check(reader, &settings, &listeners, parts.routes, &services);
+        database::check_machine(reader, &databases);
     }
     Config {
         spec: Spec {

@@ -8,4 +8,5 @@ pub mod ledger;
 pub mod openslo;
 pub mod otlp;
 pub mod probes;
+pub mod secret;
 pub mod slo;

@@ -30,7 +30,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use self::operations::{Operation, Operations};
 use self::send::Sink;
-pub use self::settings::{Protocol, Secret, Settings, Signals, Tls};
+pub use self::settings::{Protocol, Settings, Signals, Tls};
 
 /// Batches of lines that wait, each of at most some 150 KiB.
 const QUEUE: usize = 64;

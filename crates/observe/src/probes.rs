@@ -23,7 +23,7 @@ use std::time::Duration;
 use mainstay_probe::json::Rules;
 use mainstay_probe::script::{Capture, Pattern, Template};
 
-use crate::alerts::settings::Secret;
+use crate::secret::Secret;
 
 pub use journey::{Outcome, StepOutcome, run};
 pub use mainstay_probe::script::Expected;

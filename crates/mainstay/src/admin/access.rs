@@ -20,7 +20,7 @@ use mainstay_admin::session::{Opened, Sessions, Whose};
 use mainstay_admin::throttle::{self, Throttle};
 use mainstay_cluster::coordinator::{Compare, Consistency, Coordinator, Operation, Range, Transaction};
 
-use mainstay_observe::alerts::settings::Secret;
+use mainstay_observe::secret::Secret;
 
 use crate::admin::hashing::{self, NotHashed};
 use crate::admin::{Node, lock};

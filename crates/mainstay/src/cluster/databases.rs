@@ -26,8 +26,6 @@ use mainstay_runtime::task::{self, Kind, Task};
 use mainstay_runtime::user::{self, User};
 use tokio::sync::Notify;
 
-pub(crate) use folders::installed;
-
 use super::Context;
 use crate::config::database::{Database, Server};
 
@@ -174,7 +172,7 @@ fn open(context: &Context, database: &Database, server: &Server) -> Result<Opene
     folders::open_way(context.data_dir.as_deref(), server, user)?;
     let peers =
         database.others(&context.name).map(|other| Peer { node: other.node.clone(), address: other.address }).collect();
-    let bin_dir = folders::programs(database.engine, server)?;
+    let bin_dir = server.programs(database.engine)?;
     let (node, data_dir, state_dir) = (context.name.clone(), server.data_dir.clone(), server.state_dir.clone());
     let (listen, extra) = (member.address, server.extra.clone());
     match database.engine {

@@ -8,7 +8,7 @@ use mainstay_observe::acme::settings::{Binding, Settings};
 
 use super::problem::{Fault, near};
 use super::reader::{Item, Section};
-use super::{alerting, keys, listener, words};
+use super::{keys, listener, secret, words};
 
 /// Certificates, at most.
 const CERTIFICATES_MAX: usize = 100;
@@ -138,7 +138,7 @@ fn binding(item: &Item<'_>) -> Option<Binding> {
     let section = item.section(&keys::ACME_BINDING)?;
     let id = section.required("id", "the authority tells it together with the key")?.text()?.to_owned();
     let secret = section.required("secret", "write secret = { file = \"eab.key\" } or { env = \"NAME\" }")?;
-    Some(Binding { id, key: alerting::secret(&secret)? })
+    Some(Binding { id, key: secret::secret(&secret)? })
 }
 
 /// An authority must find somebody who answers.

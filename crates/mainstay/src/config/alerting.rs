@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use mainstay_core::alert::{CATALOGUE, DeadMan, Matcher, Receiver, Severity, Times};
 use mainstay_observe::alerts::send::is_here;
-use mainstay_observe::alerts::settings::{Adjustment, Destination, Mail, MailTls, Secret, Settings, Url, Way};
+use mainstay_observe::alerts::settings::{Adjustment, Destination, Mail, MailTls, Settings, Url, Way};
+use mainstay_observe::secret::Secret;
 
 use super::problem::Fault;
 use super::reader::{Item, Section};
+use super::secret::secret;
 use super::{WEEK, keys, words};
 
 /// Receivers, at most.
@@ -200,24 +202,6 @@ fn url(item: &Item<'_>) -> Option<Url> {
             Some(_) | None => Err(Fault::new("this is not a URL").hint("write \"https://host/path\"")),
         }
     })
-}
-
-/// Where a secret is that the configuration must not hold itself.
-pub(super) fn secret(item: &Item<'_>) -> Option<Secret> {
-    if !item.is_table() {
-        let fault = Fault::new("a secret does not belong into the configuration");
-        item.error(fault.hint("write { file = \"PATH\" } or { env = \"NAME\" }"));
-        return None;
-    }
-    let section = item.section(&keys::SECRET)?;
-    match (section.item("file"), section.item("env")) {
-        (Some(file), None) => file.path().map(Secret::File),
-        (None, Some(name)) => name.text().map(|name| Secret::Environment(name.to_owned())),
-        (Some(_), Some(_)) | (None, None) => {
-            item.error(Fault::new("one of `file` and `env` says where the secret is"));
-            None
-        }
-    }
 }
 
 fn authorization(section: &Section<'_>) -> Option<Secret> {

@@ -3,6 +3,7 @@
 mod door;
 mod durability;
 mod member;
+mod programs;
 mod redis;
 mod relate;
 mod server;
@@ -15,16 +16,18 @@ use std::time::Duration;
 use mainstay_cluster::timings::Timings;
 use mainstay_core::database::{Candidate, Durability, Engine, Policy};
 use mainstay_gateway::spec::{ListenerTls, UpstreamTls};
-use mainstay_observe::alerts::settings::Secret;
+use mainstay_observe::secret::Secret;
 
 use super::cluster::Cluster;
 use super::keys;
 use super::node::Settings;
 use super::reader::{Field, Place, Section};
 use super::units;
+pub use programs::installed;
 pub use redis::Redis;
 
 pub(super) use door::listeners;
+pub(super) use programs::check_machine;
 pub(super) use relate::relate;
 
 /// Groups of a node, at most.

@@ -10,7 +10,7 @@ use mainstay_runtime::tls::{self, Certificate, ClientSettings, ClientTls, Server
 
 use super::problem::Fault;
 use super::reader::{Place, Reader};
-use super::{fallback, listener, node, route, service};
+use super::{fallback, listener, node, route, secret, service};
 
 /// How long before its end a certificate is worth a word.
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -41,6 +41,7 @@ pub(super) fn check(
     for (place, ca) in reader.authorities() {
         check_authorities(reader, Some(ca), &place);
     }
+    secret::check_files(reader);
     for read in routes.iter().filter_map(|read| read.fallback.as_ref()) {
         fallback::check_file(reader, read);
     }

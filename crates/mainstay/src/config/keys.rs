@@ -34,8 +34,6 @@ sections! {
     /// Where requests and metrics are sent.
     OTLP = "otlp": "endpoint", "protocol", "headers", "signals", "timeout", "retry_for", "metrics_interval",
         "ca", "cert", "key";
-    /// A value with every message.
-    OTLP_HEADER = "otlp.headers": "file", "env";
     /// Which requests of a route leave a line.
     ROUTE_EVENTS = "route.events": "sample", "slow";
     /// What share of requests is to be good.
@@ -153,7 +151,7 @@ sections! {
         "user", "smtp_password";
     /// A secret that is somewhere else.
     SECRET = "receiver.url, receiver.routing_key, receiver.authorization, receiver.smtp_password, \
-        acme.binding.secret, probe.secrets, access.oidc.client_secret and database.server.replication_password": "file", "env";
+        acme.binding.secret, probe.secrets, access.oidc.client_secret, otlp.headers and database.server.replication_password": "file", "env";
     /// A journey that is tried from the outside.
     PROBE = "probe": "name", "interval", "timeout", "from", "secrets", "ca", "step";
     /// A part of it.

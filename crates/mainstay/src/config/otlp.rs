@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use mainstay_observe::otlp::{Protocol, Secret, Settings, Signals, Tls};
+use mainstay_observe::otlp::{Protocol, Settings, Signals, Tls};
+use mainstay_observe::secret::Secret;
 
 use super::problem::Fault;
 use super::reader::{Item, Section};
+use super::secret::secret;
 use super::{keys, words};
 
 /// Headers with every message, at most.
@@ -86,26 +88,6 @@ fn headers(item: &Item<'_>) -> Vec<(String, Secret)> {
         headers.push((name, secret));
     }
     headers
-}
-
-/// Where a value stands that may be a secret.
-fn secret(item: &Item<'_>) -> Option<Secret> {
-    if !item.is_table() {
-        let fault = Fault::new("a value that may be a secret does not belong into a configuration");
-        item.error(fault.hint("write { file = \"PATH\" } or { env = \"VARIABLE\" }"));
-        return None;
-    }
-    let section = item.section(&keys::OTLP_HEADER)?;
-    let file = section.field("file", None, |item| item.path().map(Some));
-    let variable = section.field("env", None, |item| item.text().map(|text| Some(text.to_owned())));
-    match (file.value, variable.value) {
-        (Some(path), None) => Some(Secret::File(path)),
-        (None, Some(name)) => Some(Secret::Variable(name)),
-        (Some(_), Some(_)) | (None, None) => {
-            item.error(Fault::new("either `file` or `env` is needed here"));
-            None
-        }
-    }
 }
 
 fn signals(item: &Item<'_>) -> Option<Signals> {

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mainstay_observe::probes::{PROBES_MAX, Probe, STEPS_MAX};
+use mainstay_observe::secret::Secret;
 
-use super::alerting;
 use super::keys;
 use super::problem::Fault;
 use super::reader::{Item, Place, Section, clip};
+use super::secret::secret;
 use super::words;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -85,11 +86,11 @@ fn read_nodes(item: &Item<'_>) -> Option<Vec<String>> {
     (names.len() == items.len()).then_some(names)
 }
 
-fn read_secrets(item: &Item<'_>) -> Vec<(String, mainstay_observe::alerts::settings::Secret)> {
+fn read_secrets(item: &Item<'_>) -> Vec<(String, Secret)> {
     let mut secrets = Vec::new();
     for (name, _span, item) in Section::free_entries(item, LIST_MAX) {
         if mainstay_gateway::spec::script::is_name(name) {
-            secrets.extend(alerting::secret(&item).map(|secret| (name.to_owned(), secret)));
+            secrets.extend(secret(&item).map(|secret| (name.to_owned(), secret)));
         } else {
             let fault = Fault::new(format!("`{}` cannot be the name of a value", clip(name)));
             item.error(fault.hint("letters, digits and _ are allowed, and a digit is not the first"));

@@ -10,6 +10,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mainstay_observe::secret::Secret;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Keys};
@@ -25,6 +26,7 @@ pub(super) struct Reader<'t> {
     source: Source<'t>,
     problems: RefCell<Vec<Problem>>,
     authorities: RefCell<Vec<(Place, PathBuf)>>,
+    secrets: RefCell<Vec<(Place, Secret)>>,
 }
 
 /// Where something stands.
@@ -44,7 +46,24 @@ impl Place {
 
 impl<'t> Reader<'t> {
     pub(super) fn new(file: &'t str, base_dir: &'t Path, source: Source<'t>) -> Self {
-        Self { file, base_dir, source, problems: RefCell::default(), authorities: RefCell::default() }
+        Self {
+            file,
+            base_dir,
+            source,
+            problems: RefCell::default(),
+            authorities: RefCell::default(),
+            secrets: RefCell::default(),
+        }
+    }
+
+    /// The document names this secret there.
+    pub(super) fn named(&self, place: Place, secret: Secret) {
+        self.secrets.borrow_mut().push((place, secret));
+    }
+
+    /// All secrets that were named, and where.
+    pub(super) fn secrets(&self) -> Vec<(Place, Secret)> {
+        self.secrets.borrow().clone()
     }
 
     pub(super) fn error(&self, place: &Place, fault: Fault) {

@@ -70,15 +70,20 @@ pub fn render_problem(problem: &Problem) -> String {
     out
 }
 
-/// What is served, in one line: `2 listeners, 3 routes, 1 service with 4 endpoints`.
+/// What is served, in one line: `2 listeners, 3 routes, 1 service with 4 endpoints, 1 database`.
 pub fn summary(config: &Config) -> String {
     let spec = &config.spec;
     let discovered = match sources(config) {
         0 => String::new(),
         count => format!(" and {} by DNS", plural(count, "set")),
     };
+    let further = [(config.databases.len(), "database"), (config.addresses.len(), "floating address")]
+        .into_iter()
+        .filter(|(count, _noun)| *count > 0)
+        .map(|(count, noun)| format!(", {}", plural(count, noun)))
+        .collect::<String>();
     format!(
-        "{}, {}, {} with {}{discovered}",
+        "{}, {}, {} with {}{discovered}{further}",
         plural(spec.listeners.len(), "listener"),
         plural(spec.routes.len(), "route"),
         plural(spec.services.len(), "service"),
@@ -112,7 +117,8 @@ pub fn count_of(problems: &[Problem]) -> String {
 }
 
 fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+    let ending = if noun.ends_with('s') { "es" } else { "s" };
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}{ending}") }
 }
 
 fn as_json(problem: &Problem) -> Value {

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use tokio_postgres::Config;
 
 use crate::admin::databases::document::{DatabaseStatus, FailoverStatus};
-use crate::cluster::installed;
+use crate::config::database::installed;
 use crate::failure::Failure;
 use clients::Tally;
 use place::Group;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mainstay_gateway::spec::Challenge;
 
-use crate::alerts::settings::Secret;
+use crate::secret::Secret;
 
 /// A certificate, and who issues it.
 #[derive(Clone, Debug, PartialEq, Eq)]

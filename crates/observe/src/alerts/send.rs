@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use super::clock;
 use super::message::{self, Links};
-use super::settings::{Destination, Mail, MailTls, Secret, Settings, Way};
+use super::settings::{Destination, Mail, MailTls, Settings, Way};
+use crate::secret::Secret;
 
 /// Bytes of a refusal that are kept, for people.
 const REFUSAL_BYTES_MAX: usize = 200;

@@ -1,43 +1,10 @@
 //! Who is told of alerts, and by which way.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstay_core::alert::{Condition, DeadMan, Policy, Receiver, Severity};
 
-/// Bytes of a secret, at most.
-const SECRET_BYTES_MAX: u64 = 4096;
-
-/// A secret that is somewhere else. It is read for each message, so that it can be replaced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Secret {
-    /// A file that has it alone.
-    File(PathBuf),
-    /// A variable of the process's environment.
-    Environment(String),
-}
-
-impl Secret {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// Why it cannot be read, without a word of what it is.
-    pub fn read(&self) -> Result<String, String> {
-        let text = match self {
-            Self::File(path) => {
-                let told = |error: std::io::Error| format!("cannot read the secret in {}: {error}", path.display());
-                if std::fs::metadata(path).map_err(told)?.len() > SECRET_BYTES_MAX {
-                    return Err(format!("{} is too large for a secret", path.display()));
-                }
-                std::fs::read_to_string(path).map_err(told)?
-            }
-            Self::Environment(name) => {
-                std::env::var(name).map_err(|_absent| format!("the environment has no variable {name}"))?
-            }
-        };
-        Ok(text.trim().to_owned())
-    }
-}
+use crate::secret::Secret;
 
 /// An address that may be a secret, as the webhooks of chats are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::secret::Secret;
+
 /// Where telemetry is sent, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -52,29 +54,4 @@ pub struct Signals {
     pub traces: bool,
     /// The node's metrics.
     pub metrics: bool,
-}
-
-/// Where a secret stands. It is read when it is needed, so that it is in no configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Secret {
-    /// A file that holds nothing else.
-    File(PathBuf),
-    /// A variable of the environment.
-    Variable(String),
-}
-
-impl Secret {
-    /// The secret itself.
-    ///
-    /// # Errors
-    /// Where it should be and why it is not there.
-    pub fn read(&self) -> Result<String, String> {
-        match self {
-            Self::File(path) => match std::fs::read_to_string(path) {
-                Ok(text) => Ok(text.trim().to_owned()),
-                Err(error) => Err(format!("{}: {error}", path.display())),
-            },
-            Self::Variable(name) => std::env::var(name).map_err(|_absent| format!("the variable {name} is not set")),
-        }
-    }
 }

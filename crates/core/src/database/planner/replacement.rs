@@ -82,6 +82,7 @@ mod tests {
             before: None,
             checkpointed: true,
             sync: None,
+            stalled: false,
             kept_from: None,
             licence: 0,
         }

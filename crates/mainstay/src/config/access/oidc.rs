@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use mainstay_admin::oidc::{Group, Settings};
 use mainstay_admin::role::Role;
-use mainstay_observe::alerts::settings::Secret;
+use mainstay_observe::secret::Secret;
 
-use crate::config::alerting::secret;
 use crate::config::keys;
 use crate::config::problem::Fault;
 use crate::config::reader::{Item, Section};
+use crate::config::secret::secret;
 
 /// Groups, at most.
 const GROUPS_MAX: usize = 256;

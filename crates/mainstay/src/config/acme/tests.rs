@@ -1,4 +1,4 @@
-use mainstay_observe::alerts::settings::Secret;
+use mainstay_observe::secret::Secret;
 
 use super::*;
 use crate::config::tests::{good, shown};

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use mainstay_core::database::Engine;
 
-use super::super::alerting::secret;
 use super::super::keys;
 use super::super::problem::Fault;
 use super::super::reader::{Field, Item, Section};
+use super::super::secret::secret;
 use super::{Fencing, PortLease, Server, Stonith, folder, redis};
 
 /// Lines of a server's configuration, in bytes, at most.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mainstay_core::database::{Durability, Engine};
 use mainstay_gateway::spec::{Access, Protocol};
-use mainstay_observe::alerts::settings::Secret;
+use mainstay_observe::secret::Secret;
 
 use super::super::database::{Database, Doors, Fencing, PortLease, ReadFallback, Redis, Stonith, Times};
 use super::{good, read, shown};

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_observe::otlp::{Protocol, Secret, Signals, Tls};
+use mainstay_observe::otlp::{Protocol, Signals, Tls};
+use mainstay_observe::secret::Secret;
 
 use super::{SMALL, good, shown};
 
@@ -22,7 +23,7 @@ fn every_key_and_the_defaults() {
     assert_eq!((all.protocol, all.signals.logs, all.signals.traces), (Protocol::Grpc, false, true));
     assert_eq!((all.timeout, all.retry_for), (Duration::from_secs(2), Duration::from_secs(5)));
     let file = Secret::File(PathBuf::from("/etc/mainstay/token"));
-    let variable = Secret::Variable("B".to_owned());
+    let variable = Secret::Environment("B".to_owned());
     assert_eq!(all.headers, [("authorization".to_owned(), file), ("x-b".to_owned(), variable)]);
 }
 

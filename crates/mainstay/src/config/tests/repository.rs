@@ -127,6 +127,7 @@ fn authorities_are_tried_wherever_they_are_named() {
         role = "operator"
     "#;
     fs::write(&file, text).expect("written");
+    fs::write(folder.path().join("secret"), "secret").expect("written");
     assert!(super::super::load(&file).is_ok(), "{:#?}", super::super::load(&file));
     let named = |problems: &[Problem]| problems.iter().map(|it| it.path.clone()).collect::<Vec<_>>();
     let problems = check(&file).expect_err("there are none");
@@ -137,4 +138,40 @@ fn authorities_are_tried_wherever_they_are_named() {
     }
     fs::write(folder.path().join("oidc.pem"), "no certificate").expect("written");
     assert_eq!(named(&check(&file).expect_err("one is none")), ["access.oidc.ca"]);
+}
+
+/// What a node serves without is a warning, with the key and what to do.
+#[test]
+fn secrets_programs_and_users_are_looked_for_by_check() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mainstay.toml");
+    let example = fs::read_to_string(root().join("examples/database-postgres.toml")).expect("an example");
+    let nowhere = folder.path().join("nowhere");
+    let server = format!("user = \"nobody-of-that-name\"\nbin_dir = \"{}\"", nowhere.display());
+    let text = example.replace("user = \"postgres\"", &server);
+    let receiver = "[[receiver]]\nname = \"team\"\ntype = \"webhook\"\nurl = { env = \"MAINSTAY_TEST_NOT_SET\" }\n";
+    fs::write(&file, format!("{text}\n{receiver}")).expect("written");
+    assert_eq!(super::super::load(&file).expect("it is well formed").warnings, []);
+
+    let shown = |warnings: &[Problem]| -> Vec<(String, String)> {
+        warnings.iter().map(|it| (it.path.clone(), it.message.clone())).collect()
+    };
+    let warnings = shown(&check(&file).expect("warnings only").warnings);
+    let expected = [
+        ("database[0].server.replication_password", "replication.password: No such file"),
+        ("receiver[0].url", "the environment has no variable MAINSTAY_TEST_NOT_SET"),
+        ("database[0]", "there is no initdb in"),
+        ("database[0]", "this machine has no user `nobody-of-that-name`"),
+    ];
+    for (path, message) in expected {
+        assert!(warnings.iter().any(|it| it.0 == path && it.1.contains(message)), "{path} {message}: {warnings:#?}");
+    }
+    assert_eq!(warnings.len(), expected.len(), "{warnings:#?}");
+
+    fs::create_dir(&nowhere).expect("a folder");
+    fs::write(nowhere.join("initdb"), "").expect("written");
+    fs::write(folder.path().join("replication.password"), "secret\n").expect("written");
+    let text = text.replace("user = \"nobody-of-that-name\"", "user = \"root\"");
+    fs::write(&file, text).expect("written");
+    assert_eq!(shown(&check(&file).expect("good").warnings), []);
 }
