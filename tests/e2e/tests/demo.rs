@@ -61,21 +61,14 @@ fn databases_of_the_demo_lose_no_acknowledged_row_and_measure_each_change() {
     let (all, bad) = (report["objective"]["all"].as_u64(), report["objective"]["bad"].as_u64());
     assert!(bad > Some(0) && all > bad, "{report:#}");
     let changes = report["changes"].as_array().expect("changes");
-    let known: Vec<_> =
-        changes.iter().map(|it| (it["database"].as_str(), it["failover"]["planned"].as_bool())).collect();
-    let expected = [("orders", false), ("cache", false), ("orders", true)].map(|(name, by)| (Some(name), Some(by)));
-    assert_eq!(known, expected, "{report:#}");
+    let databases: Vec<_> = changes.iter().map(|change| change["database"].as_str().unwrap_or_default()).collect();
+    assert_eq!(databases, ["orders", "cache", "orders"], "{report:#}");
     for change in changes {
         let failover = &change["failover"];
-        assert!(failover["rto_ms"].is_u64() && failover["routed_by"].is_string(), "{report:#}");
-        assert!(
-            failover["parts"].as_array().is_some_and(|parts| parts.iter().all(|it| it["ms"].is_u64())),
-            "{report:#}"
-        );
+        let parts = failover["parts"].as_array().into_iter().flatten();
+        let phases: Vec<_> = parts.map(|part| part["name"].as_str().unwrap_or_default()).collect();
+        assert_eq!(phases, ["lease", "detect", "fence", "elect", "promote", "route"], "{report:#}");
+        assert!(failover["routed_by"].is_string(), "a client was led to the new primary: {report:#}");
         assert_eq!(failover["loss"]["measured"], true, "{report:#}");
-        assert!(failover["loss"]["bytes"].is_u64(), "what the old primary had is known: {report:#}");
     }
-    let lease = |at: usize| changes[at]["failover"]["parts"][0]["ms"].as_u64();
-    assert!(lease(0) > Some(0), "the lease of a machine that dies is waited for: {report:#}");
-    assert_eq!((lease(1), lease(2)), (Some(0), Some(0)), "nobody waits for that of one that lives: {report:#}");
 }
