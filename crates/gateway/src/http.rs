@@ -2,6 +2,7 @@
 
 pub(crate) mod attempt;
 mod attempts;
+pub(crate) mod attendant;
 pub(crate) mod caching;
 pub(crate) mod cells;
 mod challenge;

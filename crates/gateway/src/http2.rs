@@ -6,6 +6,7 @@
 pub(crate) mod connect;
 pub(crate) mod head;
 pub(crate) mod link;
+pub(crate) mod request;
 pub(crate) mod serve;
 pub(crate) mod stream;
 pub(crate) mod text;

@@ -2,12 +2,12 @@
 //! as large as what waiting takes, and most connections wait most of the time; so attendants belong to the worker, and a
 //! connection has one only while it is busy.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::connection;
+use super::attendant;
 use crate::peer::Peer;
 use crate::spec::Protocol;
 use crate::stream::Stream;
@@ -37,38 +37,8 @@ pub(crate) enum Purpose {
 /// What a visit leaves: the connection, if it stays open, and whether its first request is still to come.
 pub(crate) type Left = Option<(Stream, Peer, bool)>;
 
-/// Where a connection and its attendant hand each other the stream.
-#[derive(Default)]
-struct Desk {
-    visit: std::cell::Cell<Option<Visit>>,
-    left: std::cell::Cell<Option<Left>>,
-}
-
-/// Serves one connection after another. Its future never ends, so that its memory is used again.
-pub(crate) struct Attendant {
-    desk: Rc<Desk>,
-    work: Pin<Box<dyn Future<Output = ()>>>,
-}
-
-impl Attendant {
-    pub(crate) fn new() -> Self {
-        let desk = Rc::new(Desk::default());
-        Self { work: Box::pin(attend(Rc::clone(&desk))), desk }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Left> {
-        let _never_ends = self.work.as_mut().poll(cx);
-        self.desk.left.take().map_or(Poll::Pending, Poll::Ready)
-    }
-}
-
-async fn attend(desk: Rc<Desk>) {
-    loop {
-        let visit = poll_fn(|_cx| desk.visit.take().map_or(Poll::Pending, Poll::Ready)).await;
-        let left = connection::serve(visit).await;
-        desk.left.set(Some(left));
-    }
-}
+/// Who serves a connection while it is busy.
+pub(crate) type Attendant = attendant::Attendant<Visit, Left>;
 
 /// The task of a connection.
 pub(crate) struct Client {
@@ -150,7 +120,7 @@ impl Client {
         let (worker, cell) = (Rc::clone(&self.open.worker), Rc::clone(&self.open.cell));
         let attendant = worker.store.take_attendant();
         let visit = Visit { worker, cell, stream, peer, slot: Rc::clone(&self.slot), purpose };
-        attendant.desk.visit.set(Some(visit));
+        attendant.take(visit);
         self.stage = Stage::Busy(attendant);
     }
 }

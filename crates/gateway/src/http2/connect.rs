@@ -55,7 +55,7 @@ impl Links {
         stream: Stream,
     ) -> Option<H2Stream> {
         let settings = Settings { max_header_list: 64 * 1024, max_fields: 256, ..Settings::default() };
-        let link = Link::new(Role::Client, settings, &worker.clock);
+        let link = Link::new(Role::Client, settings, worker.now());
         let id = link.engine().open()?;
         owner.links.open.borrow_mut().push(Rc::clone(&link));
         owner.state.shards.of(worker.index).connections_opened.add(1);

@@ -4,8 +4,8 @@ use std::cell::{OnceCell, RefCell, RefMut};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use mainstay_core::time::Moment;
 use mainstay_http2::{Connection, Event, Notify, Role, Settings};
-use mainstay_runtime::clock::Clock;
 
 use crate::stream::{Buffer, Stream};
 use crate::worker::Worker;
@@ -49,8 +49,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(role: Role, settings: Settings, clock: &Clock) -> Rc<Self> {
-        let engine = RefCell::new(Connection::new(role, settings, millis(clock)));
+    pub(crate) fn new(role: Role, settings: Settings, now: Moment) -> Rc<Self> {
+        let engine = RefCell::new(Connection::new(role, settings, millis(now)));
         Rc::new(Self { engine, driver: RefCell::new(None), server_name: OnceCell::new() })
     }
 
@@ -81,8 +81,8 @@ impl Link {
 }
 
 /// The engine's time.
-pub(crate) fn millis(clock: &Clock) -> u64 {
-    clock.now().since(mainstay_core::time::Moment::ZERO).as_millis() as u64
+fn millis(now: Moment) -> u64 {
+    now.since(Moment::ZERO).as_millis() as u64
 }
 
 /// Reads that follow one another before other tasks get their turn.
@@ -118,7 +118,7 @@ impl Pump {
         mut event: impl FnMut(Event),
     ) -> Poll<()> {
         register(&mut self.link.driver.borrow_mut(), cx);
-        let now = millis(&worker.clock);
+        let now = millis(worker.now());
         self.feed(now, &mut event);
         for turn in 0.. {
             if self.ended || self.link.engine().error().is_some() || self.link.engine().is_congested() {

@@ -9,11 +9,9 @@ use mainstay_core::time::Moment;
 use mainstay_http2::{Event, Role, Settings};
 use mainstay_runtime::task::{self, Kind};
 
-use super::head;
 use super::link::{Link, Pump};
-use super::stream::H2Stream;
-use crate::http::connection::{Next, linger};
-use crate::http::{exchange, respond};
+use super::request::Request;
+use crate::http::connection::linger;
 use crate::peer::Peer;
 use crate::spec::{Http, Http2, Protocol};
 use crate::stream::{Buffer, Stream};
@@ -36,7 +34,7 @@ pub(crate) async fn serve(
     let listener = cell.current();
     let Protocol::Http(http) = &listener.state.spec.protocol else { return };
     let Some(http2) = http.http2 else { return };
-    let link = Link::new(Role::Server, settings(http, http2), &worker.clock);
+    let link = Link::new(Role::Server, settings(http, http2), worker.now());
     link.keep_server_name(stream.server_name());
     let mut pump = Pump::new(Rc::clone(&link), input);
     let mut driver = Driver {
@@ -52,12 +50,11 @@ pub(crate) async fn serve(
     };
     slot.set(worker.clock.now().after(http.head_timeout));
     slot.multiplexed.set(true);
-    poll_fn(|cx| {
+    let mut turn = |cx: &mut Context<'_>| {
         loop {
             let over = pump.poll(cx, &worker, &mut stream, |event| {
                 if let Event::Request(id) = event {
-                    let (worker, cell, link) = (Rc::clone(&worker), Rc::clone(&cell), Rc::clone(&link));
-                    task::spawn_local(Kind::Connection, request(worker, cell, link, id, peer.clone()));
+                    task::spawn_local(Kind::Connection, Request::new(&worker, &cell, &link, id, &peer));
                 }
             });
             if over.is_ready() {
@@ -67,8 +64,8 @@ pub(crate) async fn serve(
                 return result;
             }
         }
-    })
-    .await;
+    };
+    poll_fn(|cx| worker.turn(|| turn(cx))).await;
     let was_refused = link.engine().error().is_some();
     link.engine().lose();
     if was_refused {
@@ -104,7 +101,7 @@ struct Driver<'a> {
 impl Driver<'_> {
     /// What is to be done now that the bytes have moved: `None` to move them again.
     fn poll(&mut self, cx: &Context<'_>, pump: &Pump, stream: &Stream) -> Option<Poll<()>> {
-        let now = self.worker.clock.now();
+        let now = self.worker.now();
         let (is_idle, is_stuck, is_settled) = {
             let mut engine = self.link.engine();
             if engine.has_left() && engine.output().is_empty() {
@@ -168,43 +165,4 @@ impl Driver<'_> {
         self.rearm(now, is_idle, is_stuck);
         Some(Poll::Pending)
     }
-}
-
-/// Serves one request.
-async fn request(worker: Rc<Worker>, cell: Rc<Cell>, link: Rc<Link>, id: u32, peer: Peer) {
-    let stream = H2Stream::new(link, id, Role::Server);
-    let listener = cell.current();
-    let Protocol::Http(http) = &listener.state.spec.protocol else { return };
-    if stream.is_reset() {
-        // The client takes back what it has just asked for, many times a second if it is hostile: that must cost as little
-        // as it costs the client, and no backend anything.
-        return;
-    }
-    // The head came before this task.
-    let Some(fields) = stream.take_head() else { return };
-    let slot = worker.wheel.slot();
-    let mut exchange = worker.store.take_exchange();
-    exchange.set_peer(&peer);
-    exchange.begin(worker.clock.now());
-    let key = fields.protocol().map(|_websocket| worker.websocket_key()).unwrap_or_default();
-    let (input, head) = (&mut exchange.input, &mut exchange.head);
-    let laid = head::request(&fields, stream.has_no_body(), &key, input, head);
-    stream.give_back(fields);
-    let mut client = Stream::Http2(stream);
-    let next = match laid {
-        Ok(()) => {
-            let length = exchange.head.length;
-            exchange.input.consume(length);
-            exchange::run(&worker, &listener, http, &mut client, &slot, &mut exchange).await
-        }
-        Err(reject) => {
-            exchange.head.length = 0;
-            let (status, reason) = (reject.status(), reject.reason());
-            respond::reject(&worker, &listener, &mut client, &slot, &mut exchange, status, reason).await
-        }
-    };
-    if next == Next::Reset {
-        client.reset_on_close();
-    }
-    worker.store.give_exchange(exchange);
 }

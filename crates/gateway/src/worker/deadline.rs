@@ -71,6 +71,14 @@ impl Slot {
         }
     }
 
+    /// Forgets the request that it was for. The next one finds it hung up already.
+    pub(crate) fn rest(&self) {
+        self.deadline.set(Moment::NEVER);
+        self.expired.set(false);
+        self.tunnel.set(false);
+        drop(self.waker.take());
+    }
+
     /// Has the connection look around, although nothing has come and its deadline has not.
     pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
@@ -297,6 +305,22 @@ mod tests {
             assert!(clock.now().since(start) >= Duration::from_millis(120));
             slot.set(start.after(Duration::from_secs(3600)));
             slot.hasten(clock.now().after(Duration::from_millis(20)));
+            assert_eq!(slot.within(std::future::pending::<()>()).await, Err(Expired));
+        });
+    }
+
+    #[test]
+    fn a_slot_that_rested_knows_nothing_of_the_request_before() {
+        with_wheel(|wheel, clock| async move {
+            let slot = wheel.slot();
+            let tick = Duration::from_millis(20);
+            slot.set(clock.now().after(tick));
+            slot.tunnel.set(true);
+            slot.rest();
+            tokio::time::sleep(3 * tick).await;
+            assert!(!slot.has_expired() && !slot.tunnel.get());
+            // Its entry of before must not keep the next deadline from coming.
+            slot.set(clock.now().after(tick));
             assert_eq!(slot.within(std::future::pending::<()>()).await, Err(Expired));
         });
     }

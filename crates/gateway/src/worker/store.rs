@@ -1,9 +1,13 @@
 //! What busy connections borrow from their worker, with all its memory used again.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use crate::http::client::Attendant;
+use crate::http::connection;
 use crate::http::exchange::Exchange;
+use crate::http2::request;
+use crate::worker::deadline::Wheel;
 
 /// Of each kind so many are kept for the next busy connection; beyond them memory goes back.
 const KEPT: usize = 256;
@@ -14,6 +18,7 @@ pub(crate) struct Store {
     #[expect(clippy::vec_box, reason = "an exchange is large; it moves in and out of the store as a pointer")]
     exchanges: RefCell<Vec<Box<Exchange>>>,
     attendants: RefCell<Vec<Attendant>>,
+    stream_attendants: RefCell<Vec<request::Attendant>>,
 }
 
 impl Store {
@@ -37,12 +42,26 @@ impl Store {
     /// Somebody to serve a connection that becomes busy.
     pub(crate) fn take_attendant(&self) -> Attendant {
         let kept = self.attendants.borrow_mut().pop();
-        kept.unwrap_or_else(Attendant::new)
+        kept.unwrap_or_else(|| Attendant::new(connection::serve))
     }
 
     /// Takes them back.
     pub(crate) fn give_attendant(&self, attendant: Attendant) {
         let mut attendants = self.attendants.borrow_mut();
+        if attendants.len() < KEPT {
+            attendants.push(attendant);
+        }
+    }
+
+    /// Somebody to serve a request on an HTTP/2 connection.
+    pub(crate) fn take_stream_attendant(&self, wheel: &Rc<Wheel>) -> request::Attendant {
+        let kept = self.stream_attendants.borrow_mut().pop();
+        kept.unwrap_or_else(|| request::Attendant::with_slot(wheel))
+    }
+
+    /// Takes them back.
+    pub(crate) fn give_stream_attendant(&self, attendant: request::Attendant) {
+        let mut attendants = self.stream_attendants.borrow_mut();
         if attendants.len() < KEPT {
             attendants.push(attendant);
         }
