@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn a_switchover_whose_primary_did_not_stop_in_order_is_an_election_at_once() {
         let names = ["a", "b"];
-        let candidate = |node: &&str| Candidate { node: (*node).to_owned(), priority: 1, zone: None };
+        let candidate = |node: &&str| Candidate { node: (*node).to_owned(), priority: 1, zone: None, no_sync: false };
         let policy = Policy {
             engine: Engine::Postgres,
             durability: Durability::Async,
@@ -403,6 +403,7 @@ mod tests {
             guard: SECOND,
             cooldown: SECOND,
             yield_within: SECOND,
+            failsafe: false,
         };
         let phase = Phase::Yielding { from: "a".to_owned(), led: 1, to: "b".to_owned() };
         let yielding = Plan { number: 5, term: 2, phase, ..Plan::default() };
@@ -418,6 +419,9 @@ mod tests {
                 before: None,
                 checkpointed: false,
                 sync: None,
+                stalled: false,
+                kept_from: None,
+                licence: 0,
             };
             let member = |node: &str, report| Member {
                 node: node.to_owned(),

@@ -180,6 +180,9 @@ mod tests {
             before: None,
             checkpointed: true,
             sync: None,
+            stalled: false,
+            kept_from: None,
+            licence: 0,
         };
         let address = ([10, 0, 0, 1], 5432).into();
         let member = Member { node: "a".to_owned(), address, alive: true, report: Some(report) };
@@ -190,6 +193,7 @@ mod tests {
             members: vec![member],
             own: None,
             obstacle: None,
+            end: None,
             paused: false,
             failovers: Vec::new(),
         };

@@ -79,6 +79,9 @@ mod tests {
             before: None,
             checkpointed: true,
             sync: None,
+            stalled: false,
+            kept_from: None,
+            licence: 0,
         }
     }
 

@@ -267,7 +267,7 @@ fn changes_are_forecast_or_refused_with_the_reason() {
     assert!(open.risks[0].contains("switchover` loses nothing"), "{:?}", open.risks);
     let copied = ask(&well, Action::Reinit, Some("db2")).expect("it is a replica");
     assert!(copied.text.starts_with("The data of db2 is deleted"), "{}", copied.text);
-    assert_eq!(ask(&well, Action::Pause, None).expect("always").risks.len(), 1);
+    assert_eq!(ask(&well, Action::Pause, None).expect("always").risks.len(), 2);
     let mut electing = well.clone();
     electing.plan.phase = Phase::Electing { from: "db1".to_owned(), forced: None };
     assert!(ask(&electing, Action::Switchover, None).expect_err("there is none").contains("a change is under way"));
