@@ -266,6 +266,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
     let groups = databases.iter().map(|read| read.database.name.as_str()).collect();
     let objectives = objective::read_all(&root, parts.routes, &services, &probes, groups);
     let otlp = otlp::read(&root);
+    let alerting = alerting::read(&root);
     if files == Files::Tried {
         files::check(reader, &settings, &listeners, parts.routes, &services);
         database::check_machine(reader, &databases);
@@ -286,7 +287,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         access,
         cluster,
         sessions,
-        alerting: alerting::read(&root),
+        alerting,
         addresses: addresses.into_iter().map(|read| read.address).collect(),
         databases: databases.into_iter().map(|read| read.database).collect(),
         spare: settings.spare,

@@ -50,8 +50,8 @@ fn what_is_refused_says_why() {
         ("endpoint = \"https://a:1\"\nkey = \"k.pem\"".to_owned(), "a `cert` belongs to this key"),
         (format!("{url}signals = []"), "nothing would be sent"),
         (format!("{url}signals = [\"logs\"]"), "is not known here"),
-        (format!("{url}headers = {{ a = \"planted\" }}"), "does not belong into a configuration"),
-        (format!("{url}headers = {{ a = {{ }} }}"), "either `file` or `env`"),
+        (format!("{url}headers = {{ a = \"planted\" }}"), "does not belong into the configuration"),
+        (format!("{url}headers = {{ a = {{ }} }}"), "one of `file` and `env`"),
         (format!("{url}timeout = \"5m\""), "timeout"),
     ] {
         let problems = shown(&format!("{SMALL}[otlp]\n{lines}\n"));
