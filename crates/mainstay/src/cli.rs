@@ -15,7 +15,7 @@ use crate::{
     guard, ledger, logging, probes, run, shared_config, slo, status, steer, telemetry, upgrade,
 };
 
-/// Stands in front of HTTP and TCP services, spreads traffic over their endpoints, notices failures and hides them.
+/// Stands in front of services and databases, notices the failures of their parts, hides them, and measures that it did.
 #[derive(Debug, Parser)]
 #[command(name = "mainstay", version, arg_required_else_help = true, max_term_width = 100, after_help = FIRST_STEPS)]
 struct Cli {

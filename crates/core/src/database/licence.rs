@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(second.confirmers, [three, two.clone()]);
         assert!(second.may_stand("b") && !second.may_stand("c"), "the primary may not ask it any more");
         let third = second.next(false, two.clone(), true);
-        assert_eq!(third.confirmers, [two.clone()]);
+        assert_eq!(third.confirmers, std::slice::from_ref(&two));
         let fourth = third.next(false, set(&[]), false);
         assert_eq!((fourth.asked(), fourth.may_stand("c")), (None, false), "it may still go by the set before");
         assert_eq!(fourth.next(false, set(&[]), true), Licence::default());
