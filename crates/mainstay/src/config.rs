@@ -241,12 +241,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         zones::settle(reader, settings.node.zone.as_deref(), &mut read.service, &read.place);
     }
     let cells: Vec<_> = root.sections("cell", &keys::CELL).iter().map(cell::read).collect();
-    // A node of a cluster may get all that it serves from there, and then its own file names none.
-    let has_none = root.item("listener").is_none_or(|item| item.is_list() && item.list().is_empty());
-    if has_none && (is_shared || cluster.is_none() || root.has("service") || root.has("route")) {
-        let fault = Fault::new("there is no [[listener]]: nothing would be served");
-        reader.error_if_whole(&root.place, fault.hint("write [[listener]] with a `name` and a `bind` below it"));
-    }
+    check_some_listener(&root, is_shared || cluster.is_none());
     let implied = if root.has("route") { None } else { implied_route(&listeners, &services) };
     routes.extend(implied.map(route::Read::implied));
     let parts = &mut relations::Parts {
@@ -296,6 +291,15 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
         acme,
         otlp,
         warnings: Vec::new(),
+    }
+}
+
+/// A node of a cluster may get all that it serves from there, and then its own file names none.
+fn check_some_listener(root: &Section<'_>, is_all: bool) {
+    let has_none = root.item("listener").is_none_or(|item| item.is_list() && item.list().is_empty());
+    if has_none && (is_all || root.has("service") || root.has("route")) {
+        let fault = Fault::new("there is no [[listener]]: nothing would be served");
+        root.reader.error_if_whole(&root.place, fault.hint("write [[listener]] with a `name` and a `bind` below it"));
     }
 }
 

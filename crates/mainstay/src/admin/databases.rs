@@ -3,6 +3,7 @@
 mod act;
 mod describe;
 pub mod document;
+mod failovers;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -26,7 +27,7 @@ use act::{Action, Refused};
 use describe::Known;
 use document::{ChangeAnswer, ChangeRequest, DatabaseStatus};
 
-pub(super) use describe::failover_told;
+pub(super) use failovers::failover_told;
 pub use words::{amount, cost};
 
 /// What is to be sent with a change.

@@ -1,18 +1,16 @@
 //! From what a node knows of a group to what is said of it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use mainstay_core::database::{self, Engine, Observation, Pause, Phase, Plan, Report, Request, Server};
-use mainstay_failover::group::board::{Failover, Member, View};
+use mainstay_failover::group::board::{Member, View};
 
-use super::document::{
-    DatabaseStatus, FailoverStatus, GroupMember, LossStatus, ObstacleStatus, PartStatus, RungStatus,
-};
+use super::document::{DatabaseStatus, GroupMember, ObstacleStatus, RungStatus};
+use super::failovers::failover_told;
 use super::words;
 use crate::cluster::groups::Tellings;
 use crate::config::database::{Database, durability_word, engine_word};
-use crate::timestamp::rfc3339;
 
 /// Long enough for everything that an election waits for.
 const LONG: Duration = Duration::from_secs(365 * 86_400);
@@ -168,38 +166,6 @@ fn position(engine: Engine, position: u64) -> String {
     match engine {
         Engine::Postgres => format!("{:X}/{:X}", position >> 32, position & 0xFFFF_FFFF),
         Engine::Redis => position.to_string(),
-    }
-}
-
-pub(in crate::admin) fn failover_told(failover: &Failover) -> FailoverStatus {
-    let parts = failover.phases().into_iter().map(|(name, ms)| PartStatus { name: name.to_owned(), ms });
-    FailoverStatus {
-        at: rfc3339(UNIX_EPOCH + Duration::from_millis(failover.at_unix_ms)),
-        from: failover.from.clone(),
-        to: failover.to.clone(),
-        term: failover.term,
-        planned: failover.planned,
-        cause: failover.cause.clone(),
-        rto_ms: failover.took_ms(),
-        parts: parts.collect(),
-        routed_by: failover.routed.as_ref().map(|routed| routed.node.clone()),
-        risk: failover.risk.map(words::risk),
-        loss: loss(failover),
-    }
-}
-
-fn loss(failover: &Failover) -> LossStatus {
-    let known = failover.loss.clone().unwrap_or_default();
-    LossStatus {
-        measured: failover.loss.is_some(),
-        text: words::cost(failover),
-        bytes: known.bytes,
-        at_most_bytes: failover.at_most.filter(|_| failover.loss.is_none()),
-        commits: known.commits,
-        span_ms: known.span_ms,
-        keys: known.keys,
-        probe_rows: None,
-        kept: known.kept,
     }
 }
 

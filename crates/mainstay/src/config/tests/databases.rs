@@ -177,6 +177,13 @@ fn what_is_wrong_is_said() {
         (with("write = \"0.0.0.0:5000\"\nread = \"10.0.1.1:5000\""), "database[0].read", "`write` of `orders` listens"),
         (with("rest = \"127.0.0.1:7900\""), "database[0].rest", "the admin interface listens on 127.0.0.1:7900"),
         (with("rest = \"0.0.0.0:7946\""), "database[0].rest", "[cluster] listens on 10.0.1.1:7946"),
+    ];
+    all_told(&cases);
+}
+
+#[test]
+fn what_is_wrong_with_a_server_is_said() {
+    let cases = [
         (with("").replace(SERVER, ""), "database[0]", "nothing says what it runs"),
         (
             with("").replace("replication_password = { file", "# "),
@@ -216,8 +223,13 @@ fn what_is_wrong_is_said() {
         ),
         (with("fencing = { watchdogs = 1 }"), "database[0].fencing.watchdogs", "did you mean `watchdog`"),
     ];
+    all_told(&cases);
+}
+
+/// Each text has this problem at this key.
+fn all_told(cases: &[(String, &str, &str)]) {
     for (text, path, part) in cases {
-        let problems = shown(&text);
+        let problems = shown(text);
         let is_told = problems.iter().any(|it| it.contains(&format!(": {path}: ")) && it.contains(part));
         assert!(is_told, "{path}: {part}: {problems:#?}\n{text}");
         assert!(!problems.iter().any(|it| it.contains("hunter2")), "{problems:#?}");
