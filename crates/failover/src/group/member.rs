@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::board::{Board, Engine, Own, Rung};
 use super::failsafe::Failsafe;
-use super::mandate::{Cut, Mandate, Warden};
+use super::mandate::{Mandate, Warden};
 use super::stored::Stored;
 use super::words::{describe, describe_error, leads};
 use crate::Executor;
@@ -352,9 +352,7 @@ impl<E: Executor> Member<E> {
             }
             Err(cut) => {
                 self.blind(leads(&action));
-                if cut == Cut::Deadline || matches!(self.decide(), Action::Stop(_)) {
-                    Box::pin(self.stop(Stop::Immediate)).await;
-                }
+                self.end_what_was_cut(cut).await;
             }
         }
         self.work.last = Some(action);

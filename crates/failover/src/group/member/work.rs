@@ -1,8 +1,12 @@
 //! What a member's driver does to its server, and how it fares.
 
-use mainstay_core::database::agent::Action;
+use mainstay_core::database::agent::{Action, Stop};
 use mainstay_core::random::Rng;
 use mainstay_core::time::Moment;
+
+use super::Member;
+use crate::Executor;
+use crate::group::mandate::Cut;
 
 /// How what is done fares.
 #[derive(Debug)]
@@ -22,5 +26,20 @@ pub(super) struct Work {
 impl Default for Work {
     fn default() -> Self {
         Self { last: None, failures: 0, is_trouble: false, not_before: Moment::ZERO, error: None, rng: Rng::seeded(0) }
+    }
+}
+
+impl<E: Executor> Member<E> {
+    /// Stops a server whose action was ended before its end, if it is to stop. A switchover may begin in the middle of anything: its
+    /// primary is stopped in order all the same.
+    pub(super) async fn end_what_was_cut(&mut self, cut: Cut) {
+        let stop = match (cut, self.decide()) {
+            (Cut::Deadline, _) => Some(Stop::Immediate),
+            (Cut::Plan, Action::Stop(stop)) => Some(stop),
+            (Cut::Plan, _other) => None,
+        };
+        if let Some(stop) = stop {
+            Box::pin(self.stop(stop)).await;
+        }
     }
 }
