@@ -30,11 +30,12 @@ use mainstay_runtime::thread;
 use mainstay_runtime::tls::Issued;
 use mainstay_runtime::watch::Files;
 use rustix::process::{Pid, kill_process};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::admin::access::Access;
 use crate::admin::bind::{self, Bound};
+use crate::admin::upgrade::Asker;
 use crate::admin::{self, Node, serve};
 use crate::config::{self, Config, Problem};
 use crate::doors::Doors;
@@ -250,8 +251,8 @@ impl Life {
                 ended = self.upgrader.next(&self.bound) => match ended {
                     Ended::Failed { hung_up: true } => self.hang_up(),
                     Ended::Failed { hung_up: false } => {}
-                    Ended::Succeeded { successor, steps, hung_up } => {
-                        return self.hand_over(successor, steps, hung_up).await;
+                    Ended::Succeeded { successor, asker, hung_up } => {
+                        return self.hand_over(successor, asker, hung_up).await;
                     }
                 },
                 // The sender lives as long as the node.
@@ -274,7 +275,7 @@ impl Life {
     }
 
     /// Leaves what is left to do to the process that serves already.
-    async fn hand_over(mut self, successor: Successor, steps: UnboundedSender<Event>, hung_up: bool) -> ExitCode {
+    async fn hand_over(mut self, successor: Successor, asker: Asker, hung_up: bool) -> ExitCode {
         self.node.succeed();
         if let (Some(socket), true) = (self.bound.unix.take(), successor.admin_socket) {
             socket.disown();
@@ -297,9 +298,8 @@ impl Life {
             connections_left: self.node.gateway().open_connections() as u64,
             deadline_seconds: self.reloader.deadline().as_secs(),
         };
-        // Who asked may have gone away. If not, the answer is on its way before this process may be.
-        let _told = steps.send(Event::Done(done));
-        let _read = tokio::time::timeout(LAST_STEP, steps.closed()).await;
+        asker.tell(Event::Done(done));
+        let _answered = tokio::time::timeout(LAST_STEP, asker.answered()).await;
         leave(&self.node, self.cluster, Some(successor.taken), &mut self.signals).await
     }
 }

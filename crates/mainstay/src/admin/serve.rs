@@ -29,6 +29,18 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(600);
 /// After a failed accept (no file descriptors, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Beside each request: the connection that it came through, as long as there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Open(watch::Receiver<()>);
+
+impl Open {
+    /// Resolves when the connection is over: all its answers are with the system then, or its client has gone.
+    pub(super) async fn ended(mut self) {
+        // Nothing is ever sent.
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
 /// Starts the thread, which runs as long as the process. Without any socket it only takes samples.
 ///
 /// # Errors
@@ -140,8 +152,11 @@ where
 {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let (_open, open) = watch::channel(());
+    let open = Open(open);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(open.clone());
         hyper::service::Service::call(&TowerToHyperService::new(router.clone()), request)
     });
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
@@ -158,4 +173,49 @@ where
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Extension;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// More than what lies between the two ends.
+    const ANSWER: usize = 4_096;
+
+    #[tokio::test]
+    async fn a_connection_is_over_only_when_its_last_answer_is_with_the_system() -> io::Result<()> {
+        let (tell, told) = oneshot::channel();
+        let tell = Arc::new(std::sync::Mutex::new(Some(tell)));
+        let router = Router::new().route(
+            "/",
+            get(move |Extension(open): Extension<Open>| {
+                let tell = tell.lock().ok().and_then(|mut tell| tell.take());
+                async move {
+                    let _sent = tell.map(|tell| tell.send(open));
+                    "x".repeat(ANSWER)
+                }
+            }),
+        );
+        let (mut client, stream) = tokio::io::duplex(64);
+        let (succeed, succeeded) = watch::channel(false);
+        let asked = async {
+            client.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").await?;
+            let mut ended = Box::pin(told.await.map_err(io::Error::other)?.ended());
+            succeed.send_replace(true);
+            // The answer has been handed to the connection; the client has not read it.
+            let early = tokio::time::timeout(Duration::from_millis(100), ended.as_mut()).await;
+            assert!(early.is_err(), "over before its answer was sent");
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await?;
+            assert!(answer.ends_with("x".repeat(ANSWER).as_bytes()), "cut at {}", answer.len());
+            ended.await;
+            Ok(())
+        };
+        tokio::join!(asked, serve(router, stream, Peer::Socket { user: None }, succeeded)).0
+    }
 }

@@ -23,8 +23,8 @@ pub(super) fn answer(media_type: &'static str, mut told: mpsc::Receiver<Bytes>, 
     })
 }
 
-/// An answer of a media type whose body is what `next` brings, up to its first `None`. What `next` holds is dropped with the body,
-/// which is when the whole of it has been handed to the connection, or the reader has gone.
+/// An answer of a media type whose body is what `next` brings, up to its first `None`. What `next` holds is dropped with the body:
+/// the connection may have to send the last of it still, or the reader has gone.
 pub(super) fn polled<F>(media_type: &'static str, next: F) -> Response
 where
     F: FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send + Unpin + 'static,

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use mainstay_runtime::descriptors;
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::admin::Node;
 use crate::admin::bind::Bound;
+use crate::admin::upgrade::Asker;
 use crate::run::handover::{Go, Offer, OfferedListener, PROTOCOL, VARIABLE, Word, hear_async, say};
 use crate::run::last_words::LastWords;
 use crate::run::trial;
@@ -100,10 +100,9 @@ pub(super) async fn succeed(
     plan: Plan,
     node: Arc<Node>,
     admin: AdminSockets,
-    steps: UnboundedSender<Event>,
+    asker: Asker,
 ) -> Result<Successor, Refusal> {
-    // Who asked may have gone away; that changes nothing.
-    let tell = |event| drop(steps.send(event));
+    let tell = |step| asker.tell(step);
     let version = env!("CARGO_PKG_VERSION").to_owned();
     tell(Event::Checking { binary: plan.program.clone(), pid: std::process::id(), version });
     let version = trial::version(&plan.program).await?;

@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::admin::Node;
 use crate::admin::bind::Bound;
-use crate::admin::upgrade::Asked;
+use crate::admin::upgrade::{Asked, Asker};
 use crate::run::successor::{self, AdminSockets, Plan, Refusal, Successor};
 use crate::run::{notify, program};
 use crate::upgrade::READY_SECONDS;
@@ -29,7 +29,7 @@ type Attempt = Pin<Box<dyn Future<Output = Result<Successor, Refusal>>>>;
 
 struct Running {
     attempt: Attempt,
-    steps: UnboundedSender<Event>,
+    asker: Asker,
     hung_up: bool,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Ended {
     /// This process serves on. `hung_up` if it was told to reload meanwhile.
     Failed { hung_up: bool },
     /// Another process serves.
-    Succeeded { successor: Successor, steps: UnboundedSender<Event>, hung_up: bool },
+    Succeeded { successor: Successor, asker: Asker, hung_up: bool },
 }
 
 impl Upgrader {
@@ -60,8 +60,7 @@ impl Upgrader {
 
     /// SIGUSR2.
     pub(super) fn signalled(&mut self, bound: &Bound) {
-        let (steps, _nobody_listens) = unbounded_channel();
-        self.begin(Asked { request: UpgradeRequest::default(), steps }, bound);
+        self.begin(Asked { request: UpgradeRequest::default(), asker: Asker::nobody() }, bound);
     }
 
     /// Begins with what is asked for, and answers how it ended. Nothing is lost if the future is dropped before its end.
@@ -89,9 +88,9 @@ impl Upgrader {
             Ok(attempt) => {
                 notify::reloading("upgrading");
                 tracing::info!("upgrading: a new process is to take over");
-                self.running = Some(Running { attempt, steps: asked.steps, hung_up: false });
+                self.running = Some(Running { attempt, asker: asked.asker, hung_up: false });
             }
-            Err(refusal) => tell_refusal(refusal, &asked.steps),
+            Err(refusal) => tell_refusal(refusal, &asked.asker),
         }
     }
 
@@ -114,25 +113,24 @@ impl Upgrader {
             configuration: self.configuration.clone(),
             limit: Duration::from_secs(asked.request.timeout_seconds.unwrap_or(READY_SECONDS)),
         };
-        Ok(Box::pin(successor::succeed(plan, Arc::clone(&self.node), admin, asked.steps.clone())))
+        Ok(Box::pin(successor::succeed(plan, Arc::clone(&self.node), admin, asked.asker.clone())))
     }
 }
 
 fn ended(result: Result<Successor, Refusal>, running: Running) -> Ended {
-    let Running { steps, hung_up, .. } = running;
+    let Running { asker, hung_up, .. } = running;
     match result {
-        Ok(successor) => Ended::Succeeded { successor, steps, hung_up },
+        Ok(successor) => Ended::Succeeded { successor, asker, hung_up },
         Err(refusal) => {
-            tell_refusal(refusal, &steps);
+            tell_refusal(refusal, &asker);
             notify::ready();
             Ended::Failed { hung_up }
         }
     }
 }
 
-fn tell_refusal(refusal: Refusal, steps: &UnboundedSender<Event>) {
+fn tell_refusal(refusal: Refusal, asker: &Asker) {
     let Refusal { error, hint, log } = refusal;
     tracing::error!(error, "not upgraded; this process serves on");
-    // Who asked may have gone away.
-    let _told = steps.send(Event::Failed { error, hint, log });
+    asker.tell(Event::Failed { error, hint, log });
 }
