@@ -206,6 +206,33 @@ fn a_switchover_loses_nothing_and_a_node_that_leaves_hands_over() {
 }
 
 #[test]
+fn a_switchover_that_begins_in_the_middle_of_an_action_is_one_to_its_end() {
+    run(async {
+        let site = site(Durability::SyncPreferred, STEADY, false).await;
+        let old = site.serves().await.expect("it serves");
+        let (to, other) = ((old + 1) % NAMES.len(), (old + 2) % NAMES.len());
+        // A replica that is gone changes whom commits wait for, which the primary does not come to the end of.
+        site.nodes[old].mood.hangs.store(true, Ordering::Relaxed);
+        site.nodes[other].mood.fails.store(true, Ordering::Relaxed);
+        site.world().nodes[other].process = Process::Down { clean: None };
+        site.until("it is in the middle of it", async |site| {
+            let action = site.nodes[old].view().own.and_then(|own| own.action);
+            action.is_some_and(|action| action.starts_with("lets commits wait"))
+        })
+        .await;
+        let term = site.plan().await.term;
+        site.ask(&Request::Switchover { to: Some(NAMES[to].to_owned()) }).await;
+        let is_down = |site: &Site| matches!(site.world().nodes[old].process, Process::Down { .. });
+        site.until("it is stopped", async |site| is_down(site)).await;
+        site.nodes[old].mood.hangs.store(false, Ordering::Relaxed);
+        site.nodes[other].mood.fails.store(false, Ordering::Relaxed);
+        site.until("three members", async |site| site.is_whole(2).await).await;
+        // One whose primary was stopped at once would have become an election, with a term of its own.
+        assert_eq!((site.serves().await, site.plan().await.term), (Some(to), term + 1));
+    });
+}
+
+#[test]
 fn while_it_is_paused_nobody_takes_over() {
     run(async {
         let policy = Policy { yield_within: Duration::from_secs(2), ..policy(Durability::SyncStrict) };
