@@ -73,22 +73,8 @@ mod tests {
 
     fn report(timeline: u32, position: Lsn, led: Option<u64>, began: &[(u32, Lsn)]) -> Report {
         let branches = began.iter().map(|(timeline, at)| Branch { timeline: *timeline, at: *at }).collect();
-        let server = Server::Stopped { clean: None };
-        Report {
-            term: 0,
-            server,
-            system: Some(1),
-            timeline,
-            position,
-            led,
-            branches,
-            before: None,
-            checkpointed: true,
-            sync: None,
-            stalled: false,
-            kept_from: None,
-            licence: 0,
-        }
+        let stopped = Report::new(Server::Stopped { clean: None });
+        Report { system: Some(1), timeline, position, led, branches, ..stopped }
     }
 
     #[test]

@@ -408,21 +408,7 @@ mod tests {
         let phase = Phase::Yielding { from: "a".to_owned(), led: 1, to: "b".to_owned() };
         let yielding = Plan { number: 5, term: 2, phase, ..Plan::default() };
         let next = |server: Server| {
-            let report = |server, position| Report {
-                term: 2,
-                server,
-                system: None,
-                timeline: 1,
-                position,
-                led: None,
-                branches: Vec::new(),
-                before: None,
-                checkpointed: false,
-                sync: None,
-                stalled: false,
-                kept_from: None,
-                licence: 0,
-            };
+            let report = |server, position| Report { term: 2, position, ..Report::new(server) };
             let member = |node: &str, report| Member {
                 node: node.to_owned(),
                 alive: true,

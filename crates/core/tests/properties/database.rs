@@ -79,7 +79,6 @@ fn reports() -> impl Strategy<Value = Report> {
     (known, prop::option::of(0u64..5), history, any::<bool>(), prop::option::of(0u64..6)).prop_map(
         |((term, server, system, timeline, position), led, (branches, before), checkpointed, sync)| Report {
             term,
-            server,
             system,
             timeline,
             position,
@@ -89,8 +88,7 @@ fn reports() -> impl Strategy<Value = Report> {
             checkpointed,
             sync,
             stalled: !checkpointed && sync.is_none(),
-            kept_from: None,
-            licence: 0,
+            ..Report::new(server)
         },
     )
 }

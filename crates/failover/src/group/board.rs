@@ -169,21 +169,7 @@ mod tests {
 
     #[test]
     fn a_lapse_of_writes_between_two_questions_is_remembered() {
-        let report = Report {
-            term: 3,
-            server: Server::Primary,
-            system: None,
-            timeline: 1,
-            position: 7,
-            led: Some(3),
-            branches: Vec::new(),
-            before: None,
-            checkpointed: true,
-            sync: None,
-            stalled: false,
-            kept_from: None,
-            licence: 0,
-        };
+        let report = Report { term: 3, led: Some(3), ..Report::new(Server::Primary) };
         let address = ([10, 0, 0, 1], 5432).into();
         let member = Member { node: "a".to_owned(), address, alive: true, report: Some(report) };
         let view = View {

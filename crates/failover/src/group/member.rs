@@ -215,21 +215,7 @@ impl<E: Executor> Member<E> {
     fn blind(&mut self, may_lead: bool) {
         let local = self.local.get_or_insert_with(|| Local {
             engine: self.engine,
-            report: Report {
-                term: 0,
-                server: Server::Unknown,
-                system: None,
-                timeline: 0,
-                position: 0,
-                led: None,
-                branches: Vec::new(),
-                before: None,
-                checkpointed: false,
-                sync: None,
-                stalled: false,
-                kept_from: None,
-                licence: 0,
-            },
+            report: Report::new(Server::Unknown),
             leads: true,
             rewinds: 0,
             clones: 0,

@@ -68,21 +68,7 @@ mod tests {
     use super::*;
 
     fn report(position: Lsn) -> Report {
-        Report {
-            term: 1,
-            server: Server::Primary,
-            system: None,
-            timeline: 1,
-            position,
-            led: Some(1),
-            branches: Vec::new(),
-            before: None,
-            checkpointed: true,
-            sync: None,
-            stalled: false,
-            kept_from: None,
-            licence: 0,
-        }
+        Report { term: 1, position, led: Some(1), ..Report::new(Server::Primary) }
     }
 
     #[test]

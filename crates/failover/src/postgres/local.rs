@@ -26,21 +26,7 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         // One that somebody else has started may take writes.
         (instance.leads, instance.promoting) = (instance.postmaster.is_some(), false);
     }
-    let mut report = Report {
-        term: said,
-        server: Server::Empty,
-        system: None,
-        timeline: 0,
-        position: 0,
-        led: instance.standing.led,
-        branches: Vec::new(),
-        before: None,
-        checkpointed: false,
-        sync: None,
-        stalled: false,
-        kept_from: None,
-        licence: 0,
-    };
+    let mut report = Report { term: said, led: instance.standing.led, ..Report::new(Server::Empty) };
     // A directory without either has never been a database, or was emptied to be a copy.
     let has_data = ["PG_VERSION", "global/pg_control"].iter().any(|file| settings.data_dir.join(file).exists());
     if !has_data || (instance.standing.torn && instance.postmaster.is_none()) {

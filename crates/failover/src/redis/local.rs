@@ -39,21 +39,13 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         // One that somebody else has started may take writes.
         instance.leads = instance.process.is_some();
     }
+    // What it continues it decides by itself: it says nothing of where its log begins.
     let mut report = Report {
         term: said,
-        server: Server::Empty,
-        system: None,
         timeline: 1,
-        position: 0,
         led: instance.standing.led,
-        branches: Vec::new(),
-        before: None,
         checkpointed: true,
-        sync: None,
-        stalled: false,
-        // It decides by itself what it continues.
-        kept_from: None,
-        licence: 0,
+        ..Report::new(Server::Empty)
     };
     if instance.process.is_none() {
         instance.sync = None;

@@ -89,7 +89,6 @@ impl Node {
         let leads = self.process == Process::Primary;
         let report = Report {
             term: self.said,
-            server,
             system: Some(self.system),
             timeline: self.timeline,
             position: self.log.len() as u64,
@@ -98,10 +97,9 @@ impl Node {
             before: self.before,
             checkpointed: self.checkpointed && leads,
             sync: self.sync.filter(|_| leads),
-            stalled: false,
-            kept_from: None,
             // Nothing that an earlier plan allowed goes on: a model's agent acts by the plan that it has read.
             licence: if self.confirmed { 0 } else { self.seen.licence.since },
+            ..Report::new(server)
         };
         Local { engine: self.engine, report, leads, rewinds: 0, clones: 0, stuck: false }
     }

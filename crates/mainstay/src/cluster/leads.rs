@@ -94,21 +94,7 @@ mod tests {
     }
 
     fn member(node: &str, port: u16, server: Server, position: u64) -> Member {
-        let report = Report {
-            term: 3,
-            server,
-            system: None,
-            timeline: 1,
-            position,
-            led: None,
-            branches: Vec::new(),
-            before: None,
-            checkpointed: true,
-            sync: None,
-            stalled: false,
-            kept_from: None,
-            licence: 0,
-        };
+        let report = Report { term: 3, position, ..Report::new(server) };
         Member { node: node.to_owned(), address: at(port), alive: true, report: Some(report) }
     }
 

@@ -71,21 +71,8 @@ mod tests {
 
     fn report(server: Server) -> Report {
         let led = (server == Server::Primary).then_some(1);
-        Report {
-            term: 1,
-            system: Some(7).filter(|_| server != Server::Empty),
-            server,
-            timeline: 1,
-            position: 5,
-            led,
-            branches: Vec::new(),
-            before: None,
-            checkpointed: true,
-            sync: None,
-            stalled: false,
-            kept_from: None,
-            licence: 0,
-        }
+        let system = Some(7).filter(|_| server != Server::Empty);
+        Report { term: 1, system, timeline: 1, position: 5, led, ..Report::new(server) }
     }
 
     fn member(node: &str, server: Option<Server>) -> Member {
