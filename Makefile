@@ -85,10 +85,11 @@ soak: need-build ## SOAK_SECONDS (600) of load with faults, then as long of clus
 	MAINSTAY_SOAK=1 SOAK_SECONDS=$(SOAK_SECONDS) \
 	  $(CARGO) test $(CARGO_FLAGS) -p mainstay-cluster --test histories seeded -- --nocapture
 	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-cluster --test embedded
+	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) --release -p mainstay-failover --test groups -- --nocapture
 	@tests/install-packages.sh tests/packages.txt
 	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e
 	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test failover -- --nocapture --test-threads=1
-	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test database_load switchovers -- --nocapture
+	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test database_load -- --nocapture
 	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test databases -- --nocapture --test-threads=1
 	@$(MAKE) --no-print-directory $(SCHEMATHESIS)
 	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test access fuzzed -- --nocapture

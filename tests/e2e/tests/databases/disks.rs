@@ -63,12 +63,8 @@ fn give_disk(databases: &mut Databases, node: usize) -> Disk {
     disk
 }
 
-/// `make soak`.
 #[test]
 fn a_full_disk_for_the_log_loses_nothing_on_a_replica_and_on_the_primary() {
-    if std::env::var_os("MAINSTAY_SOAK").is_none() {
-        return;
-    }
     let mut trial = Trial::start("");
     let first = trial.settled();
     let node = (first + 1) % 3;

@@ -80,6 +80,17 @@ struct Harm {
     cut: Option<usize>,
 }
 
+/// Those that every test run has time for.
+pub const SOME: [Fault; 7] = [
+    Fault::Server,
+    Fault::Power,
+    Fault::Cut(Cut::Both),
+    Fault::AgentAndServer,
+    Fault::WhilePromoting,
+    Fault::FrozenBoth,
+    Fault::Planner,
+];
+
 impl Trial {
     /// A fault, what follows from it, and its end; answers how long nobody acknowledged.
     pub fn befall(&mut self, fault: Fault) -> Duration {
