@@ -90,6 +90,10 @@ async fn a_group_founds_itself_survives_its_primary_and_changes_over_in_order() 
     assert_eq!(found(&group).await, acknowledged);
     let other = group.index(&before);
     assert!(group.nodes[other].report_is_replica_of("a"));
+    let did = &group.nodes[other].did;
+    assert!(did.contains(&Action::Resign) && !did.iter().any(joined), "{did:?}");
+    let missing = "SELECT count(*) FROM rows WHERE n = 99";
+    assert_eq!(sql(&group.nodes[other].settings, missing).await.expect("it can be read"), ["1"]);
     a_commit_that_waits_when_its_server_is_fenced_is_not_acknowledged(&mut group).await;
     what_nobody_else_has_is_counted_when_it_is_thrown_away(&mut group).await;
     group.stop().await;

@@ -91,6 +91,8 @@ pub enum Action {
         /// What commits wait for.
         sync: Regime,
     },
+    /// The server, which was primary and whose successor has all that it has, counts as one no more.
+    Resign,
     /// The data is taken back to where the primary's history leaves it. What would be lost is kept.
     Rewind {
         /// The primary.
@@ -234,6 +236,7 @@ fn join(local: &Local, primary: &str, report: &Report) -> Option<Action> {
     match compare(&local.report, report) {
         Lineage::Beginning if is_out_of_reach(local, report) => Some(clone(local, primary)),
         Lineage::Beginning => None,
+        Lineage::Succeeded => Some(Action::Resign),
         // Earlier, the control file that a rewind begins with tells of the timeline before.
         Lineage::Ahead if !local.engine.rewinds() => Some(clone(local, primary)),
         Lineage::Ahead if !report.checkpointed => Some(Action::Wait),

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lsn, Report};
+use super::{Lsn, Report, Server};
 
 /// Where a timeline began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Before {
 pub enum Lineage {
     /// A beginning of it: it can follow.
     Beginning,
+    /// The same, of a former primary: it can follow once it takes itself for one no more.
+    Succeeded,
     /// It went on after a place where the primary's history goes another way, and can be taken back to it.
     Ahead,
     /// It cannot be told, or timelines of the same number are not the same: only a copy helps.
@@ -59,11 +61,29 @@ pub fn compare(own: &Report, primary: &Report) -> Lineage {
     let left =
         primary.branches.iter().filter(|branch| branch.timeline > own.timeline).min_by_key(|branch| branch.timeline);
     match left {
+        Some(branch) if is_succeeded(own, primary, branch.at) => Lineage::Succeeded,
         // What a former primary has on its disk may be more than it has said.
         Some(branch) if own.led.is_some() || own.position > branch.at => Lineage::Ahead,
         Some(_) => Lineage::Beginning,
         None => Lineage::Foreign,
     }
+}
+
+/// Whether a former primary's successor has all that is on its disk. It stopped in order, so that its last record is known; its
+/// timeline was left after the beginning of that record, which is after its end, since timelines are left between records; and it
+/// was left in the very next term, so that nobody else has written on a timeline of that number since.
+fn is_succeeded(own: &Report, primary: &Report, left: Lsn) -> bool {
+    let is_next = own.led.zip(primary.led).is_some_and(|(led, next)| led.checked_add(1) == Some(next));
+    let has_ended = match own.server {
+        Server::Stopped { clean: Some(last) } => last < left,
+        Server::Stopped { clean: None }
+        | Server::Empty
+        | Server::Starting
+        | Server::Replica { .. }
+        | Server::Primary
+        | Server::Unknown => false,
+    };
+    is_next && has_ended
 }
 
 #[cfg(test)]
@@ -96,6 +116,25 @@ mod tests {
             assert_eq!(compare(&own, &primary), expected, "{what}");
         }
     }
+
+    #[test]
+    fn a_former_primary_whose_successor_has_its_last_record_needs_no_rewind() {
+        let primary = Report { led: Some(8), ..report(3, 900, None, &[(2, 100), (3, 500)]) };
+        let own = |led, clean| Report { server: Server::Stopped { clean }, ..report(2, 480, Some(led), &[(2, 100)]) };
+        let cases = [
+            (own(7, Some(499)), Lineage::Succeeded, "it begins before the timeline was left"),
+            (own(7, Some(500)), Lineage::Ahead, "it begins where that was"),
+            (own(7, None), Lineage::Ahead, "it has crashed"),
+            (own(6, Some(499)), Lineage::Ahead, "somebody else was primary in between"),
+            (Report { server: Server::Replica { upstream: None }, ..own(7, None) }, Lineage::Ahead, "it runs"),
+            (Report { system: Some(2), ..own(7, Some(499)) }, Lineage::Foreign, "another database"),
+            (Report { timeline: 3, ..own(7, Some(499)) }, Lineage::Foreign, "the same timeline"),
+        ];
+        for (own, expected, what) in cases {
+            assert_eq!(compare(&own, &primary), expected, "{what}");
+        }
+    }
+
     #[test]
     fn histories_that_promotions_rename() {
         let of = |system, position, led| Report { system: Some(system), ..report(1, position, led, &[]) };

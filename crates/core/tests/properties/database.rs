@@ -300,6 +300,10 @@ proptest! {
                 prop_assert!(before.chosen_at.is_none_or(|chosen_at| local.report.position >= chosen_at));
             }
         }
+        if action == Action::Resign {
+            let is_certain = matches!(local.report.server, Server::Stopped { clean: Some(_) });
+            prop_assert!(is_certain && local.report.led.is_some(), "it may have more than its successor");
+        }
         if let Action::Rewind { of } | Action::Clone { of } = &action {
             prop_assert!(*of != me && before.serving() == Some(of.as_str()));
             let is_led = |source: &Report| source.server == Server::Primary && source.led == Some(before.term);

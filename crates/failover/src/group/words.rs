@@ -28,6 +28,7 @@ pub(super) fn describe(action: &Action) -> String {
             let names: Vec<&str> = sync.names.iter().map(String::as_str).collect();
             format!("lets commits wait for {} of {}", sync.acks, names.join(", "))
         }
+        Action::Resign => "counts as a former primary no more".to_owned(),
         Action::Rewind { of } => format!("is taken back to where the history of {of} leaves its own"),
         Action::Clone { of } => format!("is copied from {of}"),
     }
@@ -104,6 +105,7 @@ pub(super) const fn leads(action: &Action) -> bool {
         | Action::Demote
         | Action::StartReplica { .. }
         | Action::Follow { .. }
+        | Action::Resign
         | Action::Rewind { .. }
         | Action::Clone { .. } => false,
     }

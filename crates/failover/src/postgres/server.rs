@@ -342,6 +342,7 @@ impl Instance {
                 self.reload().await?;
                 if of.is_none() { self.detached().await } else { Ok(()) }
             }
+            Action::Resign => self.mend(),
             Action::Promote { term, sync } => self.promote(*term, sync).await,
             Action::Checkpoint => query::run(&self.settings, "a checkpoint", "CHECKPOINT", WORK_WITHIN).await,
             Action::SetSync { since, sync } => self.wait_for(*since, sync).await,

@@ -253,7 +253,8 @@ impl Executor for Instance {
 
     async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {
         match action {
-            Action::Wait | Action::GiveUp | Action::Checkpoint => Ok(()),
+            // Whether it was primary it tells by the name of its history.
+            Action::Wait | Action::GiveUp | Action::Checkpoint | Action::Resign => Ok(()),
             Action::Found { term, .. } => self.found(*term).await,
             Action::Adopt { term } => self.leads_from_now(*term),
             Action::Stop(stop) => {

@@ -304,6 +304,7 @@ impl World {
                     self.nodes[index].sync = Some(since);
                 }
             }
+            Action::Resign => self.nodes[index].led = None,
             Action::Rewind { of } | Action::Clone { of } => {
                 let source = self.nodes[self::index(&of)].clone();
                 if source.process == Process::Primary {
