@@ -11,7 +11,6 @@ mod log;
 mod lost;
 mod process;
 mod query;
-mod reach;
 mod receiver;
 mod retry;
 mod rewind;

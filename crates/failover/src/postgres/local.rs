@@ -49,7 +49,6 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
     report.position = seen.position;
     if seen.is_replica {
         instance.sync = None;
-        instance.reach.note(seen.receives || instance.upstream.is_none(), seen.position, Instant::now());
         report.timeline = seen.timeline.max(control::newest_segment(&settings));
         report.server = Server::Replica { upstream: instance.upstream.clone() };
         report.stalled = is_stalled(instance, &seen);
@@ -88,9 +87,9 @@ fn is_stalled(instance: &mut Instance, seen: &query::Seen) -> bool {
     };
     let mut receiver = std::mem::take(&mut instance.receiver);
     let why = || format!("it receives nothing from {upstream}: {}", log::of_late(&instance.settings));
-    let is_stalled = receiver.look(seen.receiver, seen.position, Instant::now(), why);
+    receiver.look(seen.receiver, seen.position, Instant::now(), why);
     instance.receiver = receiver;
-    is_stalled
+    instance.receiver.is_dry()
 }
 
 /// Has itself let in by a server that somebody else has started, now and then.

@@ -7,7 +7,6 @@ use mainstay_core::database::{Engine, Lsn, Regime, Server};
 
 use super::files::{Files, GRANTS, Standing};
 use super::process::{AT_ONCE, LONG, Postmaster, SHORT, all_of, end_all, run};
-use super::reach::Reach;
 use super::receiver::Receiver;
 use super::retry::Retry;
 use super::{REPLICATION_ROLE, SUPERUSER, Settings, control, local, log, query, slots};
@@ -50,8 +49,6 @@ pub struct Instance {
     pub(super) receiver: Receiver,
     /// When it was tried last to be let in by a server that somebody else has started.
     pub(super) knocked: Option<Instant>,
-    /// Whether it gets what it lacks, as a replica.
-    pub(super) reach: Reach,
 }
 
 impl Instance {
@@ -82,7 +79,6 @@ impl Instance {
             tended: None,
             receiver: Receiver::default(),
             knocked: None,
-            reach: Reach::default(),
         })
     }
 
@@ -242,6 +238,7 @@ impl Instance {
         let log = self.standing.log_folder();
         arguments.extend(log.iter().flat_map(|log| ["--waldir", log]));
         run(&self.settings, "pg_basebackup", &arguments, LONG).await?;
+        self.receiver.is_copied(Instant::now());
         Files(&self.settings).set_standby(true)?;
         self.mend()
     }
@@ -255,7 +252,7 @@ impl Executor for Instance {
             (self.rewinds, self.clones) = (0, 0);
         }
         let (rewinds, clones) = (self.rewinds, self.clones);
-        let (leads, stuck) = (self.leads, self.reach.is_stuck());
+        let (leads, stuck) = (self.leads, self.receiver.is_stuck());
         Ok(Local { engine: Engine::Postgres, report, leads, rewinds, clones, stuck })
     }
 
@@ -342,10 +339,10 @@ impl Instance {
                 self.reload().await?;
                 if of.is_none() { self.detached().await } else { Ok(()) }
             }
-            Action::Resign => self.mend(),
             Action::Promote { term, sync } => self.promote(*term, sync).await,
             Action::Checkpoint => query::run(&self.settings, "a checkpoint", "CHECKPOINT", WORK_WITHIN).await,
             Action::SetSync { since, sync } => self.wait_for(*since, sync).await,
+            Action::Resign => self.mend(),
             Action::Rewind { of } => self.rewind(of).await,
             Action::Clone { of } => self.copy(of).await,
         }

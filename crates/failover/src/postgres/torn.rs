@@ -26,7 +26,7 @@ impl Instance {
     }
 
     pub(super) fn mend(&mut self) -> Result<(), Error> {
-        self.reach.forget();
+        self.receiver.forget();
         self.standing = Standing::default();
         self.upstream = None;
         Files(&self.settings).stand(&self.standing)

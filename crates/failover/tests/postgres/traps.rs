@@ -27,6 +27,7 @@ async fn traps() {
     group.turn().await;
     group.until("three members again", |group| group.is_whole(2)).await;
     a_lag_limit_does_not_bound_what_is_lost_and_a_crashed_primary_is_rewound(&mut group).await;
+    a_replica_whose_primary_has_no_more_what_it_lacks_is_copied(&mut group).await;
     nobody_rewinds_before_the_new_primary_has_written_a_checkpoint(&mut group).await;
     group.stop().await;
 }
@@ -90,6 +91,32 @@ async fn a_lag_limit_does_not_bound_what_is_lost_and_a_crashed_primary_is_rewoun
     let did = &group.nodes[old].did;
     assert!(did.iter().any(|action| matches!(action, Action::Rewind { .. })), "{did:?}");
     assert!(!did.iter().any(|action| matches!(action, Action::Clone { .. })), "{did:?}");
+}
+
+/// A replica that was away for longer than the log is kept for it would ask for it for ever.
+async fn a_replica_whose_primary_has_no_more_what_it_lacks_is_copied(group: &mut Group) {
+    let leads = primary(group);
+    let [away, _stays] = others(leads);
+    group.power_off(away);
+    let settings = group.nodes[leads].settings.clone();
+    let slot = format!("mainstay_{}", NAMES[away]);
+    let gone = format!("SELECT slot_name FROM pg_replication_slots WHERE slot_name = '{slot}' AND active");
+    while !sql(&settings, &gone).await.expect("it serves").is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let drop =
+        format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}'");
+    for forget in [drop.as_str(), "ALTER SYSTEM SET wal_keep_size = 0", "SELECT pg_reload_conf()"] {
+        sql(&settings, forget).await.expect("it serves");
+    }
+    for _segment in 0..4 {
+        sql(&settings, "INSERT INTO rows VALUES (5)").await.expect("it serves");
+        sql(&settings, "SELECT pg_switch_wal()").await.expect("it serves");
+    }
+    sql(&settings, "CHECKPOINT").await.expect("it serves");
+    group.power_on(away);
+    let is_copied = |group: &Group| group.nodes[away].did.iter().any(|did| matches!(did, Action::Clone { .. }));
+    group.until("its copy", |group| is_copied(group) && group.is_whole(2)).await;
 }
 
 /// Trap 1: until its first checkpoint the new primary's control file tells of the timeline before, and a rewind that goes by it
