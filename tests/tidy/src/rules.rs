@@ -69,6 +69,10 @@ pub const UNSAFE: &[(&str, &str)] = &[
     ("bench/src/open_loop.rs", "pins the load generator between fork and exec, and makes its timers exact"),
     ("bench/src/process.rs", "pins processes, and stops them with a signal"),
     ("crates/cluster/src/address/link_layer.rs", "an address of AF_PACKET, which std, rustix and socket2 cannot make"),
+    (
+        "crates/failover/src/fence/watchdog/driver.rs",
+        "two ioctls of a watchdog, for which neither std nor rustix has calls",
+    ),
     ("crates/core/tests/allocations.rs", "an allocator that counts, to show that there is nothing to count"),
     ("crates/gateway/tests/allocations.rs", "an allocator that counts what a worker's thread allocates"),
     ("tests/e2e/src/lab/arp.rs", "an address of AF_PACKET, and bytes that the system wrote"),

@@ -1,7 +1,5 @@
 //! What ends a primary when its driver cannot: the guard, the kernel's lease of its port, the watchdog.
 
-use std::time::Duration;
-
 use mainstay_cluster::guard::{AtDeath, Keeper, Part, Server, boot_time};
 use mainstay_core::lease::Term;
 use mainstay_failover::fence::port::PortLease;
@@ -21,7 +19,6 @@ pub(super) struct Wards {
     port: Result<PortLease, String>,
     port_is_required: bool,
     watchdog: Result<Watchdog, String>,
-    ttl: Duration,
     stonith: bool,
 }
 
@@ -51,8 +48,7 @@ impl Wards {
             server,
             port,
             port_is_required: fencing.port_lease == database::PortLease::Required,
-            watchdog: watchdog.map(|path| Watchdog::new(path)),
-            ttl: context.timings.ttl,
+            watchdog: watchdog.map(|path| Watchdog::new(path, context.timings.ttl)),
             stonith: fencing.stonith.is_some(),
         }
     }
@@ -102,7 +98,7 @@ impl Warden for Wards {
             Err(missing) => Some(missing.clone()),
         };
         let watchdog = match &self.watchdog {
-            Ok(watchdog) => watchdog.missing(self.ttl),
+            Ok(watchdog) => watchdog.missing(),
             Err(missing) => Some(missing.clone()),
         };
         let stonith = (!self.stonith).then(|| "`stonith` is not set".to_owned());
