@@ -5,6 +5,8 @@ mod error;
 mod executor;
 pub mod fence;
 mod folder;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod group;
 mod log;
 pub mod postgres;

@@ -31,6 +31,8 @@ use mainstay_runtime::user::User;
 
 pub use crate::postgres::Peer;
 pub use server::Instance;
+#[cfg(feature = "fuzz")]
+pub(crate) use wire::fuzz;
 
 use crate::Error;
 

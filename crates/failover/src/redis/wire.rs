@@ -147,8 +147,8 @@ fn parse(bytes: &[u8], depth: usize) -> io::Result<Option<(Reply, usize)>> {
                 return Err(wrong("an answer that is too long"));
             }
             let Some(whole) = bytes.get(begin..begin + length + 2) else { return Ok(None) };
-            let bytes = whole.get(..length).unwrap_or_default().to_vec();
-            Ok(Some((Reply::Bytes(bytes), begin + length + 2)))
+            let Some(text) = whole.strip_suffix(b"\r\n") else { return Err(wrong("a text that does not end")) };
+            Ok(Some((Reply::Bytes(text.to_vec()), begin + length + 2)))
         }
         b'*' => {
             let Ok(count) = usize::try_from(number()?) else { return Ok(Some((Reply::Nothing, begin))) };
@@ -169,9 +169,49 @@ fn parse(bytes: &[u8], depth: usize) -> io::Result<Option<(Reply, usize)>> {
     }
 }
 
+/// Reads bytes as they come from a server: one answer after the other, and each text as what a server says of itself.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(mut bytes: &[u8]) {
+    while let Ok(Some((reply, used))) = parse(bytes, 0) {
+        let (answer, rest) = bytes.split_at(used);
+        // It is there with its last byte and not before, however it came in pieces.
+        for end in [answer.len() / 2, answer.len() - 1] {
+            let before = parse(answer.get(..end).unwrap_or_default(), 0);
+            assert!(matches!(before, Ok(None)), "{before:?} after {end} bytes of {reply:?}");
+        }
+        fuzz_texts(reply);
+        bytes = rest;
+    }
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+fn fuzz_texts(reply: Reply) {
+    if let Reply::List(list) = reply {
+        return list.into_iter().for_each(fuzz_texts);
+    }
+    let info = super::info::parse(&reply.text().unwrap_or_default());
+    let (_name, _before) = (super::info::name(&info.id), super::info::before(&info));
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn answers_and_others() -> impl Strategy<Value = Vec<u8>> {
+        let text = prop::collection::vec(any::<u8>(), 0..20);
+        let line = "[-+:$*?][-0-9a-z]{0,4}\r\n".prop_map(String::into_bytes);
+        let bulk = text.clone().prop_map(|text| [format!("${}\r\n", text.len()).as_bytes(), &text, b"\r\n"].concat());
+        prop_oneof![1 => text, 3 => line, 3 => bulk]
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_of_a_server_do_harm(parts in prop::collection::vec(answers_and_others(), 0..8)) {
+            fuzz(&parts.concat());
+        }
+    }
 
     #[test]
     fn answers() {
@@ -196,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_is_no_answer() {
-        for bytes in [&b"\r\n"[..], b"?1\r\n", b":x\r\n", b"$999999999\r\n", b"*999999999\r\n"] {
+        for bytes in [&b"\r\n"[..], b"?1\r\n", b":x\r\n", b"$999999999\r\n", b"*999999999\r\n", b"$1\r\nabc"] {
             assert!(parse(bytes, 0).is_err(), "{bytes:?}");
         }
         let deep = b"*1\r\n".repeat(10);
