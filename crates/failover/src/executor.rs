@@ -54,4 +54,10 @@ pub trait Executor {
     fn discarded(&mut self) -> Option<Discarded> {
         None
     }
+
+    /// How many rows that were written to probe it, and acknowledged, the last time that it led are not in what it follows now;
+    /// `None`: it was not probed, or that cannot be told.
+    fn missing_rows(&mut self) -> impl Future<Output = Option<u64>> {
+        std::future::ready(None)
+    }
 }

@@ -9,6 +9,7 @@ mod files;
 mod local;
 mod log;
 mod lost;
+mod probe;
 mod process;
 mod query;
 mod receiver;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub peers: Vec<Peer>,
     /// Further lines of `postgresql.conf`.
     pub extra: String,
+    /// Whether a row is written each second while it is primary, so that a failover tells how many of them are gone.
+    pub probe_rows: bool,
 }
 
 impl std::fmt::Debug for Settings {

@@ -52,7 +52,7 @@ pub struct Report {
     /// As primary: its control file tells the present timeline, which whoever rewinds to it relies on. Nobody rewinds to a
     /// Redis, which is always ready.
     pub checkpointed: bool,
-    /// As primary: [`Plan::sync_since`] of what is in force, once everything acknowledged before is on enough of its names.
+    /// As primary: [`super::Plan::sync_since`] of what is in force, once everything acknowledged before is on enough of its names.
     pub sync: Option<u64>,
     /// As replica: it is told to stream from somebody, and has received nothing for a while.
     #[serde(default)]
@@ -61,7 +61,7 @@ pub struct Report {
     /// not known, or replicas see to it themselves.
     #[serde(default)]
     pub kept_from: Option<Lsn>,
-    /// [`Licence::since`] of what it goes by, once nothing that an earlier one allowed can go on.
+    /// [`super::Licence::since`] of what it goes by, once nothing that an earlier one allowed can go on.
     #[serde(default)]
     pub licence: u64,
 }

@@ -94,6 +94,9 @@ pub struct Loss {
     pub span_ms: Option<u64>,
     /// Keys, of engines that have them.
     pub keys: Option<u64>,
+    /// Rows of a probe that were acknowledged.
+    #[serde(default)]
+    pub probe_rows: Option<u64>,
     /// Where it is kept on its machine.
     pub kept: Option<String>,
 }

@@ -115,6 +115,12 @@ pub(super) async fn run(settings: &Settings, what: &'static str, sql: &str, limi
     ask(settings, what, limit, async |client| client.batch_execute(sql).await).await
 }
 
+/// A number that a query answers with.
+pub(super) async fn number(settings: &Settings, what: &'static str, sql: &str) -> Result<u64, Error> {
+    let row = ask(settings, what, ANSWER_WITHIN, async |client| client.query_one(sql, &[]).await).await?;
+    Ok(row.try_get::<_, i64>(0).ok().and_then(|number| u64::try_from(number).ok()).unwrap_or(0))
+}
+
 /// Promotes a replica and waits until it takes writes. `pg_promote` would wait itself, and look ten times a second.
 pub(super) async fn promote(settings: &Settings, limit: Duration) -> Result<(), Error> {
     const LOOK: Duration = Duration::from_millis(10);

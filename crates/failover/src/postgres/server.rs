@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use mainstay_core::database::agent::{Action, Local, Stop};
-use mainstay_core::database::{Engine, Lsn, Regime, Server};
+use mainstay_core::database::{Engine, Lsn, Regime, Report, Server};
 
 use super::files::{Files, GRANTS, Standing};
+use super::probe::{self, Probe};
 use super::process::{AT_ONCE, LONG, Postmaster, SHORT, all_of, end_all, run};
 use super::receiver::Receiver;
 use super::retry::Retry;
@@ -47,6 +48,8 @@ pub struct Instance {
     tended: Option<Instant>,
     /// What it receives as a replica.
     pub(super) receiver: Receiver,
+    /// Writes rows while it is primary.
+    probe: Option<Probe>,
     /// When it was tried last to be let in by a server that somebody else has started.
     pub(super) knocked: Option<Instant>,
 }
@@ -78,6 +81,7 @@ impl Instance {
             discarded: None,
             tended: None,
             receiver: Receiver::default(),
+            probe: None,
             knocked: None,
         })
     }
@@ -85,6 +89,7 @@ impl Instance {
     /// Written before anything happens, so that whoever comes back knows that its data may have gone its own way.
     fn leads_from_now(&mut self, term: u64) -> Result<(), Error> {
         self.standing.led = Some(term);
+        probe::forget_earlier(&self.settings, term);
         Files(&self.settings).stand(&self.standing)
     }
 
@@ -219,6 +224,14 @@ impl Instance {
         }
     }
 
+    /// Rows are written in the term that it leads with, and in no other.
+    fn keep_probing(&mut self, report: &Report) {
+        let term = report.led.filter(|_| self.settings.probe_rows && report.server == Server::Primary);
+        if self.probe.as_ref().map(Probe::term) != term {
+            self.probe = term.map(|term| Probe::begin(&self.settings, term));
+        }
+    }
+
     async fn wait_for(&mut self, since: u64, sync: &Regime) -> Result<(), Error> {
         Files(&self.settings).member(None, sync)?;
         self.reload().await?;
@@ -248,6 +261,7 @@ impl Executor for Instance {
     async fn observe(&mut self, said: u64) -> Result<Local, Error> {
         let report = local::look(self, said).await?;
         self.tend(&report.server).await;
+        self.keep_probing(&report);
         if matches!(report.server, Server::Replica { upstream: Some(_) }) && report.timeline > 0 {
             (self.rewinds, self.clones) = (0, 0);
         }
@@ -305,6 +319,10 @@ impl Executor for Instance {
 
     fn discarded(&mut self) -> Option<Discarded> {
         self.discarded.take()
+    }
+
+    async fn missing_rows(&mut self) -> Option<u64> {
+        probe::missing(&self.settings).await
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) fn settings(folder: &Path) -> Vec<Settings> {
         password: "it's a secret".to_owned(),
         peers: (0..NAMES.len()).filter(|other| *other != index).map(peer).collect(),
         extra: "shared_buffers = 16MB\nfsync = off".to_owned(),
+        probe_rows: false,
     };
     (0..NAMES.len()).map(one).collect()
 }

@@ -177,8 +177,18 @@ fn open(context: &Context, database: &Database, server: &Server) -> Result<Opene
     let (listen, extra) = (member.address, server.extra.clone());
     match database.engine {
         Engine::Postgres => {
-            let settings =
-                postgres::Settings { node, bin_dir, data_dir, state_dir, user, listen, password, peers, extra };
+            let settings = postgres::Settings {
+                node,
+                bin_dir,
+                data_dir,
+                state_dir,
+                user,
+                listen,
+                password,
+                peers,
+                extra,
+                probe_rows: database.probe_rows,
+            };
             let instance = postgres::Instance::open(settings).map_err(|error| folders::with_causes(&error))?;
             Ok(Opened::Postgres(Box::new(instance)))
         }

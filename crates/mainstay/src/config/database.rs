@@ -63,6 +63,8 @@ pub struct Database {
     pub times: Times,
     /// Whether a primary goes on without the store as long as every member confirms it.
     pub failsafe: bool,
+    /// Whether a row is written each second through the primary, so that a failover tells how many of them are gone.
+    pub probe_rows: bool,
     /// Where clients come in at this node.
     pub doors: Doors,
     /// The server that this node runs; `None` if it is no member.
@@ -238,6 +240,7 @@ impl Database {
             ("cooldown", units::show_duration(cooldown)),
             ("yield_within", units::show_duration(yield_within)),
             ("failsafe", self.failsafe.to_string()),
+            ("probe_rows", self.probe_rows.to_string()),
         ];
         pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
@@ -320,6 +323,7 @@ pub(super) fn read(section: &Section<'_>, settings: &Settings, cluster: Option<&
     let (durability, acks) =
         durability::read(section, engine.is_good.then_some(engine.value), (members.len(), eligible));
     let failsafe = durability::read_failsafe(section, cluster);
+    let probe_rows = durability::read_probe_rows(section, engine.value);
     let (doors, bound) = door::read(section);
     let place = section.place.clone();
     let is_member = members.iter().any(|read| read.member.node == settings.node.name);
@@ -334,6 +338,7 @@ pub(super) fn read(section: &Section<'_>, settings: &Settings, cluster: Option<&
         members: members.iter().map(|read| read.member.clone()).collect(),
         times: read_times(section, cluster.map_or(Timings::DEFAULT, |cluster| cluster.timings)),
         failsafe,
+        probe_rows,
         doors,
         server,
         fencing: server::read_fencing(section),

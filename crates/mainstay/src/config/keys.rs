@@ -68,7 +68,7 @@ sections! {
     /// A group of database servers.
     DATABASE = "database": "name", "engine", "durability", "acks", "lag_max", "member", "write", "read", "read_lag_max",
         "read_fallback", "hold", "hold_max", "connect_timeout", "idle_timeout", "max_connections", "tls", "server_tls", "rest",
-        "restart_within", "gather", "cooldown", "yield_within", "failsafe", "server", "fencing";
+        "restart_within", "gather", "cooldown", "yield_within", "failsafe", "probe_rows", "server", "fencing";
     /// A server of it.
     DATABASE_MEMBER = "database.member": "node", "address", "priority", "zone", "no_reads", "no_sync";
     /// What this node runs of it.

@@ -65,7 +65,8 @@ impl<E: Executor> Member<E> {
         if is_early || self.mandate.session.lease().is_none() {
             return;
         }
-        let (key, loss) = (keys::loss(&self.group, last.term), self.loss());
+        let key = keys::loss(&self.group, last.term);
+        let loss = Loss { probe_rows: self.executor.missing_rows().await, ..self.loss() };
         let put = Operation::put(&key, encode(&loss), None);
         let coordinator = self.mandate.coordinator();
         self.returning.not_before = now.after(PAUSE);

@@ -164,7 +164,7 @@ pub struct LossStatus {
     pub span_ms: Option<u64>,
     /// Keys, of Redis.
     pub keys: Option<u64>,
-    /// Rows of a probe that were acknowledged and are gone; always absent: no probe writes to databases.
+    /// Rows that were written each second, acknowledged, and are gone; absent without `probe_rows`.
     pub probe_rows: Option<u64>,
     /// Where it is kept on the old primary's machine.
     pub kept: Option<String>,

@@ -36,7 +36,7 @@ fn loss(failover: &Failover) -> LossStatus {
         commits: known.commits,
         span_ms: known.span_ms,
         keys: known.keys,
-        probe_rows: None,
+        probe_rows: known.probe_rows,
         kept: known.kept,
     }
 }

@@ -59,3 +59,13 @@ pub(super) fn read_failsafe(section: &Section<'_>, cluster: Option<&Cluster>) ->
     }
     failsafe.value
 }
+
+/// Whether a row is written each second through the primary.
+pub(super) fn read_probe_rows(section: &Section<'_>, engine: Engine) -> bool {
+    let probe_rows = section.flag("probe_rows", false);
+    if probe_rows.value && engine == Engine::Redis {
+        let fault = Fault::new("rows are written to PostgreSQL only: Redis tells the keys that were lost");
+        section.reader.error(&probe_rows.place, fault.hint("leave `probe_rows` out"));
+    }
+    probe_rows.value
+}

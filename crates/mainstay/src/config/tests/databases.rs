@@ -70,7 +70,7 @@ fn every_key() {
     let lines = "durability = \"sync-strict\"\nacks = 2\nlag_max = \"64KiB\"\nwrite = \"0.0.0.0:5000\"\nread = \"0.0.0.0:5001\"\n\
         read_lag_max = \"1MiB\"\nread_fallback = \"refuse\"\nhold = \"0s\"\nhold_max = 10\n\
         connect_timeout = \"3s\"\nidle_timeout = \"1h\"\nmax_connections = 20\nrest = \"127.0.0.1:8008\"\n\
-        restart_within = \"1s\"\ngather = \"0s\"\ncooldown = \"1m\"\nyield_within = \"20s\"\nfailsafe = true\n\
+        restart_within = \"1s\"\ngather = \"0s\"\ncooldown = \"1m\"\nyield_within = \"20s\"\nfailsafe = true\nprobe_rows = true\n\
         fencing = { port_lease = \"required\", watchdog = \"/dev/watchdog\", stonith = { command = [\"/usr/sbin/fence\", \"{node}\"], timeout = \"5s\" } }";
     let server = "bin_dir = \"/usr/lib/postgresql/15/bin\"\ndata_dir = \"/srv/orders\"\nstate_dir = \"/srv/mainstay\"\n\
         user = \"postgres\"\nextra = \"shared_buffers = 1GB\\nmax_connections = 500\"\n";
@@ -78,7 +78,7 @@ fn every_key() {
         .replace("\"10.0.1.2:5432\"", "\"10.0.1.2:5432\"\npriority = 0\nno_reads = true\nzone = \"az2\"");
     let database = group(&text);
     assert_eq!((database.durability, database.acks, database.lag_max), (Durability::SyncStrict, 2, 65_536));
-    assert!(database.failsafe && database.policy(Duration::ZERO).failsafe);
+    assert!(database.probe_rows && database.failsafe && database.policy(Duration::ZERO).failsafe);
     assert!(database.members[1].no_reads && !database.members[1].no_sync);
     let doors = &database.doors;
     assert_eq!(doors.write.map(|it| it.port()).zip(doors.read.map(|it| it.port())), Some((5000, 5001)));
@@ -140,6 +140,7 @@ fn redis_has_no_durability_and_keys_of_its_own() {
         (text.replace("replication_password = { file", "# "), "`replication_password` is missing"),
         (format!("{text}min_replicas = 3\n"), "3 members have 2 replicas"),
         (format!("{text}min_replicas_lag = \"100ms\"\n"), "min_replicas_lag"),
+        (text.replace("engine = \"redis\"", "engine = \"redis\"\nprobe_rows = true"), "to PostgreSQL only"),
         (format!("{}stale_reads = true\n", with("")), "only Redis has this"),
     ];
     for (text, part) in refused {
