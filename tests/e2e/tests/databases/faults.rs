@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mainstay_e2e::eventually;
 use mainstay_e2e::lab::{Cut, signal_tree};
 
-use crate::trial::{SOON, Trial};
+use crate::trial::{COOLDOWN, SOON, Trial};
 
 /// Where nodes keep the agreement, and where servers listen.
 pub const PEERS: u16 = 7946;
@@ -49,8 +49,8 @@ pub enum Fault {
     Planner,
 }
 
-/// Each of them.
-pub const ALL: [Fault; 16] = [
+/// What happens to the primary's processes and to its machine.
+pub const ENDS: [Fault; 8] = [
     Fault::Server,
     Fault::Agent,
     Fault::AgentAndServer,
@@ -58,16 +58,27 @@ pub const ALL: [Fault; 16] = [
     Fault::FrozenAgent,
     Fault::FrozenServer,
     Fault::FrozenBoth,
+    Fault::AllServers,
+];
+
+/// What happens to the network between machines, and while another one takes over.
+pub const PARTS: [Fault; 8] = [
     Fault::Cut(Cut::Both),
     Fault::Cut(Cut::In),
     Fault::Cut(Cut::Out),
     Fault::FromQuorum,
     Fault::FromReplicas,
-    Fault::AllServers,
     Fault::WhilePromoting,
     Fault::PowerWhilePromoting,
     Fault::Planner,
 ];
+
+impl Fault {
+    /// Whether the primary's node goes on saying that it lives, which keeps a primary in its place during `cooldown`.
+    fn is_of_a_server_that_hangs(self) -> bool {
+        matches!(self, Self::FrozenServer | Self::Planner)
+    }
+}
 
 /// What is to be undone.
 #[derive(Default)]
@@ -80,22 +91,15 @@ struct Harm {
     cut: Option<usize>,
 }
 
-/// Those that every test run has time for.
-pub const SOME: [Fault; 7] = [
-    Fault::Server,
-    Fault::Power,
-    Fault::Cut(Cut::Both),
-    Fault::AgentAndServer,
-    Fault::WhilePromoting,
-    Fault::FrozenBoth,
-    Fault::Planner,
-];
-
 impl Trial {
     /// A fault, what follows from it, and its end; answers how long nobody acknowledged.
     pub fn befall(&mut self, fault: Fault) -> Duration {
         let primary = self.settled();
         let term = self.term();
+        if fault.is_of_a_server_that_hangs() {
+            // The trial's own failovers are no reason to wait for the next one.
+            std::thread::sleep(self.calm_at.saturating_duration_since(Instant::now()));
+        }
         std::thread::sleep(random(Duration::from_secs(1)));
         let (began, replaced) = (Instant::now(), self.replaced());
         let harm = self.strike(fault, primary);
@@ -111,6 +115,7 @@ impl Trial {
             eventually("another one takes over", SOON, || self.replaced() > replaced);
         }
         self.goes_on(&format!("writes after {fault:?}"));
+        self.calm_at = Instant::now() + COOLDOWN;
         let gap = self.gap(began);
         self.mend(harm);
         self.settled();

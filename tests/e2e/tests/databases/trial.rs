@@ -8,12 +8,16 @@ use mainstay_e2e::lab::databases::Databases;
 use mainstay_e2e::lab::writer::{Writer, prepare, rows};
 
 pub const SOON: Duration = Duration::from_secs(240);
+/// The default of `cooldown`.
+pub const COOLDOWN: Duration = Duration::from_secs(30);
 
 /// The group with its clients.
 pub struct Trial {
     // They end before the machines do.
     probes: Vec<Writer>,
     pub databases: Databases,
+    /// When no failover is kept waiting for the last one.
+    pub calm_at: Instant,
 }
 
 impl Trial {
@@ -32,7 +36,7 @@ impl Trial {
             Writer::stepping(&client, &[databases.server(node)], &login, first, 3)
         };
         let probes = (0..3).map(probe).collect();
-        let trial = Self { probes, databases };
+        let trial = Self { probes, databases, calm_at: Instant::now() };
         trial.goes_on("the first writes");
         trial
     }
