@@ -34,6 +34,8 @@ const FAULTS: [(&str, Fault); 5] = [
 struct Seen {
     /// The longest time without an answer for a client.
     gap: Duration,
+    /// Whether it is answered when the watch ends.
+    is_over: bool,
     /// For how long two nodes had the address.
     twice: Duration,
 }
@@ -56,7 +58,11 @@ fn told(seen: &[Seen]) -> String {
     let twice = seen.iter().map(|seen| seen.twice).max().unwrap_or_default();
     let holders =
         if twice.is_zero() { "never two holders".to_owned() } else { format!("**two holders for {twice:.1?}**") };
-    format!("{:.2?} / {:.2?}, {holders}", gaps[gaps.len() / 2], gaps[gaps.len() - 1])
+    let unserved = match seen.iter().filter(|seen| !seen.is_over).count() {
+        0 => String::new(),
+        count => format!("**no answer until the watch ended in {count} of {}**, ", seen.len()),
+    };
+    format!("{:.2?} / {:.2?}, {unserved}{holders}", gaps[gaps.len() / 2], gaps[gaps.len() - 1])
 }
 
 fn ours(timings: &str, fault: Fault) -> Vec<Seen> {
@@ -88,7 +94,9 @@ fn ours(timings: &str, fault: Fault) -> Vec<Seen> {
 }
 
 fn judge(watch: &Watch, since: Instant) -> Seen {
-    Seen { gap: watch.longest_gap(since, Instant::now()), twice: watch.twice(since) }
+    let now = Instant::now();
+    let is_over = watch.answered(now - Duration::from_secs(1)).is_some();
+    Seen { gap: watch.longest_gap(since, now), is_over, twice: watch.twice(since) }
 }
 
 /// Two machines with Debian's keepalived as it comes: advertisements every second.

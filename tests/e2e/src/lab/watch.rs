@@ -141,11 +141,13 @@ impl Watch {
         seen.answers.iter().find(|(at, good)| *good && *at > since).map(|(at, _)| *at)
     }
 
-    /// The longest time between two good answers that began before `until` and ended after `since`.
+    /// The longest time between two good answers that began before `until` and ended after `since`; one that has not ended is
+    /// counted until `until`.
     pub fn longest_gap(&self, since: Instant, until: Instant) -> Duration {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let good: Vec<Instant> = seen.answers.iter().filter(|(_, good)| *good).map(|(at, _)| *at).collect();
-        let gaps = good.windows(2).filter(|pair| pair[1] >= since && pair[0] <= until);
+        let good = seen.answers.iter().filter(|(at, good)| *good && *at <= until).map(|(at, _)| *at);
+        let good: Vec<Instant> = good.chain([until]).collect();
+        let gaps = good.windows(2).filter(|pair| pair[1] >= since);
         gaps.map(|pair| pair[1] - pair[0]).max().unwrap_or(until - since)
     }
 
