@@ -1,6 +1,9 @@
 //! When a certificate is ordered from an authority that speaks ACME (RFC 8555): early enough to be renewed in peace, and
 //! never so often that the authority has reason to refuse.
 
+pub mod advice;
+
+use self::advice::Window;
 use crate::alert::Millis;
 use crate::random;
 
@@ -8,6 +11,8 @@ use crate::random;
 const HOUR: Millis = 3_600_000;
 /// A wait that an authority asks for counts up to here: what is longer is a mistake, or a clock that was set.
 const WAIT_MAX: Millis = 7 * 24 * HOUR;
+/// Between two orders that the authority suggests: one whose windows are always past is not to have all that an hour allows.
+const SUGGESTED_APART: Millis = 6 * HOUR;
 
 /// How orders are spread in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +63,8 @@ pub struct Observation {
     pub fits: bool,
     /// Somebody asks for a new one: the waits after failures do not count then, those that the authority asks for do.
     pub asked: bool,
+    /// Within which time the authority would have the certificate renewed, if it says so.
+    pub suggested: Option<Window>,
 }
 
 /// What became of earlier orders. Whoever orders writes it down before and after, so that another process knows.
@@ -69,11 +76,17 @@ pub struct Previous {
     pub failures: u32,
     /// The authority has asked to wait until then.
     pub not_before: Millis,
+    /// When the last order began that the authority had suggested, unless one has failed since.
+    #[serde(default)]
+    pub suggested: Millis,
 }
 
 impl Previous {
     /// An order begins.
-    pub fn begin(&mut self, policy: &Policy, now: Millis) {
+    pub fn begin(&mut self, policy: &Policy, why: Why, now: Millis) {
+        if why == Why::Suggested {
+            self.suggested = now;
+        }
         self.orders.push(now);
         let surplus = self.orders.len().saturating_sub(policy.orders_an_hour.max(1));
         self.orders.drain(..surplus);
@@ -82,7 +95,7 @@ impl Previous {
     /// It has failed; the authority asks to wait until `not_before`, if it has said so.
     pub fn fail(&mut self, not_before: Option<Millis>) {
         self.failures = self.failures.saturating_add(1);
-        self.not_before = not_before.unwrap_or(0);
+        (self.not_before, self.suggested) = (not_before.unwrap_or(0), 0);
     }
 
     /// It has succeeded.
@@ -100,6 +113,8 @@ pub enum Why {
     Changed,
     /// It ends before long.
     Due,
+    /// The authority would have it renewed now.
+    Suggested,
     /// Somebody has asked.
     Asked,
 }
@@ -111,6 +126,7 @@ impl Why {
             Self::Missing => "missing",
             Self::Changed => "changed",
             Self::Due => "due",
+            Self::Suggested => "suggested",
             Self::Asked => "asked",
         }
     }
@@ -131,7 +147,10 @@ pub fn plan(policy: &Policy, seen: &Observation, previous: &Previous, now: Milli
         _ if seen.asked => (0, Why::Asked),
         None => (0, Why::Missing),
         Some(_) if !seen.fits => (0, Why::Changed),
-        Some(validity) => (validity.renewal(seed), Why::Due),
+        Some(validity) => match seen.suggested {
+            Some(window) => (window.moment(&validity, seed).max(apart(&validity, previous, now)), Why::Suggested),
+            None => (validity.renewal(seed), Why::Due),
+        },
     };
     // What lies ahead was written by a clock that ran ahead, and would hold everything up until then.
     let orders: Vec<Millis> = previous.orders.iter().copied().filter(|at| *at <= now).collect();
@@ -147,6 +166,12 @@ pub fn plan(policy: &Policy, seen: &Observation, previous: &Previous, now: Milli
         at = at.max(first.saturating_add(HOUR));
     }
     Plan { at, why }
+}
+
+/// From when on what the authority suggests is followed again.
+fn apart(validity: &Validity, previous: &Previous, now: Millis) -> Millis {
+    let last = Some(previous.suggested).filter(|at| (1..=now).contains(at));
+    last.map_or(0, |at| at.saturating_add(SUGGESTED_APART.min(validity.lifetime() / 4)))
 }
 
 /// The wait after so many failures: between half of the bound and all of it.
@@ -170,7 +195,7 @@ mod tests {
     const NOW: Millis = 1_000 * DAY;
 
     fn seen(certificate: Option<Validity>) -> Observation {
-        Observation { certificate, fits: true, asked: false }
+        Observation { certificate, fits: true, asked: false, suggested: None }
     }
 
     #[test]
@@ -197,7 +222,7 @@ mod tests {
     fn failures_wait_longer_and_longer_unless_somebody_asks() {
         let policy = Policy::default();
         let at = |failures, asked| {
-            let previous = Previous { orders: vec![NOW], failures, not_before: 0 };
+            let previous = Previous { orders: vec![NOW], failures, ..Previous::default() };
             plan(&policy, &Observation { asked, ..seen(None) }, &previous, NOW, 7).at
         };
         assert!((NOW + 30_000..=NOW + 60_000).contains(&at(1, false)));
@@ -208,7 +233,7 @@ mod tests {
 
     #[test]
     fn an_authority_that_asks_to_wait_is_obeyed_also_when_somebody_asks() {
-        let previous = Previous { orders: vec![NOW], failures: 1, not_before: NOW + HOUR };
+        let previous = Previous { orders: vec![NOW], failures: 1, not_before: NOW + HOUR, suggested: 0 };
         let asked = Observation { asked: true, ..seen(None) };
         assert_eq!(plan(&Policy::default(), &asked, &previous, NOW, 7).at, NOW + HOUR);
         let absurd = Previous { not_before: u64::MAX, ..previous };
@@ -216,8 +241,28 @@ mod tests {
     }
 
     #[test]
+    fn an_authoritys_window_counts_in_place_of_the_own_rule_and_is_not_followed_again_and_again() {
+        let validity = Validity { from: NOW, until: NOW + 90 * DAY };
+        let at = |start: Millis, previous: &Previous| {
+            let suggested = Window::new(start, start + DAY);
+            let plan = plan(&Policy::default(), &Observation { suggested, ..seen(Some(validity)) }, previous, NOW, 7);
+            assert_eq!(plan.why, Why::Suggested);
+            plan.at
+        };
+        let mut previous = Previous::default();
+        let late = NOW + 75 * DAY;
+        assert!((late..late + DAY).contains(&at(late, &previous)));
+        assert!(at(NOW - 2 * DAY, &previous) < NOW, "what is past is due");
+        previous.begin(&Policy::default(), Why::Due, NOW - HOUR);
+        assert!(at(NOW - 2 * DAY, &previous) < NOW);
+        previous.begin(&Policy::default(), Why::Suggested, NOW - HOUR);
+        assert_eq!(at(NOW - 2 * DAY, &previous), NOW + 5 * HOUR);
+        assert!((late..late + DAY).contains(&at(late, &previous)));
+    }
+
+    #[test]
     fn a_clock_that_ran_ahead_holds_nothing_up() {
-        let previous = Previous { orders: vec![NOW + 900 * DAY; 4], failures: 3, not_before: 0 };
+        let previous = Previous { orders: vec![NOW + 900 * DAY; 4], failures: 3, ..Previous::default() };
         assert_eq!(plan(&Policy::default(), &seen(None), &previous, NOW, 7).at, 0);
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use hyper::Method;
 
-use crate::admin::acme::{RenewAnswer, RenewRequest};
+use crate::admin::acme::{RenewAnswer, RenewRequest, SuggestedWindow};
 use crate::admin::certificates::{CertificateStatus, CertificatesAnswer};
 use crate::client::{self, AdminArgs};
 use crate::failure::Failure;
@@ -84,6 +84,10 @@ fn table(items: &[CertificateStatus]) -> String {
         if let (Some(next), Some(why)) = (&acme.next_order, &acme.next_why) {
             text.push_str(&format!("  next order {next} ({why})\n"));
         }
+        if let Some(SuggestedWindow { start, end, explanation }) = &acme.suggested {
+            let because = explanation.as_ref().map_or_else(String::new, |page| format!(", see {page}"));
+            text.push_str(&format!("  the authority would have it renewed from {start} to {end}{because}\n"));
+        }
     }
     text
 }
@@ -100,7 +104,12 @@ mod tests {
             failures: 2,
             last_error: Some("no route to the authority".to_owned()),
             next_order: Some("2026-11-22T04:00:00.000Z".to_owned()),
-            next_why: Some("due".to_owned()),
+            next_why: Some("suggested".to_owned()),
+            suggested: Some(SuggestedWindow {
+                start: "2026-11-22T03:00:00.000Z".to_owned(),
+                end: "2026-11-22T05:00:00.000Z".to_owned(),
+                explanation: Some("https://ca.test/why".to_owned()),
+            }),
             ..AcmeStatus::default()
         };
         let status = CertificateStatus {
@@ -113,7 +122,9 @@ mod tests {
         let text = table(std::slice::from_ref(&status));
         assert!(text.contains("acme public  shop.test       29.5"), "{text}");
         assert!(text.contains("failed (2 in a row): no route to the authority"), "{text}");
-        assert!(text.contains("next order 2026-11-22T04:00:00.000Z (due)"), "{text}");
+        assert!(text.contains("next order 2026-11-22T04:00:00.000Z (suggested)"), "{text}");
+        let window = "from 2026-11-22T03:00:00.000Z to 2026-11-22T05:00:00.000Z, see https://ca.test/why";
+        assert!(text.contains(window), "{text}");
         assert_eq!(table(&[]), "no certificate is in use\n");
     }
 }

@@ -2,8 +2,12 @@
 
 #[path = "tls/acme.rs"]
 mod acme;
+#[path = "tls/advisor.rs"]
+mod advisor;
 #[path = "tls/pebble.rs"]
 mod pebble;
+#[path = "tls/renewal_info.rs"]
+mod renewal_info;
 
 use std::net::SocketAddr;
 use std::time::Duration;

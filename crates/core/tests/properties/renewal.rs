@@ -1,3 +1,4 @@
+use mainstay_core::renewal::advice::Window;
 use mainstay_core::renewal::{Observation, Plan, Policy, Previous, Validity, Why, plan};
 use proptest::prelude::*;
 
@@ -18,6 +19,8 @@ enum Step {
     Ask,
     /// The names in the configuration change.
     Change,
+    /// The authority suggests a window that begins so long after the certificate did, and lasts so long.
+    Suggest(u64, u64),
 }
 
 /// How an order ends: with a certificate that lasts so long, or a failure with the wait that the authority asks for.
@@ -30,6 +33,7 @@ fn steps() -> impl Strategy<Value = Vec<(Step, Ending)>> {
         6 => Just(Step::Due),
         2 => Just(Step::Ask),
         1 => Just(Step::Change),
+        2 => (0u64..120 * DAY, 1u64..10 * DAY).prop_map(|(after, lasts)| Step::Suggest(after, lasts)),
     ];
     let ending = prop_oneof![
         2 => (60_000u64..100 * DAY).prop_map(Ok),
@@ -44,13 +48,19 @@ struct World {
     certificate: Option<Validity>,
     is_changed: bool,
     asked: bool,
+    suggested: Option<Window>,
     previous: Previous,
     orders: Vec<u64>,
 }
 
 impl World {
     fn observation(&self) -> Observation {
-        Observation { certificate: self.certificate, fits: !self.is_changed, asked: self.asked }
+        Observation {
+            certificate: self.certificate,
+            fits: !self.is_changed,
+            asked: self.asked,
+            suggested: self.suggested,
+        }
     }
 
     fn plan(&self, seed: u64) -> Plan {
@@ -67,6 +77,14 @@ impl World {
             let last = self.orders.last().copied().unwrap_or(0);
             prop_assert!(self.now >= last + policy.retry / 2, "again too soon");
         }
+        if let (Some(validity), Some(window), Why::Suggested) = (self.certificate, self.suggested, found.why) {
+            prop_assert!(
+                self.now >= window.start().min(validity.until - validity.lifetime() / 12),
+                "before the window"
+            );
+            let apart = self.now.saturating_sub(self.previous.suggested);
+            prop_assert!(apart >= (6 * HOUR).min(validity.lifetime() / 4), "suggestions are followed too often");
+        }
         if let (Some(validity), Why::Due) = (self.certificate, found.why) {
             let left = validity.until.saturating_sub(self.now);
             prop_assert!(
@@ -78,13 +96,13 @@ impl World {
         Ok(())
     }
 
-    fn order(&mut self, ending: &Ending) {
-        self.previous.begin(&Policy::default(), self.now);
+    fn order(&mut self, why: Why, ending: &Ending) {
+        self.previous.begin(&Policy::default(), why, self.now);
         self.orders.push(self.now);
         match ending {
             Ok(lifetime) => {
                 self.certificate = Some(Validity { from: self.now, until: self.now + lifetime });
-                (self.is_changed, self.asked) = (false, false);
+                (self.is_changed, self.asked, self.suggested) = (false, false, None);
                 self.previous.succeed();
             }
             Err(wait) => {
@@ -108,18 +126,25 @@ proptest! {
                 Step::Due => world.now = world.now.max(world.plan(seed).at),
                 Step::Ask => world.asked = true,
                 Step::Change => world.is_changed = true,
+                Step::Suggest(after, lasts) => {
+                    let begin = world.certificate.map_or(START, |validity| validity.from + after);
+                    world.suggested = Window::new(begin, begin + lasts);
+                }
             }
             let found = world.plan(seed);
             // Whatever has happened: what is needed is ordered in time that has a bound.
             let needed = match world.certificate {
-                Some(validity) if !world.is_changed && !world.asked => validity.renewal(seed),
+                Some(validity) if !world.is_changed && !world.asked => match world.suggested {
+                    Some(window) => window.moment(&validity, seed),
+                    None => validity.renewal(seed),
+                },
                 Some(_) | None => world.now,
             };
             let bound = needed.max(world.previous.not_before).max(world.now + policy.retry_max.max(HOUR));
             prop_assert!(found.at <= bound, "{found:?} is later than {bound}");
             if found.at <= world.now {
                 world.check(found)?;
-                world.order(ending);
+                world.order(found.why, ending);
             }
         }
         prop_assert!(world.previous.orders.len() <= policy.orders_an_hour);

@@ -43,8 +43,22 @@ pub struct AcmeStatus {
     pub failures: u32,
     /// When it is ordered next, if this node orders.
     pub next_order: Option<String>,
-    /// Why then: `missing`, `changed`, `due` or `asked`.
+    /// Why then: `missing`, `changed`, `due`, `suggested` or `asked`.
     pub next_why: Option<String>,
+    /// Within which time the authority would have it renewed, if it says so.
+    #[serde(default)]
+    pub suggested: Option<SuggestedWindow>,
+}
+
+/// Within which time an authority would have a certificate renewed (RFC 9773).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SuggestedWindow {
+    /// From when.
+    pub start: String,
+    /// Until when.
+    pub end: String,
+    /// The authority's page that says why.
+    pub explanation: Option<String>,
 }
 
 /// What `POST /api/v1/certificates/renew` takes.
@@ -85,6 +99,11 @@ impl From<&View> for AcmeStatus {
             failures: view.failures,
             next_order: view.next.map(|next| rfc3339(next.at.max(clock::now()))),
             next_why: view.next.map(|next| next.why.word().to_owned()),
+            suggested: view.advice.window.map(|window| SuggestedWindow {
+                start: rfc3339(window.start()),
+                end: rfc3339(window.end()),
+                explanation: view.advice.explanation.clone(),
+            }),
         }
     }
 }

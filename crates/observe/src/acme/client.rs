@@ -1,32 +1,21 @@
-//! Speaks with an authority (RFC 8555), by the crate `instant-acme` over our own HTTP client: bounded in time and size, with
-//! the directory's authorities, and with an eye on `Retry-After`.
+//! Orders from an authority (RFC 8555), by the crate `instant-acme` over our own HTTP client.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, ExternalAccountKey,
-    HttpClient, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType, ExternalAccountKey,
+    Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use mainstay_core::alert::Millis;
-use mainstay_core::http_date;
 use mainstay_gateway::spec::Challenge;
-use mainstay_runtime::tls::{Answer, ClientSettings, ClientTls};
+use mainstay_runtime::tls::Answer;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
+use super::http::{Http, chain};
 use super::settings::Settings;
-use crate::alerts::clock;
 
-/// An answer of the authority, at most.
-const BODY_BYTES_MAX: usize = 1 << 20;
-/// One question and its answer.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the authority may take to look at the answers to its challenges, and again to sign.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// A token has at least 128 bits in base64url (RFC 8555, section 8.1); there is no reason for a long one.
@@ -62,17 +51,7 @@ pub(super) struct Client<'s> {
 impl<'s> Client<'s> {
     /// For this certificate.
     pub(super) fn new(settings: &'s Settings) -> Result<Self, Failed> {
-        let tls = ClientSettings { verify: true, ca: settings.ca.clone(), client: None };
-        let tls = ClientTls::load(&tls, &[]).map_err(|error| failed(error.to_string()))?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.as_ref().clone())
-            .redirect(reqwest::redirect::Policy::none())
-            .https_only(true)
-            .no_proxy()
-            .timeout(REQUEST_TIMEOUT)
-            .build()
-            .map_err(|error| failed(format!("no client for the authority: {}", chain(&error))))?;
-        Ok(Self { settings, http: Http { client, wait: Arc::default() } })
+        Ok(Self { settings, http: Http::new(settings).map_err(failed)? })
     }
 
     /// The account, and how it is written down: that which is known, or a new one.
@@ -102,15 +81,15 @@ impl<'s> Client<'s> {
         Ok((account, written))
     }
 
-    /// Orders. `publish` has every node answer the authority's challenges, and comes back once they do.
+    /// Orders, in place of the certificate `replaced`. `publish` has every node answer the authority's challenges, and comes
+    /// back once they do.
     pub(super) async fn order(
         &self,
         account: &Account,
+        replaced: Option<CertificateIdentifier<'_>>,
         publish: impl AsyncFn(&[Answer]) -> Result<(), String>,
     ) -> Result<Fresh, Failed> {
-        let names: Vec<Identifier> = self.settings.domains.iter().cloned().map(Identifier::Dns).collect();
-        let order = account.new_order(&NewOrder::new(&names)).await;
-        let mut order = order.map_err(|error| self.failed("the order", error))?;
+        let mut order = self.begin(account, replaced).await?;
         let answers = self.answers(&mut order).await?;
         if !answers.is_empty() {
             publish(&answers).await.map_err(failed)?;
@@ -140,6 +119,22 @@ impl<'s> Client<'s> {
         let chain = order.poll_certificate(&patience).await;
         let chain = chain.map_err(|error| self.failed("the certificate", error))?;
         Ok(Fresh { chain, key: key.serialize_pem() })
+    }
+
+    /// Begins an order in place of the certificate `replaced` (RFC 9773, section 5), and of its own if the authority will not
+    /// have it so.
+    async fn begin(&self, account: &Account, replaced: Option<CertificateIdentifier<'_>>) -> Result<Order, Failed> {
+        let names: Vec<Identifier> = self.settings.domains.iter().cloned().map(Identifier::Dns).collect();
+        if let Some(replaced) = replaced {
+            match account.new_order(&NewOrder::new(&names).replaces(replaced)).await {
+                Err(error) if may_be_for_the_replacement(&error) => {
+                    tracing::debug!(certificate = self.settings.name, why = chain(&error), "acme: it replaces none");
+                }
+                order => return order.map_err(|error| self.failed("the order", error)),
+            }
+        }
+        let order = account.new_order(&NewOrder::new(&names)).await;
+        order.map_err(|error| self.failed("the order", error))
     }
 
     fn kind(&self) -> (ChallengeType, &'static str) {
@@ -212,79 +207,26 @@ impl<'s> Client<'s> {
     fn failed(&self, what: &str, error: instant_acme::Error) -> Failed {
         let is_unknown = matches!(&error, instant_acme::Error::Api(problem)
             if problem.r#type.as_deref().is_some_and(|kind| kind.ends_with(":accountDoesNotExist")));
-        let not_before = self.http.wait.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Failed { why: clip(format!("{what}: {}", chain(&error))), not_before, is_unknown }
+        Failed { why: clip(format!("{what}: {}", chain(&error))), not_before: self.http.take_wait(), is_unknown }
+    }
+}
+
+/// Whether the same order may be taken if it replaces no certificate: the authority does not know of that, does not repeat it,
+/// or will not have it.
+fn may_be_for_the_replacement(error: &instant_acme::Error) -> bool {
+    match error {
+        instant_acme::Error::Unsupported(_) => true,
+        instant_acme::Error::Other(error) => !error.is::<reqwest::Error>(),
+        instant_acme::Error::Api(problem) => {
+            let kind = problem.r#type.as_deref().unwrap_or_default();
+            ["alreadyReplaced", "malformed", "unauthorized"].iter().any(|it| kind.ends_with(&format!(":{it}")))
+        }
+        _other => false,
     }
 }
 
 fn failed(why: String) -> Failed {
     Failed { why: clip(why), not_before: None, is_unknown: false }
-}
-
-/// What the library speaks HTTP with.
-#[derive(Clone)]
-struct Http {
-    client: reqwest::Client,
-    /// Until when the last refusal asks to wait.
-    wait: Arc<Mutex<Option<Millis>>>,
-}
-
-impl HttpClient for Http {
-    fn request(
-        &self,
-        request: http::Request<BodyWrapper<Bytes>>,
-    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
-        let (client, wait) = (self.client.clone(), Arc::clone(&self.wait));
-        Box::pin(async move {
-            let other = |error: reqwest::Error| instant_acme::Error::Other(Box::new(error));
-            let (parts, body) = request.into_parts();
-            let body = body.collect().await.map_err(|error| instant_acme::Error::Other(Box::new(error)))?.to_bytes();
-            let request = reqwest::Request::try_from(http::Request::from_parts(parts, body)).map_err(other)?;
-            let mut response = client.execute(request).await.map_err(other)?;
-            if response.status().is_client_error() || response.status().is_server_error() {
-                let until = response.headers().get(http::header::RETRY_AFTER).and_then(retry_after);
-                *wait.lock().unwrap_or_else(PoisonError::into_inner) = until;
-            }
-            let mut answer = http::Response::builder().status(response.status());
-            if let Some(headers) = answer.headers_mut() {
-                headers.extend(response.headers().iter().map(|(name, value)| (name.clone(), value.clone())));
-            }
-            let mut read = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(other)? {
-                if read.len() + chunk.len() > BODY_BYTES_MAX {
-                    return Err(instant_acme::Error::Str("the authority's answer is too large"));
-                }
-                read.extend_from_slice(&chunk);
-            }
-            let (parts, ()) = answer.body(())?.into_parts();
-            Ok(BytesResponse { parts, body: Box::new(Bytes::from(read)) })
-        })
-    }
-}
-
-/// Seconds, or a date (RFC 9110, section 10.2.3).
-fn retry_after(value: &http::HeaderValue) -> Option<Millis> {
-    let text = value.to_str().ok()?.trim();
-    match text.parse::<u64>() {
-        Ok(seconds) => Some(clock::now().saturating_add(seconds.saturating_mul(1000))),
-        Err(_a_date) => {
-            http_date::parse(text.as_bytes(), clock::now() / 1000).map(|seconds| seconds.saturating_mul(1000))
-        }
-    }
-}
-
-/// An error with everything that led to it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(&format!(": {cause_text}"));
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn clip(mut text: String) -> String {

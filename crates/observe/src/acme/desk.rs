@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use mainstay_cluster::coordinator::{Coordinator, Operation, Transaction};
 use mainstay_core::renewal::Plan;
+use mainstay_core::renewal::advice::Advice;
 use tokio::sync::Notify;
 
 use super::cluster::asked_key;
@@ -27,6 +28,8 @@ pub struct View {
     pub failures: u32,
     /// The next one, as the node that orders plans it; this node, if it does.
     pub next: Option<Plan>,
+    /// What the authority says of when it is renewed.
+    pub advice: Advice,
     /// The node that orders, as far as is known.
     pub orderer: Option<String>,
     /// Orders by this process that have succeeded, and that have failed.
@@ -55,6 +58,7 @@ struct Seen {
     last: Option<Attempt>,
     failures: u32,
     next: Option<Plan>,
+    advice: Advice,
     counts: (u64, u64),
 }
 
@@ -102,6 +106,7 @@ impl Desk {
                 last: seen.last,
                 failures: seen.failures,
                 next: seen.next,
+                advice: seen.advice,
                 orderer: inner.orderer.clone(),
                 counts: seen.counts,
             }
@@ -153,6 +158,7 @@ impl Desk {
         let mut inner = self.lock();
         let seen = inner.seen.entry(name.to_owned()).or_default();
         (seen.certificate, seen.last, seen.failures) = (certificate, record.last.clone(), record.previous.failures);
+        seen.advice = record.advice.clone();
     }
 
     pub(super) fn note_plan(&self, name: &str, next: Option<Plan>, orderer: Option<String>) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::alert::Millis;
+use mainstay_core::renewal::advice::Advice;
 use mainstay_core::renewal::{self, Plan, Policy, Why};
 use mainstay_core::timestamp::rfc3339;
 use mainstay_core::transition::{Aspect, Subject, Transition, Word};
@@ -13,6 +14,7 @@ use super::desk::Desk;
 use super::place::Place;
 use super::record::{Attempt, Issued, Record};
 use super::settings::Settings;
+use super::suggestion;
 use crate::alerts::clock;
 use crate::certificates;
 
@@ -75,7 +77,10 @@ async fn look(parts: &Parts, place: &dyn Place, settings: &Settings) -> Result<O
         parts.desk.note_plan(name, None, place.orderer());
         return Ok(None);
     }
-    let record = place.load(name).await?;
+    let mut record = place.load(name).await?;
+    if plan(place, settings, &record).at > clock::now() {
+        consult(place, settings, &mut record).await?;
+    }
     let next = plan(place, settings, &record);
     parts.desk.note(name, &record);
     parts.desk.note_plan(name, Some(next), place.orderer());
@@ -95,6 +100,19 @@ fn plan(place: &dyn Place, settings: &Settings, record: &Record) -> Plan {
     renewal::plan(&Policy::default(), &seen, &record.previous, clock::now(), settings.seed())
 }
 
+/// Asks the authority when it would have the certificate renewed, if it is time to.
+async fn consult(place: &dyn Place, settings: &Settings, record: &mut Record) -> Result<(), String> {
+    let now = clock::now();
+    let Some(certificate) = record.identifier(settings).filter(|_known| record.advice.is_due(now)) else {
+        return Ok(());
+    };
+    // Written before the authority hears of it: while nothing can be written, it is not to be asked again and again.
+    record.advice.ask(now);
+    place.save(&settings.name, record).await?;
+    record.advice.hear(suggestion::ask(settings, &certificate).await, clock::now());
+    place.save(&settings.name, record).await
+}
+
 async fn order(
     parts: &Parts,
     place: &dyn Place,
@@ -105,7 +123,7 @@ async fn order(
     let name = settings.name.as_str();
     let now = clock::now();
     // Written before the authority hears of it: whoever goes on after a crash knows how many there were.
-    record.previous.begin(&Policy::default(), now);
+    record.previous.begin(&Policy::default(), why, now);
     record.last = Some(Attempt { at: now, node: parts.node.clone(), error: None, is_over: false });
     place.begin(name, &record).await?;
     tracing::info!(
@@ -197,7 +215,9 @@ async fn obtain(place: &dyn Place, settings: &Settings, record: &mut Record) -> 
             })?;
         }
         let publish = async |answers: &[_]| place.publish(&settings.name, answers).await;
-        match client.order(&account, publish).await {
+        // An account that is new has nothing to replace.
+        let replaced = record.identifier(settings).filter(|_known| !is_new);
+        match client.order(&account, replaced, publish).await {
             Ok(fresh) => return take(settings, record, fresh),
             Err(failed) if failed.is_unknown && !is_new => {
                 tracing::warn!(certificate = settings.name, "acme: the authority has forgotten the account");
@@ -229,5 +249,6 @@ fn take(settings: &Settings, record: &mut Record, fresh: Fresh) -> Result<(), Fa
         domains: settings.domains.iter().cloned().collect(),
         directory: settings.directory.clone(),
     });
+    record.advice = Advice::default();
     Ok(())
 }

@@ -1,8 +1,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use instant_acme::CertificateIdentifier;
 use mainstay_core::alert::Millis;
+use mainstay_core::renewal::advice::Advice;
 use mainstay_core::renewal::{Observation, Previous, Validity};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
@@ -21,6 +25,9 @@ pub struct Record {
     pub(super) previous: Previous,
     /// The last order.
     pub(super) last: Option<Attempt>,
+    /// When the authority would have renewed what was issued last.
+    #[serde(default)]
+    pub(super) advice: Advice,
 }
 
 /// A certificate with its key.
@@ -61,6 +68,16 @@ impl Record {
         certificates::parse_pem(self.issued.as_ref()?.chain.as_bytes()).ok()?.into_iter().next()
     }
 
+    /// What the authority calls the certificate that was issued last (RFC 9773, section 4.1), if it is that authority's and for
+    /// one of the names.
+    pub(super) fn identifier(&self, settings: &Settings) -> Option<CertificateIdentifier<'static>> {
+        let is_one = |it: &&Issued| {
+            it.directory == settings.directory && settings.domains.iter().any(|domain| it.domains.contains(domain))
+        };
+        let leaf = CertificateDer::from_pem_slice(self.issued.as_ref().filter(is_one)?.chain.as_bytes()).ok()?;
+        Some(CertificateIdentifier::try_from(&leaf).ok()?.into_owned())
+    }
+
     /// What there is, as the planner sees it.
     pub(super) fn observation(&self, settings: &Settings, asked: bool) -> Observation {
         let certificate = self.certificate();
@@ -68,6 +85,6 @@ impl Record {
             issued.directory == settings.directory && issued.domains == settings.domains.iter().cloned().collect()
         });
         let validity = certificate.map(|it| Validity { from: it.from, until: it.until });
-        Observation { certificate: validity, fits, asked }
+        Observation { certificate: validity, fits, asked, suggested: self.advice.window }
     }
 }

@@ -21,13 +21,13 @@ fn is_trusted(listen: SocketAddr, name: &str, root: &str) -> bool {
     Client { trust: vec![root.to_owned()], ..Client::default() }.connect(listen, name).is_ok()
 }
 
-fn certificate(answer: &Response) -> Value {
+pub(super) fn certificate(answer: &Response) -> Value {
     let answer = answer.json();
     let items = answer["items"].as_array().expect("certificates");
     items.iter().find(|it| it["usage"] == "acme public").expect("that of the authority").clone()
 }
 
-fn issued(gateway: &Mainstay) -> f64 {
+pub(super) fn issued(gateway: &Mainstay) -> f64 {
     gateway.metric("mainstay_acme_orders_total", &["certificate=\"public\"", "issued"])
 }
 
@@ -41,7 +41,7 @@ fn failures(gateway: &Mainstay) -> u64 {
 }
 
 /// A clear listener that sends everybody to the other one.
-fn both(clear: SocketAddr, secure: SocketAddr, origin: SocketAddr) -> String {
+pub(super) fn both(clear: SocketAddr, secure: SocketAddr, origin: SocketAddr) -> String {
     format!(
         "[[listener]]\nname = \"clear\"\nbind = \"{clear}\"\nredirect_https = true\n\
          [[listener]]\nname = \"web\"\nbind = \"{secure}\"\ntls = {{ acme = \"public\" }}\n\

@@ -28,7 +28,8 @@ pub struct Pebble {
     dir: tempfile::TempDir,
     /// Who vouches for its own interface.
     pub front: Authority,
-    listen: SocketAddr,
+    /// Where it speaks ACME.
+    pub listen: SocketAddr,
     management: SocketAddr,
     names_management: SocketAddr,
     names_at: SocketAddr,
