@@ -126,7 +126,7 @@ function Content(props: { place: Place }): JSX.Element {
     case 'audit':
       return <Audit />;
     default:
-      return <Overview />;
+      return <Overview query={query} />;
   }
 }
 

@@ -1,17 +1,14 @@
 // Which node answers, how old its data is, and the ways to the pages.
 
 import type { JSX } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
 import { ask, askedNode } from './api/client';
 import type { NodeEntry } from './api/model';
 import { usePolled } from './api/poll';
 import { seconds } from './format';
+import { Age } from './parts/age';
 import { hrefTo, PAGES, type Place } from './place';
 import { nameOf, useShell } from './shell';
 import { switchTheme } from './theme';
-
-// Two missed answers: whoever looks at older numbers has to know.
-const STALE_S = 3;
 
 interface Props {
   place: Place;
@@ -38,7 +35,7 @@ export function Header(props: Props): JSX.Element {
             </span>
           )}
         </span>
-        <Age />
+        <Age polled={status} />
         <span class="spring" />
         {session !== null && (
           <span class="quiet hide-phone" title={`via ${session.via}${session.services ? `, may change ${session.services.join(', ')}` : ''}`}>
@@ -90,31 +87,4 @@ function Nodes(props: { shown: string | null; onNode: (name: string | null) => v
       ))}
     </select>
   );
-}
-
-/** How old the data is, by the second, whatever else happens. */
-function Age(): JSX.Element {
-  const { status } = useShell();
-  const [now, setNow] = useState(() => performance.now());
-  useEffect(() => {
-    const timer = setInterval(() => setNow(performance.now()), 500);
-    return () => clearInterval(timer);
-  }, []);
-  if (status.at === null) {
-    return (
-      <span class={status.problem ? 'age stale' : 'age'} role="status">
-        {status.problem ? `no data: ${status.problem.message}` : 'asking…'}
-      </span>
-    );
-  }
-  const age = Math.max(0, Math.floor((now - status.at) / 1000));
-  if (age >= STALE_S || (status.problem !== null && age >= 1)) {
-    const why = status.problem?.message ?? 'waiting for an answer';
-    return (
-      <span class="age stale" role="status">
-        STALE: data {seconds(age)} old, {why}
-      </span>
-    );
-  }
-  return <span class="age">data {age} s old</span>;
 }

@@ -26,6 +26,8 @@ export function useShortcuts(actions: { onHelp: () => void; onTheme: () => void 
         actions.onHelp();
       } else if (event.key === 't') {
         actions.onTheme();
+      } else if (event.key === 'n') {
+        document.querySelector<HTMLElement>('[data-scope][aria-pressed="false"]')?.click();
       } else if (event.key === '/') {
         document.querySelector<HTMLElement>('[data-filter]')?.focus();
       } else if (event.key === 'j' || event.key === 'ArrowDown') {
@@ -51,6 +53,7 @@ export function Help(props: { onClose: () => void }): JSX.Element {
     ['j k ↓ ↑', 'Rows of a table'],
     ['Enter', 'Open the row'],
     ['d w e r', 'On an endpoint: drain, weight, eject, reset'],
+    ['n', 'The node, or its whole cluster'],
     ['t', 'Light, dark, as the system'],
     ['Esc', 'Close'],
     ['?', 'This list'],

@@ -72,6 +72,51 @@ async function another() {
   await page.goto(`${admin}/dashboard/#/cluster`);
 }
 
+/** The numbers of all nodes together, and whose they are: before a node dies, and after. */
+async function together(nodes, missing) {
+  await page.goto(`${admin}/dashboard/#/overview`);
+  const choice = page.getByRole('group', { name: /^Whose numbers/ }).getByRole('button', { name: 'Whole cluster' });
+  await choice.focus();
+  await page.keyboard.press('Enter');
+  const covered = page.locator('.covered');
+  await covered.getByText(`${nodes.length} of 3 nodes: ${[...nodes].sort().join(', ')}, added up by ${node}`).waitFor({ timeout: LONG_MS });
+  assert.match(await covered.locator('.age').textContent(), /^data \d+ s old$/);
+  for (const name of nodes) {
+    await row('Nodes of the cluster', name).getByText(/ready/).first().waitFor();
+  }
+  if (missing !== null) {
+    await covered.getByText(new RegExp(`^. without ${missing}: `)).waitFor();
+    await row('Nodes of the cluster', missing).getByText('not in the sum').waitFor();
+  }
+  const { body } = await ask(page, '/overview?scope=cluster');
+  const { seen } = body.services.find((it) => it.name === 'app');
+  assert.deepEqual(seen.map((it) => it.node), [...nodes].sort());
+  await row('Services of the cluster', 'app').getByText(seen.map((it) => `${it.node} ${it.eligible} of ${it.endpoints}`).join('; ')).waitFor();
+  for (const width of [390, 1280]) {
+    await page.setViewportSize({ width, height: 1000 });
+    assert.equal(await overflow(page), '', `at ${width} px`);
+    await shoot(page, `three-together-${nodes.length}-${width}`);
+  }
+  await row('Services of the cluster', 'app').getByRole('link').click();
+  for (const name of nodes) {
+    await row('app, node by node', name).waitFor();
+  }
+  await page.goto(`${admin}/dashboard/#/cluster`);
+}
+
+async function allTogether() {
+  const { members } = await cluster();
+  await together(members.map((it) => it.name), null);
+}
+
+/** A node that does not answer is named beside the sum of the others. */
+async function oneMissing() {
+  console.log('kill');
+  await stands(victim, 'down');
+  const { members } = await cluster();
+  await together(members.map((it) => it.name).filter((name) => name !== victim), victim);
+}
+
 async function addresses() {
   const holder = async () => (await ask(page, '/addresses')).body.find((it) => it.ip === address)?.holder ?? null;
   await until('the address is held', async () => (await holder()) !== null, LONG_MS);
@@ -154,7 +199,6 @@ async function rolledBack() {
 }
 
 async function removed() {
-  console.log('kill');
   await stands(victim, 'down');
   await shoot(page, 'three-cluster-down');
   const { dialog, command } = await propose(page, page.getByRole('button', { name: `remove ${victim}` }));
@@ -176,8 +220,8 @@ async function operator() {
 }
 
 const failed = await runAll({
-  'nodes, roles and leases': members, 'another node': another, 'an address is moved': addresses, 'versions are staged': staged, 'two versions are compared': compared,
-  'an earlier version comes back': rolledBack, 'a dead node is removed': removed, 'an operator': operator,
+  'nodes, roles and leases': members, 'another node': another, 'all nodes together': allTogether, 'an address is moved': addresses, 'versions are staged': staged, 'two versions are compared': compared,
+  'an earlier version comes back': rolledBack, 'a node that is missing': oneMissing, 'a dead node is removed': removed, 'an operator': operator,
   'nothing that a page must not do': () => assert.deepEqual(sins, []),
 });
 await browser.close();

@@ -132,7 +132,7 @@ export function answers(state) {
       node: { name: 'lb1', version: '0.1.0', pid: 1, started_at: since(90000), uptime_seconds: 90000, now: since(0), ready: true, not_ready: [] },
       verdict: 'PARTLY SERVING: 1 of 3 services healthy; down: mail (0 of 1 endpoints up); degraded: checkout (2 of 4 endpoints up)',
       configuration: { file: '/etc/mainstay/lb.toml', generation: 3, applied_at: since(3600), last_reload: { outcome: 'applied', at: since(3600), problems: [] } },
-      listeners: [], services: state.services,
+      listeners: [], services: state.services, cluster: { engine: 'embedded', node: 'lb1', id: 1, quorum: true, quorum_seconds: 5000, leader: 'lb1', term: 4, revision: 991, members: [] },
       probes: [
         { name: 'buy', state: 'down', since_at: since(40), failing: [{ node: 'lb2', reason: 'step 2 `pay`: status 502' }], nodes: 3, nodes_expected: 3, last: { node: 'lb2', at: since(4), passed: false, duration_ms: 412 } },
         { name: 'look', state: 'up', since_at: since(4000), failing: [], nodes: 3, nodes_expected: 3, last: { node: 'lb1', at: since(9), passed: true, duration_ms: 31 } },
@@ -148,6 +148,7 @@ export function answers(state) {
         route('list', 'catalogue'),
       ],
     },
+    '/overview': together(),
     '/nodes': [{ name: 'lb1', state: 'here', answered_seconds: 0 }, { name: 'lb2', state: 'up', answered_seconds: 0.4 }, { name: 'lb3', state: 'down', answered_seconds: null, reason: 'connection refused' }],
     '/events': page(EVENTS),
     '/incidents': page([incident('42', true), incident('41', false)]),
@@ -172,6 +173,17 @@ export function answers(state) {
     '/requests': page([request('r1', 200, 2), request('r2', 503, 3)]),
     '/audit': page(state.audit),
     '/audit/verify': { intact: true, entries: 120, problem: null },
+  };
+}
+
+/** Two of three nodes added up, which differ about a service. */
+function together() {
+  const node = (name, more) => ({ name, version: '0.1.0', uptime_seconds: 90000, ready: true, verdict: 'serving: 3 of 3 services healthy', rate: 24000, error_percent: 0.02, ...more });
+  const service = (name, states) => ({ name, rate: 332, error_percent: 0.4, p50_ms: 4.4, p99_ms: 41, seen: states.map((state, at) => ({ node: `lb${at + 1}`, state, eligible: state === 'down' ? 0 : 2, endpoints: 2 })) });
+  return {
+    node: 'lb1', span_seconds: 10, coverage: { nodes: ['lb1', 'lb2'], missing: [{ name: 'lb3', reason: 'connection refused' }] },
+    nodes: [node('lb1'), node('lb2', { verdict: 'PARTLY SERVING: 2 of 3 services healthy; down: checkout (0 of 2 endpoints up)' })],
+    services: [service('catalogue', ['healthy', 'healthy']), service('checkout', ['healthy', 'down'])],
   };
 }
 

@@ -7,6 +7,8 @@ import { startMock } from './mock.mjs';
 
 const PAGES = {
   overview: ['#/overview', 'PARTLY SERVING'],
+  together: ['#/overview?scope=cluster', 'checkout is down at lb2'],
+  'together-service': ['#/services/checkout?scope=cluster', 'without lb3: connection refused'],
   service: ['#/services/checkout', '10.0.1.11:8080'],
   probes: ['#/overview', 'step 2 `pay`: status 502'],
   loaded: ['#/services/checkout/10.0.1.10%3A8080', 'CPU %'],
@@ -208,6 +210,38 @@ async function rowsByKeyboard() {
   });
 }
 
+/** From this node's numbers to those of the whole cluster and back, by keys alone. */
+async function wholeCluster() {
+  const other = await startMock();
+  const { page, sins, close } = await openPage(browser, other.url);
+  await page.goto(`${other.url}/dashboard/#/overview`);
+  await page.getByText('PARTLY SERVING').waitFor();
+  await page.keyboard.press('n');
+  await page.getByText('2 of 3 nodes: lb1, lb2, added up by lb1').waitFor();
+  await page.getByText('without lb3: connection refused').waitFor();
+  const covered = page.locator('.covered .age');
+  assert.match(await covered.textContent(), /^data \d s old$/);
+  await page.getByRole('row', { name: /lb3/ }).getByText('not in the sum').waitFor();
+  await page.getByRole('button', { name: 'Node lb1' }).focus();
+  await page.keyboard.press('Enter');
+  await page.getByText('What happened last').waitFor();
+  await page.keyboard.press('n');
+  await page.getByText('checkout is down at lb2').waitFor();
+  await page.keyboard.press('j');
+  await page.keyboard.press('Enter');
+  await page.getByRole('table', { name: 'checkout, node by node' }).waitFor();
+  await page.keyboard.press('n');
+  await page.getByRole('table', { name: 'Endpoints of checkout' }).waitFor();
+  await page.keyboard.press('n');
+  await page.getByRole('table', { name: 'checkout, node by node' }).waitFor();
+  // What does not come any more is not taken for what is.
+  other.missing = new Set(['/overview']);
+  await covered.getByText(/STALE: data \d+ s old/).waitFor();
+  assert.deepEqual(sins, []);
+  await close();
+  other.close();
+}
+
 /** The median of what frames take while the page scrolls. */
 async function frames(page) {
   return page.evaluate(async () => {
@@ -342,7 +376,7 @@ async function firstPaint() {
 const checks = Object.fromEntries(Object.entries(LOOKS).map(([name, look]) => [`every page, ${name}`, () => everyPage(look, name)]));
 const failed = await runAll({
   ...checks, 'actions on an endpoint': actions, 'actions elsewhere': otherActions, keyboard, 'rows by keyboard': rowsByKeyboard, 'a thousand endpoints': manyEndpoints,
-  'another node': otherNodes, login, 'old data and what is missing': oldData, theme, 'first paint': firstPaint,
+  'the whole cluster': wholeCluster, 'another node': otherNodes, login, 'old data and what is missing': oldData, theme, 'first paint': firstPaint,
 });
 await browser.close();
 mock.close();

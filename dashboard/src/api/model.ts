@@ -192,6 +192,51 @@ export interface History {
   step_seconds: number;
   from: number;
   series: Record<string, (number | null)[] | undefined>;
+  /** Whose numbers are in it, if it is of the whole cluster. */
+  coverage?: Coverage;
+}
+
+/** Whose numbers are in a sum. */
+export interface Coverage {
+  nodes: string[];
+  missing: { name: string; reason: string }[];
+}
+
+/** Nodes and services of a cluster on one page. */
+export interface Together {
+  /** Who has added it up. */
+  node: string;
+  span_seconds: number;
+  coverage: Coverage;
+  nodes: NodeOverview[];
+  services: ServiceOverview[];
+}
+
+export interface NodeOverview {
+  name: string;
+  version: string;
+  uptime_seconds: number;
+  ready: boolean;
+  verdict: string;
+  rate: number;
+  error_percent: number | null;
+}
+
+export interface ServiceOverview {
+  name: string;
+  rate: number;
+  error_percent: number | null;
+  p50_ms: number | null;
+  p99_ms: number | null;
+  seen: ServiceSeen[];
+}
+
+/** A service as a node finds it. */
+export interface ServiceSeen {
+  node: string;
+  state: Service['state'];
+  eligible: number;
+  endpoints: number;
 }
 
 export interface Page<T> {

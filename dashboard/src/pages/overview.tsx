@@ -7,11 +7,13 @@ import { count, millis, percent, rate } from '../format';
 import { hrefTo } from '../place';
 import { Ago, Instead, Mark, Section, Tile } from '../parts/bits';
 import { EventList } from '../parts/events';
+import { ScopeSwitch, scopeOf } from '../parts/scope';
 import { Table, type Column } from '../parts/table';
 import { useShell } from '../shell';
 import { levelOf, urgency, verdictLevel, type Level } from '../standing';
 import { Notices } from './notices';
 import { Probes } from './probes';
+import { ClusterOverview } from './together';
 
 interface Row {
   service: Service;
@@ -21,7 +23,11 @@ interface Row {
   last: Event | null;
 }
 
-export function Overview(): JSX.Element {
+export function Overview(props: { query: Record<string, string> }): JSX.Element {
+  return scopeOf(props.query) === 'cluster' ? <ClusterOverview /> : <OwnOverview />;
+}
+
+function OwnOverview(): JSX.Element {
   const { status } = useShell();
   const objectives = usePolled<Page<Objective>>('/objectives', 10_000);
   const alerts = usePolled<Alerts>('/alerts?state=firing', 2000);
@@ -36,6 +42,7 @@ export function Overview(): JSX.Element {
   );
   return (
     <>
+      <ScopeSwitch scope="node" hrefFor={(query) => hrefTo('overview', [], query)} />
       <Verdict status={status.value} burning={burning(objectives.value?.items ?? [])} />
       <Tiles status={status.value} firing={firing} objectives={objectives.value?.items ?? []} />
       <Section title="Services">

@@ -8,6 +8,7 @@ import { count, largest, millis, percent, rate, seconds } from '../format';
 import { ActionButton, Facts, Filter, Mark, Section } from '../parts/bits';
 import { EventList } from '../parts/events';
 import { HistoryCharts } from '../parts/history';
+import { ScopeSwitch } from '../parts/scope';
 import { Table, type Column } from '../parts/table';
 import { hrefTo } from '../place';
 import { useShell, type Action } from '../shell';
@@ -33,6 +34,7 @@ export function Service(props: Props): JSX.Element {
   return (
     <>
       <Head service={service} />
+      <ScopeSwitch scope="node" hrefFor={(query) => hrefTo('services', [service.name], query)} />
       {selected !== null && <EndpointPanel key={selected.name} service={service} endpoint={selected} />}
       <HistoryCharts kind="service" name={service.name} />
       <Section

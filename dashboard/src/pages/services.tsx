@@ -5,12 +5,14 @@ import { useState } from 'preact/hooks';
 import type { Service as Shape } from '../api/model';
 import { count, millis, percent, rate } from '../format';
 import { Filter, Instead, Mark, Section } from '../parts/bits';
+import { scopeOf } from '../parts/scope';
 import { Table, type Column } from '../parts/table';
 import { hrefTo } from '../place';
 import { useShell } from '../shell';
 import { matches } from '../sort';
 import { levelOf, urgency } from '../standing';
 import { Service } from './service';
+import { ClusterService } from './together';
 
 export function Services(props: { parts: string[]; query: Record<string, string> }): JSX.Element | null {
   const { status } = useShell();
@@ -18,6 +20,9 @@ export function Services(props: { parts: string[]; query: Record<string, string>
   const [name, endpoint] = props.parts;
   if (status.value === null) {
     return <Instead polled={status} what="status" />;
+  }
+  if (name !== undefined && scopeOf(props.query) === 'cluster') {
+    return <ClusterService key={name} name={name} />;
   }
   if (name !== undefined) {
     const service = status.value.services.find((it) => it.name === name);

@@ -6,6 +6,7 @@ import type { History } from '../api/model';
 import { usePolled } from '../api/poll';
 import { millis, percent, rate } from '../format';
 import { Chart, type Line } from './chart';
+import { Missing, type Scope } from './scope';
 
 const SPANS = [
   { title: '10 min', seconds: 600, step: 1, everyMs: 2000 },
@@ -15,10 +16,10 @@ const SPANS = [
   { title: '28 d', seconds: 2_419_200, step: 3600, everyMs: 60_000 },
 ] as const;
 
-export function HistoryCharts(props: { kind: string; name: string }): JSX.Element | null {
+export function HistoryCharts(props: { kind: string; name: string; scope?: Scope }): JSX.Element | null {
   const [index, setIndex] = useState(0);
   const span = SPANS[index] ?? SPANS[0];
-  const path = `/history?kind=${props.kind}&name=${encodeURIComponent(props.name)}&span=${span.seconds}&step=${span.step}`;
+  const path = `/history?kind=${props.kind}&name=${encodeURIComponent(props.name)}&span=${span.seconds}&step=${span.step}&scope=${props.scope ?? 'node'}`;
   const history = usePolled<History>(path, span.everyMs);
   const drawn = useMemo(() => linesOf(history.value), [history.value]);
   if (history.problem?.isMissing) {
@@ -33,6 +34,7 @@ export function HistoryCharts(props: { kind: string; name: string }): JSX.Elemen
           </button>
         ))}
         {history.problem !== null && <span class="quiet">{history.problem.message}</span>}
+        {history.value?.coverage && <Missing coverage={history.value.coverage} />}
       </div>
       {drawn === null ? (
         <div class="charts" aria-busy="true" />
