@@ -84,6 +84,16 @@ pub enum Bound {
     Unsafe,
 }
 
+impl Bound {
+    /// As it stands in logs.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Safe => "safe",
+            Self::Unsafe => "unsafe",
+        }
+    }
+}
+
 /// What comes now, or once somebody else has answered.
 pub enum Answer<T> {
     /// At once.

@@ -157,7 +157,6 @@ fn everything_arrives_at(endpoint: &str, protocol: &str, got: &Got, more: &str, 
     eventually("the request arrives", Duration::from_secs(20), || !got.records().is_empty() && got.spans().len() >= 2);
     let line = gateway.logged("/ok");
     let record = got.records().into_iter().find(|it| format!("{it:?}").contains(&id)).expect("the request's record");
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(hex(&record.trace_id), line["trace_id"].as_str().unwrap_or_default());
     let spans = got.spans();
     let own = spans.iter().find(|span| hex(&span.span_id) == line["span_id"]).expect("the request's span");
@@ -203,6 +202,10 @@ fn over_grpc_too() {
     everything_arrives(over_grpc(&got, None), "grpc", &got);
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What a collector shows, and whom it lets in: who has a certificate of `authority`.
 fn acceptor(authority: &Authority, identity: &Identity) -> TlsAcceptor {
     let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
@@ -239,6 +242,32 @@ fn over_grpc_and_tls_with_a_certificate_on_both_sides() {
     assert!(got.0.lock().expect("no thread panics with the lock").is_empty());
     std::fs::write(gateway.dir().join("ca.pem"), &ca).expect("the authority");
     eventually("it is trusted", Duration::from_secs(60), || !got.metrics().is_empty());
+}
+
+/// What it took to write a session into its table is a part of its request's trace.
+#[test]
+fn a_session_that_is_written_has_a_span_of_its_own() {
+    let (got, origin, listen) = (Got::default(), Origin::start(), free());
+    let collector = over_http(&got);
+    let settings =
+        format!("[tracing]\n[otlp]\nsignals = [\"traces\"]\nendpoint = \"http://{}\"\n", collector.address());
+    let config = simple(listen, &[origin.address()], "sticky = { table = \"embedded\" }\n") + &settings;
+    let gateway = Mainstay::start(&config);
+    assert!(get(listen, "/ok").header("set-cookie").is_some());
+    eventually("the write arrives", Duration::from_secs(20), || {
+        got.spans().iter().any(|span| span.name == "session write")
+    });
+    let (spans, line) = (got.spans(), gateway.logged("/ok"));
+    let write = spans.iter().find(|span| span.name == "session write").expect("the write's");
+    let own = spans.iter().find(|span| span.span_id == write.parent_span_id).expect("its request's");
+    assert_eq!(
+        (hex(&own.span_id).as_str(), &write.trace_id),
+        (line["span_id"].as_str().expect("an id"), &own.trace_id)
+    );
+    assert!(own.start_time_unix_nano <= write.start_time_unix_nano, "{own:?} {write:?}");
+    assert!(write.end_time_unix_nano <= own.end_time_unix_nano, "{own:?} {write:?}");
+    let outcome = line["session_write"]["outcome"].as_str().expect("an outcome").to_owned();
+    assert!(format!("{:?}", write.attributes).contains(&format!("\"{outcome}\"")), "{write:?}");
 }
 
 /// A node that is alone in its cluster takes the cluster's roles over, and tells of it.

@@ -142,6 +142,16 @@ fn without_redis_requests_go_on_and_sessions_are_back_with_it() {
     let (gateway, listen) = redis.gateway(&origins, "sticky = { table = \"redis\", ttl = \"5m\" }");
     let answer = ask(listen, None);
     let (session, bound) = (cookie(&answer).expect("a cookie"), origin(&answer));
+    // Each line says what its session's write took, and nothing if there was none.
+    assert_eq!(ask(listen, Some(&session)).status, 200);
+    redis.process.signal(libc::SIGSTOP);
+    assert_eq!(ask(listen, None).status, 200);
+    let lines = || gateway.access_log();
+    eventually("all three are logged", Duration::from_secs(10), || lines().len() == 3);
+    let written: Vec<_> = lines().into_iter().map(|line| line["session_write"].clone()).collect();
+    assert_eq!((&written[0]["outcome"], &written[2]["outcome"]), (&"safe".into(), &"unsafe".into()), "{written:?}");
+    assert!(written[1].is_null() && written[0]["duration_ms"].as_f64() > Some(0.0), "{written:?}");
+    assert!(written[2]["duration_ms"].as_f64() >= Some(400.0), "it was waited for: {written:?}");
     redis.process.kill();
     let began = Instant::now();
     let mut seen = BTreeSet::new();

@@ -158,6 +158,12 @@ impl Told<'_> {
             line.extend_from_slice(error.as_bytes());
             line.push(b'"');
         }
+        if let Some(written) = exchange.isolation.pin.written {
+            micros(line, b",\"session_write\":{\"start_ms\":", written.start);
+            millis(line, written.duration);
+            text(line, b",\"outcome\":\"", written.bound.word().as_bytes());
+            line.extend_from_slice(b"\"}");
+        }
         if let Some(word) = exchange.cache.word {
             text(line, b",\"cache\":\"", word.as_bytes());
             line.push(b'"');

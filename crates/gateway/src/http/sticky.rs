@@ -10,7 +10,7 @@ use super::exchange::{Exchange, Run};
 use super::identity;
 use crate::http1::field::Name;
 use crate::http1::write::decimal;
-use crate::sessions::SessionId;
+use crate::sessions::{Bound, SessionId};
 use crate::spec::{SameSite, Sticky};
 use crate::state::IsolationCounters;
 use crate::sticky::Said;
@@ -59,6 +59,17 @@ pub(crate) struct Pin {
     id: Option<SessionId>,
     /// The id is new, so that the client has to be told.
     is_drawn: bool,
+    /// How the table was told of it, if it was.
+    pub(crate) written: Option<Written>,
+}
+
+/// What it took to tell a table of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    /// Since the request began.
+    pub(crate) start: Duration,
+    pub(crate) duration: Duration,
+    pub(crate) bound: Bound,
 }
 
 /// Reads the cookie of the request, if its service has sessions.

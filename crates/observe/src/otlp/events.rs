@@ -1,5 +1,5 @@
 //! From the line of a request to a log record and to spans: one for the request, one for its wait for a place, one for each
-//! attempt. They are made of what the line says, once the request is over, so that no span is kept while it runs.
+//! attempt, and one for the write of its session into a table. They are made of what the line says, once the request is over, so that no span is kept while it runs.
 
 use mainstay_core::random::{self, Rng};
 use opentelemetry_proto::tonic::common::v1::AnyValue;
@@ -104,7 +104,7 @@ pub(super) fn spans(line: &Line, spans: &mut Vec<Span>) {
         kind: SpanKind::Server.into(),
         start_time_unix_nano: line.start(),
         end_time_unix_nano: line.end,
-        attributes: attributes(line, &["attempts"]),
+        attributes: attributes(line, &["attempts", "session_write"]),
         status: status(failure(line)),
         ..Span::default()
     });
@@ -123,8 +123,7 @@ pub(super) fn spans(line: &Line, spans: &mut Vec<Span>) {
     if waited > 0 {
         // It ends where the first attempt begins.
         let end = attempts().next().map_or(line.end, |attempt| line.start() + nanos(attempt.get("start_ms")));
-        let id = span_id.iter().fold(0, |id: u64, byte| (id << 8) | u64::from(*byte));
-        let id = random::mix(!id).to_be_bytes().to_vec();
+        let id = derived(&span_id, 0);
         let (start_time_unix_nano, end_time_unix_nano) = (end.saturating_sub(waited).max(line.start()), end);
         spans.push(Span { start_time_unix_nano, end_time_unix_nano, ..child(id, "admission", SpanKind::Internal) });
     }
@@ -139,6 +138,24 @@ pub(super) fn spans(line: &Line, spans: &mut Vec<Span>) {
             ..child(bytes_of(get("span_id")), line.text("method"), SpanKind::Client)
         });
     }
+    if let Some(written) = line.fields.get("session_write").and_then(Value::as_object) {
+        let outcome = written.get("outcome").and_then(Value::as_str).unwrap_or_default();
+        let start = line.start() + nanos(written.get("start_ms"));
+        let late = "not acknowledged in time by as many as it should be";
+        spans.push(Span {
+            start_time_unix_nano: start,
+            end_time_unix_nano: start + nanos(written.get("duration_ms")),
+            attributes: vec![text("mainstay.service", line.text("service")), text("mainstay.outcome", outcome)],
+            status: status((outcome == "unsafe").then(|| late.to_owned())),
+            ..child(derived(&span_id, 1), "session write", SpanKind::Internal)
+        });
+    }
+}
+
+/// The id of a span that the line has none for: another one for each `number` of the same request.
+fn derived(span_id: &[u8], number: u64) -> Vec<u8> {
+    let id = span_id.iter().fold(number, |id: u64, byte| id.rotate_left(8) ^ u64::from(*byte));
+    random::mix(!id).to_be_bytes().to_vec()
 }
 
 /// Adds the spans of what the cluster did: a trace of its own, with a span for each stage.

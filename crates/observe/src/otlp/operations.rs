@@ -1,5 +1,5 @@
 //! From the journal to spans of what a cluster does: a role or an address that is taken over, a time without quorum until the next
-//! election, a session that was lost and held again, a configuration on its way through its stages.
+//! election, a session that was lost and held again, a database between two primaries, a configuration on its way through its stages.
 //!
 //! Pure: what is heard goes in, and what is over comes out. All of them are told of, as requests of interest are.
 
@@ -44,6 +44,8 @@ pub(super) struct Operations {
     away: VecDeque<u64>,
     quorum_lost: Option<(u64, String)>,
     session_lost: Option<(u64, String)>,
+    /// Groups of databases that take no writes: since when, why, and whether somebody wants it so.
+    unwritable: BTreeMap<String, (u64, String, bool)>,
     /// By the version: when each stage began.
     releases: BTreeMap<String, Vec<(Word, u64)>>,
 }
@@ -88,6 +90,7 @@ impl Operations {
             (Subject::Address { .. }, Aspect::Holder, Word::Held) => {
                 Some(operation("address takeover", record, self.sign_before(at)))
             }
+            (Subject::Database { name }, Aspect::Standing, word) => self.database(name, word, record),
             (Subject::Config { name }, Aspect::Configuration, stage) => self.release(name, stage, record),
             _else => None,
         }
@@ -98,6 +101,22 @@ impl Operations {
         self.away.retain(|since| at.saturating_sub(*since) <= SIGN_NS);
         let lost = [&self.quorum_lost, &self.session_lost].into_iter().flatten().map(|(since, _why)| *since);
         self.away.iter().copied().chain(lost).filter(|since| *since <= at).min().unwrap_or(at)
+    }
+
+    /// A change of a database's primary lasts for as long as nobody can write. What a node without a lease does not know is no
+    /// part of it.
+    fn database(&mut self, group: &str, word: Word, record: &Record) -> Option<Operation> {
+        if word == Word::Down && (self.unwritable.len() < KEPT_MAX || self.unwritable.contains_key(group)) {
+            let (cause, planned) = (record.transition.cause.as_str().to_owned(), record.transition.planned);
+            self.unwritable.entry(group.to_owned()).or_insert((record.boottime_ns, cause, planned));
+        }
+        if word != Word::Up {
+            return None;
+        }
+        let (since, why, planned) = self.unwritable.remove(group)?;
+        let name = if planned { "database switchover" } else { "database failover" };
+        let cause = format!("{why}; {}", record.transition.cause.as_str());
+        Some(Operation { cause, planned, ..operation(name, record, since) })
     }
 
     fn release(&mut self, version: &str, stage: Word, record: &Record) -> Option<Operation> {
@@ -168,6 +187,31 @@ mod tests {
     fn lasted(operation: &Operation) -> (u64, u64) {
         let second = |nanos: u64| nanos / 1_000_000_000 - 1_700_000_000;
         (second(operation.span.start), second(operation.span.end))
+    }
+
+    #[test]
+    fn a_database_is_told_of_from_its_last_write_to_its_next() {
+        let mut operations = Operations::default();
+        let orders = || Subject::Database { name: "orders".to_owned() };
+        let standing = |second, word, cause: &str| record(second, orders(), Aspect::Standing, word, cause);
+        assert_eq!(operations.hear(&standing(90, Word::Up, "db1 takes writes")), None, "it has begun");
+        assert_eq!(operations.hear(&standing(100, Word::Down, "db1 is to be replaced")), None);
+        assert_eq!(operations.hear(&standing(101, Word::Unknown, "this node has no lease")), None);
+        assert_eq!(operations.hear(&standing(102, Word::Down, "db2 does not take writes")), None);
+        let failover = operations.hear(&standing(104, Word::Up, "db2 takes writes")).expect("it is over");
+        assert_eq!(
+            (failover.name, failover.subject.as_str(), lasted(&failover)),
+            ("database failover", "orders", (100, 104))
+        );
+        assert_eq!(failover.cause, "db1 is to be replaced; db2 takes writes");
+        let mut handover = standing(110, Word::Down, "db2 hands over to db1");
+        handover.transition.planned = true;
+        assert_eq!(operations.hear(&handover), None);
+        let switchover = operations.hear(&standing(111, Word::Up, "db1 takes writes")).expect("it is over");
+        assert_eq!((switchover.name, switchover.planned), ("database switchover", true));
+        // A node that came back to a group that serves has seen nothing of a change.
+        assert_eq!(operations.hear(&standing(120, Word::Unknown, "this node has no lease")), None);
+        assert_eq!(operations.hear(&standing(121, Word::Up, "db1 takes writes")), None);
     }
 
     #[test]

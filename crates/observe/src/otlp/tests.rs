@@ -6,7 +6,9 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use super::attributes::Origin;
 use super::{Job, Signals, events, line, messages, operations};
 
-const LINE: &str = r#"{"time":"2026-11-21T12:00:00.100Z","id":"x","client":"10.0.0.9","listener":"web","route":"shop","service":"cart","method":"GET","host":"shop.test","path":"/cart","status":502,"bytes_in":0,"bytes_out":5,"duration_ms":40.000,"waited_ms":5.000,"error":"upstream-reset","sample_rate":1,"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","span_id":"53995c3f42cd8ad8","parent_id":"00f067aa0ba902b7","attempts":[{"endpoint":"10.0.1.10:80","outcome":"reset","duration_ms":3.100,"reused":true,"start_ms":10.000,"span_id":"9a3c1d0e6f2b4875"},{"endpoint":"10.0.1.11:80","outcome":"ok","status":200,"duration_ms":8.400,"reused":true,"start_ms":15.300,"span_id":"1be07d45c2a98f36"}]}"#;
+const LINE: &str = r#"{"time":"2026-11-21T12:00:00.100Z","id":"x","client":"10.0.0.9","listener":"web","route":"shop","service":"cart","method":"GET","host":"shop.test","path":"/cart","status":502,"bytes_in":0,"bytes_out":5,"duration_ms":40.000,"waited_ms":5.000,"error":"upstream-reset","session_write":{"start_ms":24.000,"duration_ms":2.500,"outcome":"unsafe"},"sample_rate":1,"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","span_id":"53995c3f42cd8ad8","parent_id":"00f067aa0ba902b7","attempts":[{"endpoint":"10.0.1.10:80","outcome":"reset","duration_ms":3.100,"reused":true,"start_ms":10.000,"span_id":"9a3c1d0e6f2b4875"},{"endpoint":"10.0.1.11:80","outcome":"ok","status":200,"duration_ms":8.400,"reused":true,"start_ms":15.300,"span_id":"1be07d45c2a98f36"}]}"#;
+
+const LATE: &str = "not acknowledged in time by as many as it should be";
 
 fn lines(lines: &str) -> Job {
     Job::Lines(lines.as_bytes().to_vec())
@@ -30,13 +32,25 @@ fn a_request_becomes_a_tree_of_spans() {
         ("admission", SpanKind::Internal, 5_000, 10_000),
         ("GET", SpanKind::Client, 10_000, 13_100),
         ("GET", SpanKind::Client, 15_300, 23_700),
+        ("session write", SpanKind::Internal, 24_000, 26_500),
     ];
     assert_eq!(told, expected);
     assert!(spans.iter().all(|span| span.trace_id == spans[0].trace_id && span.span_id.len() == 8));
     assert!(spans[1..].iter().all(|span| span.parent_span_id == spans[0].span_id));
     assert_eq!(spans[0].parent_span_id, [0, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7]);
     let failed: Vec<_> = spans.iter().map(|span| span.status.as_ref().map(|status| status.message.as_str())).collect();
-    assert_eq!(failed, [Some("upstream-reset"), None, Some("reset"), None]);
+    assert_eq!(failed, [Some("upstream-reset"), None, Some("reset"), None, Some(LATE)]);
+    let ids: std::collections::BTreeSet<_> = spans.iter().map(|span| &span.span_id).collect();
+    assert_eq!(ids.len(), spans.len());
+    let acknowledged = line::Line::read(LINE.replace("unsafe", "safe").as_bytes()).expect("a line");
+    let mut spans = Vec::new();
+    events::spans(&acknowledged, &mut spans);
+    assert_eq!(spans.last().map(|span| span.status.is_some()), Some(false));
+    let fields = format!("{:?}", spans[0].attributes);
+    assert!(
+        !fields.contains("session_write") && !fields.contains("attempts"),
+        "they have spans of their own: {fields}"
+    );
 }
 
 #[test]
@@ -74,6 +88,6 @@ fn signals_are_sent_as_asked_for_and_in_pieces() {
         messages(&round, &signals, &origin, rng).iter().map(super::send::Message::items).collect()
     };
     assert_eq!(items(true, false), [2_000, 502]);
-    assert_eq!(items(false, true).iter().sum::<u64>(), 2_501 * 4);
+    assert_eq!(items(false, true).iter().sum::<u64>(), 2_501 * 5);
     assert!(items(false, false).is_empty());
 }

@@ -2,7 +2,7 @@
 
 use super::super::exchange::{Exchange, Run};
 use super::super::identity;
-use super::{Pin, Session, binds, serves};
+use super::{Pin, Session, Written, binds, serves};
 use crate::sessions::{Bound, Desk, Known, SessionId};
 
 /// Looks the session of the request up.
@@ -38,7 +38,11 @@ pub(crate) async fn bind(run: &Run<'_>, desk: &Desk, index: usize, exchange: &mu
     }
     exchange.isolation.pin.id = Some(id);
     exchange.isolation.pin.is_drawn = pin.id.is_none();
-    if desk.bind(id, index).await == Bound::Unsafe {
+    let begun = run.worker.now();
+    let bound = desk.bind(id, index).await;
+    let (start, duration) = (begun.since(exchange.started), run.worker.now().since(begun));
+    exchange.isolation.pin.written = Some(Written { start, duration, bound });
+    if bound == Bound::Unsafe {
         run.route.state.shards.of(run.worker.index).isolation.sessions_unsafe.add(1);
     }
 }
