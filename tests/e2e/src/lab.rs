@@ -3,6 +3,7 @@
 
 mod arp;
 pub mod databases;
+mod etcd;
 pub mod keys;
 pub mod nodes;
 pub mod patroni;

@@ -48,40 +48,63 @@ fn taken_over(nodes: &Nodes, watch: &Watch, from: usize, since: Instant) -> (usi
     (to, watch.longest_gap(since, Instant::now()))
 }
 
-fn killed(engine: Engine, timings: &str, rounds: usize) -> Vec<Duration> {
-    let mut nodes = Nodes::start(3, engine, timings, "");
+fn killed(timings: &str, rounds: usize) -> Vec<Duration> {
+    let mut nodes = Nodes::start(3, Engine::Embedded, timings, "");
     let watch = Watch::start(nodes.lab(), PORT);
     let mut gaps = Vec::new();
     for round in 0..rounds {
-        let holder = nodes.settled(&watch);
+        nodes.settled(&watch);
         std::thread::sleep(STARTING + offset(round));
-        let ended = nodes.said(holder, ENDED);
-        let since = nodes.kill(holder);
-        let (_to, gap) = taken_over(&nodes, &watch, holder, since);
-        // Nobody had to wait for the lease's own end.
-        eventually("the guard has the lease ended", SOON, || nodes.said(holder, ENDED) == ended + 1);
-        gaps.push(gap);
-        nodes.launch(holder);
+        gaps.push(kill_the_holder(&mut nodes, &watch));
     }
     gaps
+}
+
+/// Kills the node that holds the address, and starts it again once another one has it; how long clients waited.
+fn kill_the_holder(nodes: &mut Nodes, watch: &Watch) -> Duration {
+    let holder = nodes.settled(watch);
+    let ended = nodes.said(holder, ENDED);
+    let since = nodes.kill(holder);
+    let (_to, gap) = taken_over(nodes, watch, holder, since);
+    // Nobody had to wait for the lease's own end.
+    eventually("the guard has the lease ended", SOON, || nodes.said(holder, ENDED) == ended + 1);
+    nodes.launch(holder);
+    gap
 }
 
 #[test]
 fn a_killed_holder_is_replaced() {
     // A busy machine may stretch one of them.
-    let (median, _worst) = told("kill -9, default", killed(Engine::Embedded, "timings = \"default\"", rounds()));
+    let (median, _worst) = told("kill -9, default", killed("timings = \"default\"", rounds()));
     assert!(median < Duration::from_secs(6), "{median:?}");
 }
 
 #[test]
 fn a_killed_holder_is_replaced_faster_if_asked_for() {
-    let (median, _worst) = told("kill -9, fast", killed(Engine::Embedded, "timings = \"fast\"", rounds()));
+    let (median, _worst) = told("kill -9, fast", killed("timings = \"fast\"", rounds()));
     assert!(median < Duration::from_secs(5), "{median:?}");
 }
 
+/// Each time another one of etcd's three members is dead as well, and so once the one that leads them.
 #[test]
-fn a_killed_holder_is_replaced_with_etcd_as_well() {
-    let (_median, worst) = told("kill -9, default, etcd", killed(Engine::Etcd, "timings = \"default\"", 1));
+fn a_killed_holder_is_replaced_with_two_members_of_etcd_as_well() {
+    let mut nodes = Nodes::start(3, Engine::Etcd, "timings = \"default\"", "");
+    let watch = Watch::start(nodes.lab(), PORT);
+    let (mut gaps, mut without) = (Vec::new(), Vec::new());
+    for round in 0..rounds() {
+        nodes.settled(&watch);
+        std::thread::sleep(STARTING);
+        let since = Instant::now();
+        nodes.kill_etcd(round % 3);
+        std::thread::sleep(STARTING + offset(round));
+        nodes.settled(&watch);
+        assert_eq!(watch.twice(since), Duration::ZERO, "two had it when a member of etcd died");
+        without.push(watch.longest_gap(since, Instant::now()));
+        gaps.push(kill_the_holder(&mut nodes, &watch));
+        nodes.restart_etcd(round % 3);
+    }
+    told("kill -9 of a member of etcd", without);
+    let (_median, worst) = told("kill -9, default, two members of etcd", gaps);
     assert!(worst < Duration::from_secs(15), "{worst:?}");
 }
 
@@ -133,7 +156,7 @@ fn an_address_goes_where_it_is_sent_and_stays_there() {
     let nodes = Nodes::start(3, Engine::Embedded, "", "");
     let watch = Watch::start(nodes.lab(), PORT);
     let mut gaps = Vec::new();
-    for _round in 0..2 {
+    for _round in 0..rounds() {
         let holder = nodes.settled(&watch);
         let to = (holder + 1) % 3;
         let since = Instant::now();

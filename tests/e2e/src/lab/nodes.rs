@@ -1,17 +1,16 @@
 //! Nodes that run the real binary in a lab, agreeing by themselves or by an etcd.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use super::etcd::Etcd;
 use super::watch::Watch;
-use super::{CLIENT, FLOATING, Lab, serve, within};
+use super::{CLIENT, FLOATING, Lab, serve};
 use crate::process::{Process, Stranger};
-use crate::{eventually, gateway, tools};
+use crate::{eventually, gateway};
 
 /// Where gateways listen.
 pub const PORT: u16 = 8080;
@@ -27,7 +26,7 @@ pub const PEERS: u16 = 7946;
 pub enum Engine {
     /// They themselves.
     Embedded,
-    /// An etcd beside the client, whose cable is never cut.
+    /// Three members of etcd beside the client, whose cables are never cut.
     Etcd,
 }
 
@@ -37,7 +36,7 @@ pub struct Nodes {
     processes: Vec<Option<Process>>,
     /// Processes that took over from these.
     successors: Vec<Stranger>,
-    etcd: Option<Process>,
+    etcd: Option<Etcd>,
     dir: tempfile::TempDir,
     lab: Lab,
 }
@@ -77,13 +76,13 @@ impl Nodes {
         let dir = tempfile::tempdir().expect("a temporary directory");
         // Servers beside a node may run as other users, who have to get to their own folders.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("the directory is ours");
-        let etcd = (engine == Engine::Etcd).then(|| etcd(&lab, dir.path()));
+        let etcd = (engine == Engine::Etcd).then(|| Etcd::start(&lab, dir.path()));
         let mut nodes = Self { processes: Vec::new(), successors: Vec::new(), etcd, dir, lab };
         for node in 0..count {
             fs::create_dir(nodes.folder(node)).expect("a folder");
             let path = |name: &str| nodes.folder(node).join(name).display().to_string();
             let (folder, agreement) = match engine {
-                Engine::Etcd => (String::new(), format!("etcd = [\"http://{CLIENT}:2379\"]")),
+                Engine::Etcd => (String::new(), Etcd::line()),
                 Engine::Embedded => (
                     format!("data_dir = \"{}\"\n", path("data")),
                     format!("listen = \"{}:{PEERS}\"", nodes.lab.address(node)),
@@ -187,6 +186,22 @@ impl Nodes {
         before
     }
 
+    /// `kill -9` of a member of etcd.
+    ///
+    /// # Panics
+    /// If the nodes agree by themselves.
+    pub fn kill_etcd(&mut self, member: usize) {
+        self.etcd.as_mut().expect("nodes that agree by etcd").kill(member);
+    }
+
+    /// Starts a member of etcd again, and waits until it answers.
+    ///
+    /// # Panics
+    /// If the nodes agree by themselves, or it does not answer.
+    pub fn restart_etcd(&mut self, member: usize) {
+        self.etcd.as_mut().expect("nodes that agree by etcd").restart(&self.lab, self.dir.path(), member);
+    }
+
     /// SIGTERM, and waits until it has left.
     ///
     /// # Panics
@@ -255,31 +270,5 @@ impl Drop for Nodes {
         for process in self.processes.iter_mut().flatten() {
             process.kill();
         }
-        if let Some(etcd) = &mut self.etcd {
-            etcd.kill();
-        }
     }
-}
-
-fn etcd(lab: &Lab, dir: &Path) -> Process {
-    let url = |port: u16| format!("http://{CLIENT}:{port}");
-    let mut command = lab.command(&lab.client(), &tools::find("etcd", "etcd-server"));
-    command.args(["--name", "lab", "--data-dir", &dir.join("etcd").display().to_string()]);
-    command.args(["--listen-client-urls", &url(2379), "--advertise-client-urls", &url(2379)]);
-    command.args(["--listen-peer-urls", &url(2380), "--initial-advertise-peer-urls", &url(2380)]);
-    command.args(["--initial-cluster", &format!("lab={}", url(2380)), "--log-level", "error"]);
-    let process = Process::start("etcd", dir, &mut command, None);
-    // It listens before it can answer.
-    eventually("etcd answers", SOON, || within(&lab.client(), || is_healthy((CLIENT, 2379).into())).unwrap_or(false));
-    process
-}
-
-/// Whether etcd says that it is well.
-fn is_healthy(at: SocketAddr) -> Option<bool> {
-    let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(1)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    stream.write_all(b"GET /health HTTP/1.0\r\nhost: etcd\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer.contains("\"true\""))
 }
