@@ -134,6 +134,17 @@ impl Roles {
         }
     }
 
+    /// Whether there is a server for new connections, as far as can be known now: without a lease it cannot.
+    pub fn serves(&self, access: Access) -> bool {
+        self.is_current
+            && match access {
+                Access::Write => self.primary.is_some(),
+                Access::Read { lag_max, fallback, .. } => {
+                    self.replicas.iter().any(|it| it.is_within(lag_max)) || (fallback && self.primary.is_some())
+                }
+            }
+    }
+
     /// Whether a connection that leads to `target` may go on.
     pub fn keeps(&self, access: Access, target: &Target) -> bool {
         let is = |address: Option<SocketAddr>| address == Some(target.address);
@@ -205,6 +216,22 @@ mod tests {
         assert_eq!(chosen(&known, read(false, false), &[2, 3], &[]), None);
         assert_eq!(chosen(&known, read(true, false), &[2, 3], &[]), Some(1));
         assert_eq!(chosen(&roles(3, None, &[]), Access::Write, &[], &[]), None);
+    }
+
+    #[test]
+    fn there_is_a_server_exactly_if_one_would_be_chosen() {
+        let replicas: [&[(u16, Option<u64>)]; 4] =
+            [&[], &[(2, None)], &[(2, Some(101))], &[(2, Some(101)), (3, Some(100))]];
+        for replicas in replicas {
+            for primary in [None, Some(1)] {
+                for access in [Access::Write, read(false, false), read(true, true)] {
+                    let known = roles(3, primary, replicas);
+                    let would = chosen(&known, access, &[], &[]).is_some();
+                    assert_eq!(known.serves(access), would, "{access:?} {known:?}");
+                    assert!(!Roles { is_current: false, ..known }.serves(access), "who has no lease cannot know");
+                }
+            }
+        }
     }
 
     #[test]

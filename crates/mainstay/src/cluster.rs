@@ -4,6 +4,7 @@
 //! [`drivers`] lists what runs on the thread. Each driver gets a [`Context`] and ends when the node leaves.
 
 mod addresses;
+mod available;
 mod changes;
 mod chronicle;
 pub mod commands;
@@ -21,7 +22,6 @@ mod passed;
 mod quorum;
 mod registration;
 mod sessions;
-mod writable;
 
 use std::io;
 use std::sync::Arc;

@@ -12,7 +12,8 @@ use crate::history::{Counts, History, Kind, Series};
 /// Which events are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Good {
-    /// Those that were answered, and not by a status of 500 or more; of a database the seconds in which it took writes.
+    /// Those that were answered, and not by a status of 500 or more; of a database the seconds in which it took writes, or could be
+    /// read.
     Answered,
     /// Those that took no longer; the duration is a bound of the histograms' buckets.
     Within(Duration),

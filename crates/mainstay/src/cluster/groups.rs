@@ -11,7 +11,7 @@ use mainstay_failover::group::board::{Board, Own};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::writable::Seconds;
+use super::available::Seconds;
 use crate::config::database::Database;
 use crate::database::rest::{self, Rest};
 

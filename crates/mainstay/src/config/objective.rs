@@ -24,13 +24,14 @@ const EVENTS_MAX: u64 = 1_000_000_000;
 const SEVERITIES: &[(&str, Severity)] =
     &[("P1", Severity::P1), ("P2", Severity::P2), ("P3", Severity::P3), ("P4", Severity::P4)];
 
-/// The objectives of a document whose routes, services, probes and databases are these.
+/// The objectives of a document whose routes, services, probes and databases are these; of databases also whether they have a
+/// listener for reads.
 pub(super) fn read_all(
     root: &Section<'_>,
     routes: &[route::Read],
     services: &[service::Read],
     probes: &[Probe],
-    databases: Vec<&str>,
+    databases: Vec<(&str, bool)>,
 ) -> Vec<Objective> {
     let sections = root.sections("objective", &keys::OBJECTIVE);
     if let Some(section) = sections.get(OBJECTIVES_MAX) {
@@ -41,7 +42,8 @@ pub(super) fn read_all(
         routes: routes.iter().map(|read| read.route.name.as_str()).collect(),
         services: services.iter().map(|read| read.service.name.as_str()).collect(),
         probes: probes.iter().map(|probe| probe.name.as_str()).collect(),
-        databases,
+        databases: databases.iter().map(|(name, _is_read)| *name).collect(),
+        read: databases.iter().filter(|(_name, is_read)| *is_read).map(|(name, _is_read)| *name).collect(),
     };
     let mut seen: BTreeMap<String, Place> = BTreeMap::new();
     let mut objectives = Vec::new();
@@ -64,10 +66,12 @@ struct Names<'n> {
     services: Vec<&'n str>,
     probes: Vec<&'n str>,
     databases: Vec<&'n str>,
+    /// Those of them that have a listener for reads.
+    read: Vec<&'n str>,
 }
 
 fn read(section: &Section<'_>, name: String, names: &Names<'_>) -> Option<Objective> {
-    let subject = subject(section, names);
+    let subject = subject(section, names).map(|subject| of_reads(section, subject, names));
     let kind = subject.as_ref().map_or(Kind::Service, |subject| subject.kind);
     let good = section.field("good", Good::Answered, |item| item.parsed(|text| good(text, kind))).value;
     section.required("target", "write the share that is to be good: target = \"99.9%\"");
@@ -122,15 +126,31 @@ fn subject(section: &Section<'_>, names: &Names<'_>) -> Option<Series> {
     None
 }
 
+/// The reads of a database are another series than its writes.
+fn of_reads(section: &Section<'_>, subject: Series, names: &Names<'_>) -> Series {
+    let Some(item) = section.item("good").filter(|_item| subject.kind == Kind::Database) else { return subject };
+    if item.text() != Some("readable") {
+        return subject;
+    }
+    if !names.read.contains(&subject.name.as_ref()) {
+        let fault = Fault::new(format!("the database `{}` has no listener for reads", clip(&subject.name)));
+        item.reader.error_if_whole(&item.place, fault.hint("give it `read`, or write good = \"writable\""));
+    }
+    Series::reads_of(&subject.name)
+}
+
 fn good(text: &str, kind: Kind) -> Result<Good, Fault> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let (is_probe, is_database) = (kind == Kind::Probe, kind == Kind::Database);
     match words.as_slice() {
-        ["writable"] if is_database => Ok(Good::Answered),
-        _other if is_database => {
-            Err(Fault::new(format!("`{}` is no measure of what is good of a database", clip(text)))
-                .hint("write good = \"writable\": the seconds in which it takes writes"))
-        }
+        ["writable" | "readable"] if is_database => Ok(Good::Answered),
+        _other if is_database => Err(Fault::new(format!(
+            "`{}` is no measure of what is good of a database",
+            clip(text)
+        ))
+        .hint(
+            "write good = \"writable\" or good = \"readable\": the seconds in which it takes writes, or can be read",
+        )),
         ["passed"] if is_probe => Ok(Good::Answered),
         ["status", "<", "500"] if !is_probe => Ok(Good::Answered),
         ["status", "<", status] if !is_probe => {

@@ -55,7 +55,7 @@ impl Kind {
 pub struct Series {
     /// What it is about.
     pub kind: Kind,
-    /// Its name in the configuration; of endpoints `SERVICE/ADDRESS`.
+    /// Its name in the configuration; of endpoints `SERVICE/ADDRESS`, of reads of databases `GROUP/read`.
     pub name: Arc<str>,
 }
 
@@ -63,6 +63,11 @@ impl Series {
     /// The series of that kind and name.
     pub fn new(kind: Kind, name: &str) -> Self {
         Self { kind, name: name.into() }
+    }
+
+    /// The seconds in which a group of databases can be read; those of writes have the group's name alone.
+    pub fn reads_of(group: &str) -> Self {
+        Self::new(Kind::Database, &format!("{group}/read"))
     }
 }
 

@@ -53,10 +53,16 @@ fn a_database_is_judged_by_the_seconds_in_which_it_takes_writes() {
     let config = good(&of_database("database = \"orders\"\ngood = \"writable\"\n"));
     assert_eq!(config.objectives[0].subject.to_string(), "database/orders");
     assert_eq!(good(&of_database("database = \"orders\"\n")).objectives[0].good, Good::Answered);
+    let reads = of_database("database = \"orders\"\ngood = \"readable\"\n");
+    let with_door = reads.replacen("engine = ", "read = \"127.0.0.1:5433\"\nengine = ", 1);
+    let objective = &good(&with_door).objectives[0];
+    assert_eq!((objective.subject.to_string().as_str(), objective.good), ("database/orders/read", Good::Answered));
     for (keys, expected) in [
         ("database = \"order\"\n", "did you mean `orders`?"),
         ("database = \"orders\"\ngood = \"latency < 500ms\"\n", "no measure of what is good of a database"),
         ("service = \"app\"\ngood = \"writable\"\n", "no measure of what is good"),
+        ("service = \"app\"\ngood = \"readable\"\n", "no measure of what is good"),
+        ("database = \"orders\"\ngood = \"readable\"\n", "the database `orders` has no listener for reads"),
     ] {
         let problems = shown(&of_database(keys));
         assert!(problems.iter().any(|problem| problem.contains(expected)), "{expected}: {problems:#?}");
