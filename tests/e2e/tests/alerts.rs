@@ -178,13 +178,17 @@ fn what_was_told_is_known_after_a_kill() {
         alerts(gateway).iter().any(|it| it["name"] == "ServiceDown" && it["state"] == "firing" && told(it))
     };
     eventually("it is noted that it was told", SOON, || fires(&gateway));
-    // What was noted is on the disk within the next look.
-    thread::sleep(Duration::from_millis(2500));
+    let file = gateway.dir().join("data/alerts.json");
+    eventually("it is on the disk, too", SOON, || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        text.split("\"sent\":").skip(1).any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    });
     let count = web.bodies().len();
     gateway.kill_and_restart();
     gateway.wait_until_ready();
     eventually("the new process knows it", SOON, || fires(&gateway));
-    thread::sleep(Duration::from_secs(3));
+    // Two looks, and as many times as its group may be told of again.
+    thread::sleep(Duration::from_millis(2200));
     assert_eq!(web.bodies().len(), count, "nothing is told twice: {:?}", web.bodies());
 }
 
@@ -227,7 +231,7 @@ fn when_the_evaluator_is_killed_while_it_tells_another_node_tells_it() {
     let count =
         |web: &Inbox| web.bodies().iter().skip(before).filter(|it| it.to_string().contains("ServiceDown")).count();
     let told = count(&web);
-    thread::sleep(Duration::from_secs(4));
+    thread::sleep(Duration::from_millis(2500));
     assert_eq!(count(&web), told, "{:?}", web.bodies());
     // Without a quorum nobody has the role: the node that is left judges alone, from where the others were.
     let index = nodes.nodes.iter().position(|node| node.place.name == second).expect("a node of the cluster");
