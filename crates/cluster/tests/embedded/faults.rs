@@ -6,7 +6,7 @@ use mainstay_cluster::coordinator::{Consistency, Error, Operation, Range, Transa
 use mainstay_cluster::embedded::Part;
 use mainstay_cluster::peer::NodeId;
 
-use crate::cluster::{Cluster, copy, eventually, run, text};
+use crate::cluster::{Cluster, copy, eventually, run, run_thrice, text};
 
 /// Two keys that are written together.
 fn pair(nth: usize) -> Transaction {
@@ -93,7 +93,7 @@ fn a_leader_whose_process_is_gone_is_missed_sooner_than_one_that_is_silent() {
 
 #[test]
 fn a_majority_goes_on_and_a_minority_says_no() {
-    run(async || {
+    run_thrice(async || {
         let cluster = Cluster::of(3).await;
         cluster.on(1).put("k", text("before"), None).await.unwrap();
         cluster.agreed().await;
@@ -117,7 +117,7 @@ fn a_majority_goes_on_and_a_minority_says_no() {
 
 #[test]
 fn without_any_majority_nothing_is_accepted_and_all_is_there_afterwards() {
-    run(async || {
+    run_thrice(async || {
         let cluster = Cluster::of(3).await;
         cluster.on(2).put("k", text("before"), None).await.unwrap();
         cluster.agreed().await;

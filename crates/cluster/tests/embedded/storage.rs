@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mainstay_cluster::coordinator::{Error, Range};
 use mainstay_cluster::embedded::{DiskError, Part, StartError};
 
-use crate::cluster::{Cluster, copy, eventually, run, text};
+use crate::cluster::{Cluster, copy, eventually, run, run_thrice, text};
 
 /// A cluster of which one follower is down, after some writes.
 async fn one_down() -> (Cluster, u64, u64) {
@@ -119,7 +119,7 @@ fn another_nodes_disk_is_refused() {
 
 #[test]
 fn a_full_disk_ends_a_nodes_part_and_the_others_go_on() {
-    run(async || {
+    run_thrice(async || {
         let mut cluster = Cluster::empty();
         cluster.disk_bytes_max.insert(2, 4 << 20);
         cluster.found(3).await;
