@@ -271,7 +271,7 @@ fn a_paused_primary_runs_on_without_the_store_until_the_pause_is_over() {
         site.until("it is in force", async |site| site.plan().await.licence.pause == Pause::On).await;
         let term = site.plan().await.term;
         (0..NAMES.len()).for_each(|at| site.cut(at));
-        runs_without_leases(&site, old).await;
+        runs_without_leases(&site, old, BRIEF.ttl).await;
         (0..NAMES.len()).for_each(|at| site.mend(at));
         site.until("leases", async |site| site.is_whole(2).await && site.nodes[old].view().is_current).await;
         assert_eq!((site.serves().await, site.plan().await.term), (Some(old), term));
@@ -297,11 +297,11 @@ fn a_paused_primary_runs_on_without_the_store_until_the_pause_is_over() {
 fn a_primary_goes_on_without_the_store_as_long_as_every_member_confirms_it() {
     run(async {
         let policy = Policy { failsafe: true, ..policy(Durability::Async) };
-        let mut site = site_with(policy, BRIEF, false).await;
+        let mut site = site_with(policy, STEADY, false).await;
         let old = site.serves().await.expect("it serves");
         site.until("it knows whom to ask", async |site| site.plan().await.licence.asked().is_some()).await;
         (0..NAMES.len()).for_each(|at| site.cut(at));
-        runs_without_leases(&site, old).await;
+        runs_without_leases(&site, old, STEADY.ttl).await;
         // One that does not answer is enough.
         let silent = (old + 1) % NAMES.len();
         site.kill(silent);
@@ -317,7 +317,7 @@ fn a_primary_goes_on_without_the_store_as_long_as_every_member_confirms_it() {
 }
 
 /// No node has a lease for a while, and yet the primary takes writes.
-async fn runs_without_leases(site: &Site, primary: usize) {
+async fn runs_without_leases(site: &Site, primary: usize, ttl: Duration) {
     let expect = |what: &str| assert_eq!(site.world().nodes[primary].process, Process::Primary, "{what}");
     let began = Instant::now();
     site.until("no leases", async |site| {
@@ -327,7 +327,7 @@ async fn runs_without_leases(site: &Site, primary: usize) {
     .await;
     site.until("three leases more", async |_site| {
         expect("without a lease");
-        began.elapsed() > BRIEF.ttl * 4
+        began.elapsed() > ttl * 4
     })
     .await;
     let told = site.nodes[primary].view().own.and_then(|own| own.action);

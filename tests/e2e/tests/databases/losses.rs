@@ -105,10 +105,11 @@ fn a_loss_is_what_was_said(databases: &mut Databases, first: i64) -> Option<()> 
     });
     let is_undisturbed = databases.primary() == Some(old);
     databases.power_off(old);
-    databases.lab().heal(old);
     eventually("another one takes over", SOON, || {
         databases.group()["phase"] == "serving" && databases.primary().is_some_and(|primary| primary != old)
     });
+    // Not before: the system delivers what a server has sent when it is dead, too.
+    databases.lab().heal(old);
     let group = databases.group();
     let kept = found(databases);
     databases.power_on(old);
@@ -180,12 +181,13 @@ fn who_lags_is_neither_read_from_nor_promoted(databases: &mut Databases, first: 
     }
     let is_undisturbed = written.is_some() && is_undisturbed();
     databases.power_off(old);
-    databases.lab().heal(old);
     if is_undisturbed {
         eventually("it is said why nobody takes over", SOON, || databases.group()["obstacle"]["code"] == "behind");
         std::thread::sleep(Duration::from_secs(3));
         assert!(databases.primaries().is_empty(), "nobody who lacks so much takes over");
     }
+    // Not before: the system delivers what a server has sent when it is dead, too.
+    databases.lab().heal(old);
     databases.power_on(old);
     databases.settle();
     is_undisturbed.then_some(())?;
