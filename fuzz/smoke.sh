@@ -14,7 +14,7 @@ fi
 cargo fuzz build -s none
 built=fuzz/target/$(rustc -vV | sed -n 's/^host: //p')/release
 
-for target in config http1_head http1_chunked proxy_protocol database redis_answers hpack_decode http2_frames peer_frames fields; do
+for target in config http1_head http1_chunked proxy_protocol database redis_answers hpack_decode http2_frames peer_frames fields admin; do
   echo "--- $target, $seconds s"
   mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
   log="fuzz/artifacts/$target/log"

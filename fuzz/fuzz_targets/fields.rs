@@ -5,7 +5,7 @@
 use mainstay_core::cache::{RequestControl, ResponseControl, Vary};
 use mainstay_core::load_report::{self, Report};
 use mainstay_core::trace_context::{self, b3, tracestate};
-use mainstay_core::{criticality, grpc, http_date};
+use mainstay_core::{criticality, grpc, http_date, timestamp};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for report in [load_report::parse(bytes), load_report::members(bytes)].into_iter().flatten() {
@@ -21,6 +21,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     for now in [0, 1_800_000_000, 253_402_300_800] {
         let _seconds = http_date::parse(bytes, now);
+    }
+    // An offset may lead beyond the year 9999, which has no form.
+    let time = std::str::from_utf8(bytes).ok().and_then(timestamp::parse).filter(|millis| *millis < 253_402_300_800_000);
+    if let Some(millis) = time {
+        assert_eq!(timestamp::parse(&timestamp::rfc3339(millis)), Some(millis));
     }
     let _class = criticality::Criticality::parse(bytes);
     let _code = grpc::Status::parse(bytes);

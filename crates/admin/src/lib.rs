@@ -6,6 +6,8 @@ pub mod dashboard;
 pub mod directory;
 pub mod endpoint;
 pub mod freshness;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod oidc;
 pub mod openapi;
 pub mod password;

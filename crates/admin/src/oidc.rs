@@ -6,6 +6,8 @@
 
 mod claims;
 mod discovery;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod pending;
 
 use std::net::IpAddr;
@@ -93,7 +95,7 @@ impl Settings {
         self.issuer.starts_with("http://")
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     fn for_tests() -> Self {
         Self {
             name: "test".to_owned(),

@@ -108,7 +108,13 @@ fn client(ca: Option<&Path>) -> Result<Client, Failure> {
 async fn fetch(http: &Client, settings: &Settings) -> Result<Known, String> {
     // Section 4.1: a slash at the issuer's end is left out before the suffix.
     let url = format!("{}/.well-known/openid-configuration", settings.issuer.trim_end_matches('/'));
-    let document: Value = get(http, &url).await?;
+    let (metadata, names_itself) = described(&url, get(http, &url).await?, settings)?;
+    let keys: CoreJsonWebKeySet = get(http, metadata.jwks_uri().as_str()).await?;
+    Ok(Known { metadata: metadata.set_jwks(keys), names_itself, fetched: Instant::now() })
+}
+
+/// What a document from `url` says of the provider, and whether that names itself in answers.
+fn described(url: &str, document: Value, settings: &Settings) -> Result<(CoreProviderMetadata, bool), String> {
     let names_itself = document.get("authorization_response_iss_parameter_supported") == Some(&Value::Bool(true));
     let metadata: CoreProviderMetadata =
         serde_json::from_value(document).map_err(|why| format!("{url}: this does not describe a provider: {why}"))?;
@@ -122,7 +128,15 @@ async fn fetch(http: &Client, settings: &Settings) -> Result<Known, String> {
             return Err(format!("{url} names `{endpoint}`, which is not encrypted"));
         }
     }
-    let keys: CoreJsonWebKeySet = get(http, metadata.jwks_uri().as_str()).await?;
+    Ok((metadata, names_itself))
+}
+
+/// A provider that says this of itself and has these keys.
+#[cfg(feature = "fuzz")]
+pub(super) fn known(document: &[u8], keys: &[u8], settings: &Settings) -> Result<Known, String> {
+    let document = serde_json::from_slice(document).map_err(|why| why.to_string())?;
+    let (metadata, names_itself) = described(&settings.issuer, document, settings)?;
+    let keys: CoreJsonWebKeySet = serde_json::from_slice(keys).map_err(|why| why.to_string())?;
     Ok(Known { metadata: metadata.set_jwks(keys), names_itself, fetched: Instant::now() })
 }
 
