@@ -71,9 +71,13 @@ fn a_full_disk_for_the_log_loses_nothing_on_a_replica_and_on_the_primary() {
     let disk = give_disk(&mut trial.databases, node);
     a_replica_leaves_says_so_and_comes_back(&mut trial, node, &disk);
     let asked = ["database", "switchover", "orders", "--to", &format!("n{node}"), "--yes"];
-    let asked = trial.databases.nodes().command(first, &asked);
-    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
-    eventually("a switchover", SOON, || trial.databases.primary() == Some(node));
+    // It is refused as long as the replica has not caught up, which nodes know a little later.
+    eventually("a switchover", SOON, || {
+        let asked = trial.databases.nodes().command(first, &asked);
+        eprint!("{}", String::from_utf8_lossy(&asked.stderr));
+        asked.status.success()
+    });
+    eventually("it is primary", SOON, || trial.databases.primary() == Some(node));
     trial.settled();
     another_one_takes_over_from_a_primary(&mut trial, node, &disk);
 }
