@@ -34,6 +34,7 @@ use crate::address::Prefixed;
 pub use keeper::{Keeper, Part, Settings, Unguarded};
 pub use process::serve;
 pub use server::{Ending, Server};
+pub use table::is_alive;
 
 /// Addresses that a guard looks after, at most.
 pub const ADDRESSES_MAX: usize = 256;

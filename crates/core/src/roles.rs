@@ -6,10 +6,12 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::random::Rng;
 
 /// What is known of a group's servers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roles {
     /// The plan's term.
     pub term: u64,
@@ -27,7 +29,7 @@ pub struct Roles {
 }
 
 /// A server that follows the primary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
     /// Where it listens.
     pub address: SocketAddr,

@@ -6,6 +6,7 @@ mod extension;
 pub mod failsafe;
 mod fencing;
 mod follow;
+pub mod handover;
 mod history;
 pub mod keys;
 mod mandate;

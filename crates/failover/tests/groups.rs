@@ -5,10 +5,14 @@
 mod driven;
 #[path = "groups/fake.rs"]
 mod fake;
+#[path = "groups/handed.rs"]
+mod handed;
 #[path = "groups/licensed.rs"]
 mod licensed;
 #[path = "groups/model.rs"]
 mod model;
+#[path = "groups/process.rs"]
+mod process;
 #[path = "groups/site.rs"]
 mod site;
 #[path = "groups/switchboard.rs"]

@@ -22,6 +22,7 @@ mod passed;
 mod quorum;
 mod registration;
 mod sessions;
+mod succession;
 
 use std::io;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub use context::Context;
 pub use engine::connect_to_etcd;
 pub use handle::{Handle, Parts, Quorum};
 
+use self::drivers::Drivers;
+use self::succession::Succession;
 use crate::admin::Node;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -48,6 +51,8 @@ use crate::guard;
 
 /// Drivers hand over what they hold within this time when the node leaves; then they are dropped.
 const LEAVE_LIMIT: Duration = Duration::from_secs(10);
+/// Servers that run on for the next process of the node are left to it after this time, whatever else is still held.
+const OTHERS_LIMIT: Duration = Duration::from_secs(6);
 
 /// What the node needs to take part, read before anything else starts, so that what is wrong is said at once.
 #[derive(Debug)]
@@ -60,6 +65,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Running {
     leave: watch::Sender<bool>,
+    succession: Arc<Succession>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -91,12 +97,13 @@ impl Plan {
 /// If the system refuses the thread.
 pub fn start(plan: Plan, node: &Arc<Node>) -> io::Result<Running> {
     let (leave, leaving) = watch::channel(false);
-    let node = Arc::clone(node);
-    let thread = thread::spawn_local_runtime("cluster", move || live(plan, node, leaving))?;
-    Ok(Running { leave, thread: Some(thread) })
+    let (node, succession) = (Arc::clone(node), Arc::<Succession>::default());
+    let departure = (leaving, Arc::clone(&succession));
+    let thread = thread::spawn_local_runtime("cluster", move || live(plan, node, departure))?;
+    Ok(Running { leave, succession, thread: Some(thread) })
 }
 
-async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
+async fn live(plan: Plan, node: Arc<Node>, (leaving, succession): (watch::Receiver<bool>, Arc<Succession>)) {
     let guard = plan.config.cluster.as_ref().map_or(Timings::DEFAULT, |cluster| cluster.timings).guard;
     let groups = groups::Groups::new(plan.config.databases.clone(), guard);
     let handle = Arc::new(Handle::new(plan.engine.name(), groups));
@@ -120,19 +127,12 @@ async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
     let (session, renewing) = start_session(&plan.config.spec.node.name, &opened, node.journal().clone());
     handle.note_session(&session);
     let keeper = guard::keeper(&plan.config, &session);
-    let context = Context::new(&plan.config, opened, node, Arc::clone(&handle), session, keeper, leaving);
+    let departure = (leaving, Arc::clone(&succession));
+    let context = Context::new(&plan.config, opened, node, Arc::clone(&handle), session, keeper, departure);
     tracing::info!(node = context.name, id = %context.id, engine = plan.engine.name(), "cluster: taking part");
     let mut drivers = drivers::start(&context);
     until(&mut gone).await;
-    // What drivers did not give up goes with the session.
-    let handed_over = async {
-        drivers.ended().await;
-        context.session.close().await;
-    };
-    if tokio::time::timeout(LEAVE_LIMIT, handed_over).await.is_err() {
-        tracing::warn!(left = drivers.names().join(" "), "cluster: not everything was handed over in time");
-    }
-    context.keeper.dismiss();
+    part(&context, &mut drivers).await;
     renewing.abort();
     handle.close();
     if let Some(membership) = membership {
@@ -140,6 +140,35 @@ async fn live(plan: Plan, node: Arc<Node>, leaving: watch::Receiver<bool>) {
     }
     drop(tasks);
     tracing::info!("cluster: left");
+}
+
+/// Lets the drivers end, and the session after them.
+async fn part(context: &Context, drivers: &mut Drivers) {
+    if context.succession.to().is_some() {
+        let others = drivers.others_ended(drivers::DATABASES);
+        if tokio::time::timeout(OTHERS_LIMIT, others).await.is_err() {
+            tracing::warn!("cluster: servers are handed over before everything else is");
+        }
+    }
+    context.succession.let_last_leave();
+    let handed_over = async {
+        if context.succession.to().is_some() {
+            drivers.ended_of(drivers::DATABASES).await;
+        }
+        if context.succession.keeps_lease() {
+            // It goes on in the next process, which has as long as the lease lasts.
+            return;
+        }
+        drivers.ended().await;
+        // What drivers did not give up goes with the session.
+        context.session.close().await;
+    };
+    if tokio::time::timeout(LEAVE_LIMIT, handed_over).await.is_err() {
+        tracing::warn!(left = drivers.names().join(" "), "cluster: not everything was handed over in time");
+    }
+    if !context.succession.keeps_lease() {
+        context.keeper.dismiss();
+    }
 }
 
 /// Waits until the node leaves. What the wait answers holds the channel's lock: if it were kept, the next one to say that the
@@ -161,6 +190,12 @@ impl Running {
     /// Lets drivers hand over what they hold. The thread ends once they have.
     pub fn leave(&self) {
         self.leave.send_replace(true);
+    }
+
+    /// As [`Self::leave`]: another process of the node, of that number, takes over. Servers of databases run on for it.
+    pub fn hand_over(&self, to: u32) {
+        self.succession.begin(to);
+        self.leave();
     }
 
     /// Leaves, and waits for the end of the thread.

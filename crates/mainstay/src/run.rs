@@ -282,7 +282,7 @@ impl Life {
         }
         if let Some(cluster) = &self.cluster {
             // The new process cannot open what this one holds, and waits for it.
-            cluster.leave();
+            cluster.hand_over(successor.pid);
         }
         notify::handed_over(successor.pid);
         if let (true, Some(pid)) = (hung_up, i32::try_from(successor.pid).ok().and_then(Pid::from_raw)) {

@@ -167,7 +167,10 @@ impl Post {
     fn end_servers(&mut self, now: u64) {
         let (due, rest): (Vec<_>, Vec<_>) = self.orders.servers.drain(..).partition(|custody| custody.stop_at <= now);
         self.orders.servers = rest;
-        for custody in due {
+        // Whoever has taken over one that was to be kept ends it when its time is over.
+        let is_taken =
+            |it: &Custody| it.at_death == AtDeath::Keep && it.claim.as_deref().is_some_and(claim::is_anothers);
+        for custody in due.into_iter().filter(|custody| !is_taken(custody)) {
             self.end(custody.server, custody.kill_at);
         }
         self.endings.retain_mut(|ending| {

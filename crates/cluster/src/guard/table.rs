@@ -38,6 +38,12 @@ impl Process {
     }
 }
 
+/// Whether a process runs. One that has ended and that its parent, which may be another process of the node, has not waited for
+/// does not.
+pub fn is_alive(pid: Pid) -> bool {
+    Stat::of(pid).is_some_and(|stat| !stat.is_over)
+}
+
 /// What `/proc/PID/stat` tells, proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
@@ -161,13 +167,14 @@ mod tests {
         let mut child = std::process::Command::new("/bin/sleep").arg("600").spawn().unwrap();
         let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
         let process = Process { pid: pid.as_raw_pid(), start: Stat::of(pid).unwrap().start };
-        assert!(process.runs());
+        assert!(process.runs() && is_alive(pid));
         child.kill().unwrap();
         // Nobody has waited for it: it is a zombie for as long as it likes.
         let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while process.runs() {
             assert!(std::time::Instant::now() < end);
         }
+        assert!(!is_alive(pid));
         child.wait().unwrap();
     }
 

@@ -175,6 +175,26 @@ fn a_server_that_was_handed_over_is_ended_by_the_guard_that_has_it_now() {
 }
 
 #[test]
+fn a_server_that_was_handed_over_outlives_the_deadline_of_the_process_before_although_that_lives_on() {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let claim = folder.path().join("claim");
+    let with_claim = |until, at_death| Custody { claim: Some(claim.clone()), ..custody(&fake, until, at_death) };
+    // Long enough for another guard to come up on a slow machine.
+    let first = with_claim(Duration::from_secs(5), AtDeath::Keep);
+    let deadline = first.kill_at;
+    let _first = Node::start(orders(first));
+    eventually("the first guard has it", || claim.exists());
+    let of_first = fs::read(&claim).unwrap();
+    let second = Node::start(orders(with_claim(LONG, AtDeath::Stop)));
+    eventually("the second guard has it", || fs::read(&claim).unwrap() != of_first);
+    eventually("the first deadline is over", || boot_time() > deadline + 500_000_000);
+    assert!(fake.pids().into_iter().all(|pid| runs(pid, &fake.program)), "it is the other guard's");
+    second.signal(Signal::KILL);
+    assert_eq!(will_of(&second), "nothing ran");
+}
+
+#[test]
 fn a_server_that_is_kept_and_that_nobody_takes_over_ends_at_its_deadline() {
     let fake = Fake::start();
     let until = Duration::from_millis(2_000);

@@ -90,13 +90,17 @@ impl Watchdog {
         u64::try_from(granted.ok()?).ok().map(Duration::from_secs)
     }
 
-    /// Switches it off: nothing leads here any more.
+    /// Switches it off: nothing leads here any more. One that a process before this one has left running as well.
     ///
     /// # Errors
     /// What the system says. A kernel that was built with `nowayout` resets the machine all the same.
     pub fn release(&mut self) -> io::Result<()> {
         match self.device.take() {
             Some(mut device) => device.write_all(MAGIC_CLOSE),
+            // Opening one that does not run would start it, which not every kernel lets be undone.
+            None if is_running(Path::new(CLASS), &self.path) => {
+                OpenOptions::new().write(true).open(&self.path)?.write_all(MAGIC_CLOSE)
+            }
             None => Ok(()),
         }
     }
@@ -104,11 +108,20 @@ impl Watchdog {
 
 /// How long the watchdog of that name waits; `None`: the kernel does not tell.
 fn timeout_of(class: &Path, device: &Path) -> Option<Duration> {
+    told(class, device, "timeout")?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Whether it runs; not, if the kernel does not tell.
+fn is_running(class: &Path, device: &Path) -> bool {
+    told(class, device, "state").is_some_and(|state| state.trim() == "active")
+}
+
+/// What the kernel tells of the watchdog of that name.
+fn told(class: &Path, device: &Path, what: &str) -> Option<String> {
     // `/dev/watchdog` is the first one by its old name.
     let name = device.file_name()?.to_str()?;
     let name = if name == "watchdog" { "watchdog0" } else { name };
-    let text = std::fs::read_to_string(class.join(name).join("timeout")).ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
+    std::fs::read_to_string(class.join(name).join(what)).ok()
 }
 
 #[cfg(test)]
@@ -158,7 +171,7 @@ mod tests {
     #[test]
     fn it_is_fed_while_the_lease_stands_and_closed_on_purpose() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("watchdog");
+        let path = folder.path().join("dog");
         let (mut watchdog, _waits) = of(&path, 1, true, 60);
         assert!(watchdog.missing().unwrap().contains("not there"));
         assert!(watchdog.feed(TERM, 0).is_err());
@@ -211,5 +224,11 @@ mod tests {
         let timeout = |device: &str| timeout_of(&class, Path::new(device));
         assert_eq!(timeout("/dev/watchdog0"), Some(Duration::from_secs(6)));
         assert_eq!(timeout("/dev/watchdog1"), None);
+        let running = |device: &str| is_running(&class, Path::new(device));
+        assert!(!running("/dev/watchdog"), "nothing is told");
+        std::fs::write(class.join("watchdog0/state"), "active\n").unwrap();
+        assert!(running("/dev/watchdog") && running("/dev/watchdog0") && !running("/dev/watchdog1"));
+        std::fs::write(class.join("watchdog0/state"), "inactive\n").unwrap();
+        assert!(!running("/dev/watchdog"));
     }
 }

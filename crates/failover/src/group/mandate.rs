@@ -15,6 +15,7 @@ use super::extension::Extension;
 use super::failsafe::Failsafe;
 use super::follow::within;
 use super::keys;
+use super::member::Seat;
 use super::stored::{Stored, decode, encode};
 
 /// Ends the server at the session's end when the driver does not.
@@ -64,6 +65,9 @@ pub(super) struct Mandate {
     pub(super) unguarded: Option<String>,
     /// What is acted on without a session.
     extension: Extension,
+    /// The term of the plan that the process before this one has led by, and until when it might have. The wards that it told of it
+    /// stand until then.
+    inherited: Option<(u64, Term)>,
     failsafe: Option<Failsafe>,
     times: Policy,
     /// Why it was acted on without a session last.
@@ -71,22 +75,16 @@ pub(super) struct Mandate {
 }
 
 impl Mandate {
-    pub(super) fn new(
-        session: Session,
-        coordinator: Arc<dyn Coordinator>,
-        feed: watch::Receiver<Arc<Stored>>,
-        group: &str,
-        warden: Option<Box<dyn Warden>>,
-        (times, failsafe): (Policy, Option<Failsafe>),
-    ) -> Self {
+    pub(super) fn new(seat: Seat) -> Self {
+        let Seat { session, coordinator, feed, group, warden, times, failsafe, handed, .. } = seat;
         let standing = session.follow();
-        let extension = Extension::new(&session, group, times, failsafe.as_ref());
-        Self {
+        let extension = Extension::new(&session, &group, times, failsafe.as_ref());
+        let mut mandate = Self {
             session,
             coordinator,
             standing,
             feed,
-            group: group.to_owned(),
+            group,
             plan: Plan::default(),
             begun: None,
             kept: None,
@@ -95,10 +93,16 @@ impl Mandate {
             released: false,
             unguarded: None,
             extension,
+            inherited: None,
             failsafe,
             times,
             without: None,
+        };
+        if let Some(handed) = handed {
+            mandate.take(&handed.plan);
+            mandate.inherited = handed.until().map(|until| (handed.plan.term, until));
         }
+        mandate
     }
 
     pub(super) fn plan(&self) -> &Plan {
@@ -137,7 +141,19 @@ impl Mandate {
         }
         let extended = self.extension.term(&self.plan, self.session.now());
         self.without = extended.map(|(_, why)| why);
-        extended.map(|(term, _)| term)
+        extended.map(|(term, _)| term).or_else(|| self.inherited())
+    }
+
+    /// What is left of the time of the process before this one, as long as nobody leads with another term.
+    fn inherited(&self) -> Option<Term> {
+        let (term, until) = self.inherited?;
+        (term == self.plan.term && self.session.now() < until.deadline).then_some(until)
+    }
+
+    /// Nothing but what the process before has left allows the server to lead.
+    pub(super) fn is_inherited(&mut self) -> bool {
+        let inherited = self.inherited();
+        inherited.is_some() && self.acting() == inherited
     }
 
     /// The number for [`Report::licence`].
@@ -177,8 +193,12 @@ impl Mandate {
         let mut standing = self.standing.clone();
         let is_over = |standing: &Standing| !matches!(standing, Standing::Held(term) if term.lease == lease);
         let Some(kept) = &self.kept else { return Err(Error::Unavailable("nothing was said yet".to_owned())) };
-        // What stands in for a session has to be looked at again soon.
-        let limit = if self.without.is_some() { self.times.renew } else { BEGIN_WITHIN };
+        let limit = match self.inherited() {
+            Some(term) => term.deadline.since(self.session.now()).min(self.times.renew),
+            // What stands in for a session has to be looked at again soon.
+            None if self.without.is_some() => self.times.renew,
+            None => BEGIN_WITHIN,
+        };
         tokio::select! {
             biased;
             _over = standing.wait_for(is_over) => return Err(Error::LeaseNotFound(LeaseId(lease))),
@@ -222,7 +242,7 @@ impl Mandate {
                 Ok(()) => (self.guarded, self.unguarded) = (Some((term.lease, term.expiry)), None),
                 Err(why) => {
                     (self.guarded, self.unguarded) = (None, Some(why));
-                    return None;
+                    return self.inherited().map(|term| term.deadline);
                 }
             }
         }
@@ -264,6 +284,30 @@ impl Mandate {
                 () = changed(&mut standing) => {}
                 () = changed(&mut feed) => {}
                 () = news => {}
+            }
+        }
+    }
+
+    /// Waits for the next renewal of what the server leads by, and tells the warden of it: whoever takes over has as much time then
+    /// as there can be. `None`: the server must not lead any more.
+    pub(super) async fn renewed(&mut self) -> Option<Term> {
+        let first = self.acting()?;
+        let late = self.session.now().after(self.times.renew + self.times.rpc);
+        let mut standing = self.standing.clone();
+        loop {
+            let deadline = self.deadline(true)?;
+            let term = self.acting()?;
+            let is_told = self.warden.is_none() || self.guarded == Some((term.lease, term.expiry));
+            let is_late = self.session.now() >= late;
+            if is_late || (is_told && term.expiry > first.expiry) {
+                return is_told.then_some(term);
+            }
+            let news = self.extension.news(&self.plan);
+            tokio::select! {
+                biased;
+                () = news => {}
+                () = self.session.clock().sleep_until(late.min(deadline)) => {}
+                () = changed(&mut standing) => {}
             }
         }
     }

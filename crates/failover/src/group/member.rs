@@ -2,33 +2,33 @@
 
 mod copying;
 mod departure;
+mod handover;
 mod loss;
 mod paused;
+mod seat;
 mod trouble;
 mod work;
 
+use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_cluster::coordinator::Coordinator;
-use mainstay_cluster::session::Session;
 use mainstay_core::backoff;
 use mainstay_core::database::agent::{Action, Local, Stop, conforms, step};
 use mainstay_core::database::{Phase, Report, Server};
-use mainstay_core::lease::Policy;
 use mainstay_core::random::Rng;
 use mainstay_core::time::Moment;
-use tokio::sync::watch;
 
 use super::board::{Board, Engine, Own, Rung};
-use super::failsafe::Failsafe;
-use super::mandate::{Mandate, Warden};
-use super::stored::Stored;
+use super::handover::Handed;
+use super::mandate::Mandate;
 use super::words::{describe, describe_error, leads};
 use crate::Executor;
 use paused::Paused;
 use work::Work;
+
+pub use departure::Departure;
+pub use seat::Seat;
 
 /// How often the server is asked what it does while nothing changes.
 const LOOK: Duration = Duration::from_millis(500);
@@ -43,57 +43,41 @@ const TELL: Duration = Duration::from_millis(250);
 const READ_ONLY_AFTER: Duration = Duration::from_secs(3);
 /// Waits after what failed.
 const RETRY: backoff::Policy = backoff::Policy { base: Duration::from_millis(200), cap: Duration::from_secs(30) };
-/// What a member has besides its server.
-pub struct Seat {
-    /// The node's session.
-    pub session: Session,
-    /// The store.
-    pub coordinator: Arc<dyn Coordinator>,
-    /// What stands there of the group.
-    pub feed: watch::Receiver<Arc<Stored>>,
-    /// Where it is told what is done.
-    pub board: Board,
-    /// The group's name.
-    pub group: String,
-    /// What kind of server it is.
-    pub engine: Engine,
-    /// Whoever ends the server when this driver cannot.
-    pub warden: Option<Box<dyn Warden>>,
-    /// Spreads the retries of several nodes; any number.
-    pub seed: u64,
-    /// The times of a lease, for what stands in for one.
-    pub times: Policy,
-    /// What it takes to go on without a lease because everybody confirms it; `None`: it does not.
-    pub failsafe: Option<Failsafe>,
-}
 
-/// Keeps the server in its role until `leave` is over; then its role is handed over and the server is stopped.
-pub async fn run<E: Executor>(seat: Seat, executor: E, leave: impl Future<Output = ()>) {
-    let Seat { session, coordinator, feed, board, group, engine, warden, seed, times, failsafe } = seat;
+/// Keeps the server in its role until `leave` is over, and then leaves as that says. What the next process of the node has to
+/// know if the server runs on for it; `None`: the role was handed over and the server is stopped.
+pub async fn run<E: Executor>(seat: Seat, executor: E, leave: impl Future<Output = Departure>) -> Option<Handed> {
     let mut member = Member {
-        me: session.node().to_owned(),
-        mandate: Mandate::new(session, coordinator, feed, &group, warden, (times, failsafe)),
-        group,
-        engine,
+        me: seat.session.node().to_owned(),
+        group: seat.group.clone(),
+        engine: seat.engine,
         executor,
-        board,
+        board: seat.board.clone(),
         said: 0,
         local: None,
         told: None,
-        work: Work { rng: Rng::seeded(seed), ..Work::default() },
+        work: Work { rng: Rng::seeded(seat.seed), ..Work::default() },
         stopped_at: None,
         is_copied: false,
         returning: loss::Returning::default(),
         pause: Paused::default(),
         doing: None,
+        mandate: Mandate::new(seat),
     };
     tokio::pin!(leave);
-    tokio::select! {
+    let departure = tokio::select! {
         biased;
-        () = &mut leave => {}
-        () = member.live() => {}
+        departure = &mut leave => departure,
+        never = member.live() => match never {},
+    };
+    let handed = match departure {
+        Departure::HandOver => member.hand_over().await,
+        Departure::Leave => None,
+    };
+    if handed.is_none() {
+        member.depart().await;
     }
-    member.depart().await;
+    handed
 }
 
 struct Member<E> {
@@ -121,7 +105,7 @@ struct Member<E> {
 }
 
 impl<E: Executor> Member<E> {
-    async fn live(&mut self) {
+    async fn live(&mut self) -> Infallible {
         loop {
             // What is known suffices to stop: a server that hangs is not asked first.
             if self.is_leading()
@@ -147,6 +131,10 @@ impl<E: Executor> Member<E> {
         let action = self.or_leave(action);
         self.tell_of_it();
         match self.or_copy(action) {
+            // It is as the process before has left it; what else there is to do needs a session.
+            action if self.mandate.is_inherited() && !matches!(action, Action::Stop(_)) => {
+                self.rest(LOOK_CLOSELY).await
+            }
             Action::Wait => self.rest(self.pace()).await,
             Action::GiveUp => {
                 self.fails("its data cannot be made the primary's: see the log, then `mainstay database reinit`");
@@ -310,11 +298,13 @@ impl<E: Executor> Member<E> {
         if self.work.last.as_ref() != Some(&action) {
             tracing::info!(group = self.group, ?action, "databases: the server");
         }
+        self.work.under_way = Some(action.clone());
         let done = tokio::select! {
             biased;
             cut = self.mandate.cut(is_bound) => Err(cut),
             done = self.executor.carry_out(&action) => Ok(done),
         };
+        self.work.under_way = None;
         self.note_discarded(&action);
         let now = self.mandate.session.now();
         let is_same = self.work.last.as_ref() == Some(&action);

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use mainstay_cluster::guard::{self, Ending, boot_time};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
@@ -181,7 +181,7 @@ impl Postmaster {
     pub(super) fn runs(&mut self) -> bool {
         match &mut self.child {
             Some(child) => matches!(child.try_wait(), Ok(None)),
-            None => test_kill_process(self.pid).is_ok(),
+            None => guard::is_alive(self.pid),
         }
     }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+use mainstay_cluster::guard;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::Command;
 
 use super::files::Files;
@@ -71,7 +72,7 @@ impl Process {
     pub(super) fn runs(&mut self) -> bool {
         match &mut self.child {
             Some(child) => matches!(child.try_wait(), Ok(None)),
-            None => test_kill_process(self.pid).is_ok(),
+            None => guard::is_alive(self.pid),
         }
     }
 

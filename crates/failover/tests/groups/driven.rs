@@ -13,8 +13,8 @@ use crate::site::{GROUP, Site, policy};
 use crate::world::{NAMES, Process, World};
 
 /// A lease that no slow machine ends, and one that a test need not wait for long.
-const STEADY: Timings = Timings::CONSERVATIVE;
-const BRIEF: Timings = Timings::DEFAULT;
+pub(crate) const STEADY: Timings = Timings::CONSERVATIVE;
+pub(crate) const BRIEF: Timings = Timings::DEFAULT;
 
 fn world(durability: Durability) -> World {
     let regime = match durability {
@@ -26,22 +26,22 @@ fn world(durability: Durability) -> World {
     World::new(Engine::Postgres, regime, 0)
 }
 
-async fn site(durability: Durability, timings: Timings, guarded: bool) -> Site {
+pub(crate) async fn site(durability: Durability, timings: Timings, guarded: bool) -> Site {
     site_with(policy(durability), timings, guarded).await
 }
 
-async fn site_with(policy: Policy, timings: Timings, guarded: bool) -> Site {
+pub(crate) async fn site_with(policy: Policy, timings: Timings, guarded: bool) -> Site {
     let site = Site::new(world(policy.durability), policy, timings, guarded).await;
     site.until("three members", async |site| site.is_whole(2).await).await;
     site
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(crate) fn run(test: impl Future<Output = ()>) {
     run_here(test).expect("a runtime");
 }
 
 /// Somebody else is primary, with so many replicas.
-async fn succeeds(site: &Site, old: usize, replicas: usize) -> usize {
+pub(crate) async fn succeeds(site: &Site, old: usize, replicas: usize) -> usize {
     site.until("a successor", async |site| {
         site.write();
         site.serves().await.is_some_and(|primary| primary != old) && site.is_whole(replicas).await

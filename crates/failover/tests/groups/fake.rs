@@ -20,6 +20,8 @@ pub(crate) struct Mood {
     pub(crate) immortal: AtomicBool,
     /// How often it was told something.
     pub(crate) told: AtomicU32,
+    /// How often it was told to stop.
+    pub(crate) stopped: AtomicU32,
 }
 
 pub(crate) struct Fake {
@@ -62,6 +64,7 @@ impl Executor for Fake {
     }
 
     async fn stop(&mut self, stop: Stop) {
+        self.mood.stopped.fetch_add(1, Ordering::Relaxed);
         if self.mood.immortal.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             return;

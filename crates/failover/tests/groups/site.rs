@@ -1,9 +1,6 @@
 //! Three nodes with the drivers as they are built, each on a thread of its own, over a store in memory and servers that are a
 //! model. Threads can be frozen and killed, links cut. Whether two can acknowledge is looked at all the time.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,20 +8,17 @@ use std::time::{Duration, Instant};
 use mainstay_cluster::coordinator::Coordinator;
 use mainstay_cluster::memory::{Fault, Link, Memory};
 use mainstay_cluster::role::Holder;
-use mainstay_cluster::session::{Session, Settings};
 use mainstay_cluster::timings::Timings;
 use mainstay_core::database::{Candidate, Durability, Phase, Plan, Policy, Report, Request, Server};
 use mainstay_failover::group::board::{Board, Engine, View};
 use mainstay_failover::group::failsafe::Failsafe;
-use mainstay_failover::group::member::{self, Seat};
+use mainstay_failover::group::handover::Handed;
 use mainstay_failover::group::stored::{decode, encode};
-use mainstay_failover::group::view::{self, Feeds, Group};
 use mainstay_failover::group::{keys, planning};
-use mainstay_runtime::clock::Boottime;
-use mainstay_runtime::journal::Journal;
 use mainstay_runtime::thread::run_here;
 
 use crate::fake::{Fake, Mood};
+use crate::process::{Order, Orders, live, obey};
 use crate::switchboard::Switchboard;
 use crate::world::{NAMES, Process, World, index};
 
@@ -32,23 +26,12 @@ pub(crate) const GROUP: &str = "orders";
 /// Nothing here takes as long on a machine that does anything at all.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// What a thread does beside its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    Run,
-    Freeze,
-    Die,
-    Leave,
-}
-
-type Orders = Arc<(Mutex<Order>, Condvar)>;
-
 pub(crate) struct Node {
     pub(crate) link: Arc<Link>,
     pub(crate) board: Board,
     pub(crate) mood: Arc<Mood>,
     orders: Orders,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<Handed>>>,
 }
 
 impl Node {
@@ -101,13 +84,13 @@ impl Site {
         let world = Arc::new(Mutex::new(world));
         let mut site = Self { store, world, nodes: Vec::new(), policy, timings, guarded, switchboard, folder };
         for at in 0..NAMES.len() {
-            let node = site.start(at);
+            let node = site.start(at, None);
             site.nodes.push(node);
         }
         site
     }
 
-    fn start(&self, at: usize) -> Node {
+    fn start(&self, at: usize, handed: Option<Handed>) -> Node {
         let link = Arc::new(self.store.link());
         let (board, mood, orders) =
             (Board::default(), Arc::new(Mood::default()), Orders::new((Mutex::new(Order::Run), Condvar::new())));
@@ -115,19 +98,19 @@ impl Site {
             vows: self.switchboard.open(at, self.folder.path().join(NAMES[at]), self.timings.guard),
             ask: Arc::new(self.switchboard.clone()),
         });
-        let work = live(at, Arc::clone(&link), self.policy.clone(), self.timings, board.clone(), failsafe);
+        let work = live(at, Arc::clone(&link), self.policy.clone(), self.timings, board.clone(), (failsafe, handed));
         let fake = Fake { at, world: Arc::clone(&self.world), mood: Arc::clone(&mood), discarded: None };
         let ordered = Arc::clone(&orders);
         let thread = std::thread::spawn(move || {
             run_here(async move {
-                let leave = tokio::sync::watch::Sender::new(false);
+                let leave = tokio::sync::watch::Sender::new(None);
                 let work = work(fake, leave.subscribe());
                 tokio::select! {
-                    () = obey(&ordered, &leave) => {}
-                    () = work => {}
+                    () = obey(&ordered, &leave) => None,
+                    handed = work => handed,
                 }
             })
-            .expect("a runtime");
+            .expect("a runtime")
         });
         Node { link, board, mood, orders, thread: Some(thread) }
     }
@@ -155,7 +138,21 @@ impl Site {
     }
 
     pub(crate) fn revive(&mut self, at: usize) {
-        self.nodes[at] = self.start(at);
+        self.nodes[at] = self.start(at, None);
+    }
+
+    /// The node's process is told to leave its server to the next one, and has ended; what it has left.
+    pub(crate) async fn hand_over(&mut self, at: usize) -> Option<Handed> {
+        self.nodes[at].order(Order::HandOver);
+        let thread = self.nodes[at].thread.take().expect("it lives");
+        self.until("the process has ended", async |_| thread.is_finished()).await;
+        thread.join().expect("no panic")
+    }
+
+    /// The next process of a node, with what the one before has left, by a link that may be cut.
+    pub(crate) fn take_over(&mut self, at: usize, handed: Option<Handed>, fault: Fault) {
+        self.nodes[at] = self.start(at, handed);
+        self.nodes[at].link.set(fault);
     }
 
     /// The node is asked to leave, and has.
@@ -293,94 +290,5 @@ impl Drop for Site {
             node.order(Order::Die);
             let _ended = node.thread.take().map(JoinHandle::join);
         }
-    }
-}
-
-/// Freezes the thread, or ends it.
-async fn obey(orders: &Orders, leave: &tokio::sync::watch::Sender<bool>) {
-    loop {
-        {
-            let mut order = orders.0.lock().expect("nobody panics with it");
-            while *order == Order::Freeze {
-                order = orders.1.wait(order).expect("nobody panics with it");
-            }
-            match *order {
-                Order::Die => return,
-                Order::Leave => {
-                    leave.send_replace(true);
-                }
-                Order::Run | Order::Freeze => {}
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// A node's drivers.
-fn live(
-    at: usize,
-    link: Arc<Link>,
-    policy: Policy,
-    timings: Timings,
-    board: Board,
-    failsafe: Option<Failsafe>,
-) -> impl FnOnce(Fake, tokio::sync::watch::Receiver<bool>) -> std::pin::Pin<Box<dyn Future<Output = ()>>> + Send {
-    move |fake, leave| {
-        Box::pin(async move {
-            let coordinator: Arc<dyn Coordinator> = link;
-            let settings = Settings {
-                node: NAMES[at].to_owned(),
-                timings,
-                clock: Boottime::system(),
-                seed: at as u64,
-                journal: Journal::default(),
-            };
-            let (session, _driver) = Session::start(Arc::clone(&coordinator), settings);
-            let address = SocketAddr::from(([127, 0, 0, 1], 1));
-            let group = Group {
-                name: GROUP.to_owned(),
-                engine: Engine::Postgres,
-                members: NAMES.iter().map(|name| ((*name).to_owned(), address)).collect(),
-                policy: policy.clone(),
-            };
-            let groups = vec![group];
-            let feeds = Feeds::new(&groups);
-            let seat = Seat {
-                session: session.clone(),
-                coordinator: Arc::clone(&coordinator),
-                feed: feeds.of(GROUP).expect("it is one of them"),
-                board: board.clone(),
-                group: GROUP.to_owned(),
-                engine: Engine::Postgres,
-                warden: None,
-                seed: at as u64,
-                times: mainstay_cluster::session::policy(&timings),
-                failsafe,
-            };
-            let left = || {
-                let mut leave = leave.clone();
-                async move {
-                    let _left = leave.wait_for(|leaves| *leaves).await;
-                }
-            };
-            let policies = BTreeMap::from([(GROUP.to_owned(), policy)]);
-            let (viewing, plans) = (
-                view::run(session.clone(), Arc::clone(&coordinator), groups, feeds, board, std::future::pending()),
-                planning::run(
-                    session.clone(),
-                    coordinator,
-                    policies,
-                    BTreeMap::new(),
-                    Journal::default(),
-                    std::future::pending(),
-                ),
-            );
-            tokio::select! {
-                () = member::run(seat, fake, left()) => {}
-                () = viewing => {}
-                planned = plans => planned.expect("there is room"),
-            }
-            session.close().await;
-        })
     }
 }

@@ -82,6 +82,7 @@ impl Site {
             seed: at as u64,
             times: mainstay_cluster::session::policy(&Timings::DEFAULT),
             failsafe: None,
+            handed: None,
         };
         let instance = Instance::open(node.settings.clone()).expect("files can be made");
         let policies = BTreeMap::from([(GROUP.to_owned(), self.policy.clone())]);
@@ -98,7 +99,7 @@ impl Site {
             driver.abort_on_drop(),
             spawn(Box::pin(view)),
             spawn(Box::pin(plans)),
-            spawn(Box::pin(member::run(seat, instance, never()))),
+            spawn(Box::pin(async move { drop(member::run(seat, instance, std::future::pending()).await) })),
         ];
     }
 

@@ -1,8 +1,12 @@
 //! Who has which role in a database group.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use mainstay_core::roles::{Outdated, Roles};
 
 use super::Gateway;
+use crate::state::Database;
 use crate::worker::Command;
 
 /// Why roles were not taken in.
@@ -22,6 +26,12 @@ pub enum LeadError {
 }
 
 impl Gateway {
+    /// By which roles the clients of database groups are led now, by group.
+    pub fn led(&self) -> BTreeMap<String, Roles> {
+        let led = |it: &Arc<Database>| (it.group.clone(), Roles::clone(&it.roles()));
+        self.state().databases.iter().map(led).collect()
+    }
+
     /// Leads the clients of a database group by these roles from now on: new connections go where they say, and connections to
     /// an old primary are ended. Returns before workers have done so. Saying the same again costs next to nothing, which whoever
     /// tells does after a reload: a group that a listener has come to lead to starts without any.

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::engine::Opened;
 use super::handle::Handle;
+use super::succession::Succession;
 use crate::admin::Node;
 use crate::config::Config;
 
@@ -54,6 +55,8 @@ pub struct Context {
     pub keeper: Keeper,
     /// True once the node leaves: drivers hand over and end.
     pub leaving: watch::Receiver<bool>,
+    /// The node's next process, if it leaves for one.
+    pub succession: Arc<Succession>,
 }
 
 impl Context {
@@ -64,7 +67,7 @@ impl Context {
         handle: Arc<Handle>,
         session: Arc<Session>,
         keeper: Keeper,
-        leaving: watch::Receiver<bool>,
+        (leaving, succession): (watch::Receiver<bool>, Arc<Succession>),
     ) -> Self {
         Self {
             name: config.spec.node.name.clone(),
@@ -83,6 +86,7 @@ impl Context {
             session,
             keeper,
             leaving,
+            succession,
         }
     }
 

@@ -2,9 +2,10 @@
 
 mod confirm;
 mod folders;
+mod succession;
 mod wards;
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use mainstay_core::random::hash;
 use mainstay_failover::fence::leftover;
 use mainstay_failover::fence::stonith::Hook;
 use mainstay_failover::group::board::Own;
-use mainstay_failover::group::failsafe::Failsafe;
+use mainstay_failover::group::handover::Handed;
 use mainstay_failover::group::member::{self, Seat};
 use mainstay_failover::group::planning;
 use mainstay_failover::group::view::{self, Feeds, Group};
@@ -24,7 +25,7 @@ use mainstay_failover::postgres::Peer;
 use mainstay_failover::{postgres, redis};
 use mainstay_runtime::task::{self, Kind, Task};
 use mainstay_runtime::user::{self, User};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::Context;
 use crate::config::database::{Database, Server};
@@ -32,12 +33,17 @@ use crate::config::database::{Database, Server};
 /// After a server's files could not be prepared.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// What is left to the next process of the node, by group.
+type Estate = Rc<RefCell<BTreeMap<String, Handed>>>;
+
 pub(super) async fn run(context: Context) {
     let configured = context.handle.groups().configured();
-    tidy_ports(&context, configured);
     if configured.is_empty() {
-        return;
+        return tidy_ports(&context, configured);
     }
+    let Some(_alone) = succession::alone(&context).await else { return };
+    tidy_ports(&context, configured);
+    let mut inherited = succession::take(&context);
     let guard = context.handle.groups().guard();
     let groups: Vec<Group> = configured.iter().map(|database| group(database, guard)).collect();
     let policies: BTreeMap<_, _> = groups.iter().map(|group| (group.name.clone(), group.policy.clone())).collect();
@@ -52,44 +58,48 @@ pub(super) async fn run(context: Context) {
         .iter()
         .filter_map(|database| {
             let server = database.server.clone()?;
-            let failsafe = failsafes.remove(&database.name);
-            Some((database.clone(), server, seat(&context, database, &feeds, failsafe)?))
+            let seat = seat(&context, database, &feeds)?;
+            let (failsafe, handed) = (failsafes.remove(&database.name), inherited.remove(&database.name));
+            Some((database.clone(), server, Seat { failsafe, handed, ..seat }))
         })
         .collect();
-    // Members hand their roles over before this node plans no more.
-    let departed = Rc::new((Cell::new(false), Notify::new()));
-    let gone = |departed: &Rc<(Cell<bool>, Notify)>| {
-        let departed = Rc::clone(departed);
-        async move {
-            while !departed.0.get() {
-                departed.1.notified().await;
-            }
-        }
-    };
+    let (depart, departed) = watch::channel(false);
     let (session, coordinator) = (Session::clone(&context.session), Arc::clone(&context.coordinator));
     let board = context.handle.databases().clone();
-    let view = view::run(session.clone(), Arc::clone(&coordinator), groups, feeds, board, gone(&departed));
-    let plan = planning::run(session, coordinator, policies, hooks, context.node.journal().clone(), gone(&departed));
+    let view = view::run(session.clone(), Arc::clone(&coordinator), groups, feeds, board, std::future::pending());
+    let journal = context.node.journal().clone();
+    let plan = planning::run(session, coordinator, policies, hooks, journal, is_set(departed));
     let viewing = task::spawn_local(Kind::Control, view);
     let planning = task::spawn_local(Kind::Control, async move {
         if let Err(error) = plan.await {
             tracing::error!(%error, "databases: this node cannot plan");
         }
     });
+    let estate = Estate::default();
     let members: Vec<Task> = seats
         .into_iter()
-        .map(|(database, server, seat)| task::spawn_local(Kind::Control, live(context.clone(), database, server, seat)))
+        .map(|(database, server, seat)| {
+            task::spawn_local(Kind::Control, live(context.clone(), database, server, seat, Rc::clone(&estate)))
+        })
         .collect();
     context.left().await;
+    let hands_over = succession::hands_over(&context);
+    // Members hand their roles over before this node plans no more; servers that run on need no plan of its.
+    depart.send_replace(hands_over);
     for member in members {
         member.await;
     }
-    departed.0.set(true);
-    departed.1.notify_waiters();
-    // Whoever looked just before that is told as well.
-    departed.1.notify_one();
-    planning.await;
+    succession::leave(&context, estate.take());
+    depart.send_replace(true);
+    let limit = if hands_over { context.timings.rpc } else { Duration::MAX };
+    // Who waits for the role knows it to be free at the lease's end in any case.
+    let _resigned = tokio::time::timeout(limit, planning).await;
     viewing.abort();
+}
+
+/// Waits until it is true.
+async fn is_set(mut said: watch::Receiver<bool>) {
+    drop(said.wait_for(|is_true| *is_true).await);
 }
 
 /// What a group that is not configured any more has left in the kernel.
@@ -111,7 +121,7 @@ fn group(database: &Database, guard: Duration) -> Group {
     }
 }
 
-fn seat(context: &Context, database: &Database, feeds: &Feeds, failsafe: Option<Failsafe>) -> Option<Seat> {
+fn seat(context: &Context, database: &Database, feeds: &Feeds) -> Option<Seat> {
     Some(Seat {
         session: Session::clone(&context.session),
         coordinator: Arc::clone(&context.coordinator),
@@ -122,12 +132,13 @@ fn seat(context: &Context, database: &Database, feeds: &Feeds, failsafe: Option<
         warden: None,
         seed: hash(context.name.as_bytes()) ^ hash(database.name.as_bytes()),
         times: session::policy(&context.timings),
-        failsafe,
+        failsafe: None,
+        handed: None,
     })
 }
 
 /// Keeps this node's server of a group.
-async fn live(context: Context, database: Database, server: Server, mut seat: Seat) {
+async fn live(context: Context, database: Database, server: Server, mut seat: Seat, estate: Estate) {
     let mut said = String::new();
     loop {
         let opened = open(&context, &database, &server);
@@ -135,11 +146,12 @@ async fn live(context: Context, database: Database, server: Server, mut seat: Se
             Ok(opened) => {
                 let program = if matches!(opened, Opened::Postgres(_)) { "postgres" } else { "redis-server" };
                 seat.warden = Some(Box::new(wards::Wards::new(&context, &database, &server, program)));
-                let left = context.left();
-                match opened {
+                let left = succession::departure(&context);
+                let handed = match opened {
                     Opened::Postgres(instance) => member::run(seat, *instance, left).await,
                     Opened::Redis(instance) => member::run(seat, *instance, left).await,
-                }
+                };
+                estate.borrow_mut().extend(handed.map(|handed| (database.name.clone(), handed)));
                 return;
             }
             Err(reason) => reason,

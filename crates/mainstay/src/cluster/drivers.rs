@@ -12,6 +12,9 @@ use super::{
 };
 use crate::{acme, alerts, probes, shared_config};
 
+/// The driver of the groups of database servers.
+pub(super) const DATABASES: &str = "databases";
+
 /// After a driver ended by a defect, it is started again, but not at once.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -27,7 +30,7 @@ pub(super) fn start(context: &Context) -> Drivers {
     drivers.add("groups", context, groups::run);
     drivers.add("leads", context, leads::run);
     drivers.add("changes", context, changes::run);
-    drivers.add("databases", context, databases::run);
+    drivers.add(DATABASES, context, databases::run);
     drivers.add("sessions", context, sessions::run);
     drivers.add("opinions", context, opinions::run);
     drivers.add("limits", context, limits::run);
@@ -66,10 +69,22 @@ impl Drivers {
 
     /// Waits until all have ended.
     pub(super) async fn ended(&mut self) {
-        for task in self.0.values_mut() {
-            if !task.is_finished() {
-                task.await;
-            }
+        self.ended_where(|_name| true).await;
+    }
+
+    /// Waits until this one has ended.
+    pub(super) async fn ended_of(&mut self, name: &str) {
+        self.ended_where(|it| it == name).await;
+    }
+
+    /// Waits until all but this one have ended.
+    pub(super) async fn others_ended(&mut self, name: &str) {
+        self.ended_where(|it| it != name).await;
+    }
+
+    async fn ended_where(&mut self, is_meant: impl Fn(&str) -> bool) {
+        for (_name, task) in self.0.iter_mut().filter(|(name, task)| is_meant(name) && !task.is_finished()) {
+            task.await;
         }
     }
 

@@ -6,10 +6,12 @@
 //! [`Word::Ready`]; told to [`Go`], it accepts connections and says [`Word::Serving`]. Until then the old one serves as
 //! if nothing had happened, and does so on if the other one fails.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use mainstay_core::roles::Roles;
 use mainstay_gateway::Remembered;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -55,12 +57,15 @@ pub(super) struct OfferedListener {
     pub(super) sockets: usize,
 }
 
-/// The old process's consent, with what operators may have drained since the offer, and what they have asked for for a time.
+/// The old process's consent, with what operators may have drained since the offer, what they have asked for for a time, and where
+/// the clients of database groups are led.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Go {
     pub(super) endpoints: Vec<Remembered>,
     #[serde(default)]
     pub(super) wishes: Wishes,
+    #[serde(default)]
+    pub(super) led: BTreeMap<String, Roles>,
 }
 
 /// Writes a message.

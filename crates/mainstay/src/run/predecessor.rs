@@ -1,5 +1,6 @@
 //! The new process's side of an upgrade: what it takes over, and from whom.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -7,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use mainstay_core::roles::Roles;
 use mainstay_gateway::{Gateway, Inheritance, InheritedListener};
 use mainstay_runtime::descriptors;
 
@@ -116,6 +118,7 @@ impl Predecessor {
         let go: Go = hear(&mut channel).map_err(gone)?;
         drains(gateway, &go);
         go.wishes.heed(gateway);
+        lead(gateway, go.led);
         descriptors::replace_stderr(&self.stderr).map_err(gone)
     }
 
@@ -137,6 +140,15 @@ fn drains(gateway: &Gateway, go: &Go) {
             // It was there a moment ago, and nobody else changes anything yet.
             let _known = gateway.drain(&known.service, &known.endpoint, known.drained);
         }
+    }
+}
+
+/// Leads clients of database groups to where the other process did, until this one has heard of them itself: as a node does that
+/// has lost its lease.
+fn lead(gateway: &Gateway, led: BTreeMap<String, Roles>) {
+    for (group, roles) in led {
+        // What no listener leads to any more is of no interest, and nothing later is known yet.
+        let _no_listener = gateway.lead(&group, Roles { is_current: false, ..roles });
     }
 }
 

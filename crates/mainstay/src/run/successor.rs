@@ -220,7 +220,8 @@ async fn hand_over(
     };
     is_ready();
     let mut channel = blocking(channel)?;
-    say(&mut channel, &Go { endpoints: node.gateway().remember(), wishes: Wishes::of(node.gateway()) })?;
+    let gateway = node.gateway();
+    say(&mut channel, &Go { endpoints: gateway.remember(), wishes: Wishes::of(gateway), led: gateway.led() })?;
     let Word::Serving = hear_async(&mut attentive(channel)?).await? else { return Err(unexpected()) };
     Ok(Successor { pid, version, taken, admin_socket })
 }

@@ -254,7 +254,7 @@ impl Drop for Databases {
         let servers: Vec<u32> = (0..self.members).filter_map(|node| self.postmaster(node)).collect();
         for node in 0..self.lab().nodes() {
             if self.nodes.is_running(node) {
-                self.nodes.process(node).kill();
+                self.nodes.kill(node);
             }
         }
         // What a guard that died as well has left.

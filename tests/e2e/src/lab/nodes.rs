@@ -34,8 +34,8 @@ pub enum Engine {
 #[derive(Debug)]
 pub struct Nodes {
     processes: Vec<Option<Process>>,
-    /// Processes that took over from these.
-    successors: Vec<Stranger>,
+    /// Processes that took over from these or from each other, with their node.
+    successors: Vec<(usize, Stranger)>,
     etcd: Option<Etcd>,
     dir: tempfile::TempDir,
     lab: Lab,
@@ -176,12 +176,14 @@ impl Nodes {
 
     /// Whether a node's process runs.
     pub fn is_running(&mut self, node: usize) -> bool {
-        self.processes[node].as_mut().is_some_and(Process::is_running)
+        self.successors_of(node).any(Stranger::is_running)
+            || self.processes[node].as_mut().is_some_and(Process::is_running)
     }
 
     /// `kill -9`, and the moment before it.
     pub fn kill(&mut self, node: usize) -> Instant {
         let before = Instant::now();
+        self.successors_of(node).for_each(|process| process.signal(libc::SIGKILL));
         self.process(node).kill();
         before
     }
@@ -218,16 +220,47 @@ impl Nodes {
     /// # Panics
     /// If that does not happen.
     pub fn upgrade(&mut self, node: usize) {
+        self.hand_over(node);
+        self.relieved(node);
+    }
+
+    /// `mainstay upgrade`, and waits until the new process takes part.
+    ///
+    /// # Panics
+    /// If that does not happen.
+    pub fn hand_over(&mut self, node: usize) {
         let before = self.said(node, TAKES_PART);
+        self.hand_over_only(node);
+        eventually("the new process takes part", SOON, || self.said(node, TAKES_PART) > before);
+    }
+
+    /// `mainstay upgrade`, and no more than that.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn hand_over_only(&mut self, node: usize) {
         let output = self.command(node, &["upgrade", "--json"]);
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "not upgraded: {told}\n{}", self.logs());
         let done: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the result is JSON");
         let pid = done["new_pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a process id");
-        self.successors.push(Stranger::new(pid));
-        eventually("the new process takes part", SOON, || self.said(node, TAKES_PART) > before);
-        let ended = self.process(node).wait(Duration::from_secs(45));
-        assert!(ended.is_some(), "the old process of node {node} does not leave:\n{}", self.logs());
+        self.successors.push((node, Stranger::new(pid)));
+    }
+
+    /// Waits until the processes before a node's present one have left.
+    ///
+    /// # Panics
+    /// If one does not.
+    pub fn relieved(&mut self, node: usize) {
+        let ended = self.process(node).wait(Duration::from_secs(45)).is_some();
+        let earlier = || self.successors_of(node).rev().skip(1).all(|process| !process.is_running());
+        assert!(ended, "the first process of node {node} does not leave:\n{}", self.logs());
+        eventually("the processes before leave", Duration::from_secs(45), earlier);
+    }
+
+    /// The processes that took over on a node, in their order.
+    pub fn successors_of(&self, node: usize) -> impl DoubleEndedIterator<Item = &Stranger> {
+        self.successors.iter().filter(move |(of, _process)| *of == node).map(|(_node, process)| process)
     }
 
     /// What nodes have said so far, for messages.

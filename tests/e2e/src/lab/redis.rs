@@ -136,7 +136,7 @@ impl Drop for Redis {
         }
         for node in 0..3 {
             if self.nodes.is_running(node) {
-                self.nodes.process(node).kill();
+                self.nodes.kill(node);
             }
             // What a guard that died as well has left.
             self.signal(node, "KILL");

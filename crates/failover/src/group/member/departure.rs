@@ -17,6 +17,15 @@ const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
 /// And how long the server may then take to stop in order.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
+/// How a member's driver leaves its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// Its role is handed over to another node, and it is stopped.
+    Leave,
+    /// It runs on for the next process of the node, if nothing is in the way of that.
+    HandOver,
+}
+
 impl<E: Executor> Member<E> {
     /// Another one takes over if it can, and the server is stopped in order.
     pub(super) async fn depart(&mut self) {

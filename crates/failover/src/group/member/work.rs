@@ -13,6 +13,8 @@ use crate::group::mandate::Cut;
 pub(super) struct Work {
     /// What was done last.
     pub(super) last: Option<Action>,
+    /// What is being done to it, if something is.
+    pub(super) under_way: Option<Action>,
     /// How often it has failed.
     pub(super) failures: u32,
     /// The error is what the server was seen to lack, and not that something failed.
@@ -25,7 +27,15 @@ pub(super) struct Work {
 
 impl Default for Work {
     fn default() -> Self {
-        Self { last: None, failures: 0, is_trouble: false, not_before: Moment::ZERO, error: None, rng: Rng::seeded(0) }
+        Self {
+            last: None,
+            under_way: None,
+            failures: 0,
+            is_trouble: false,
+            not_before: Moment::ZERO,
+            error: None,
+            rng: Rng::seeded(0),
+        }
     }
 }
 
