@@ -60,7 +60,9 @@ struct Acknowledged {
 
 impl Acknowledged {
     fn read(settings: &Settings) -> Option<Self> {
-        serde_json::from_slice(&fs::read(settings.state_dir.join(FILE)).ok()?).ok()
+        let known: Self = serde_json::from_slice(&fs::read(settings.state_dir.join(FILE)).ok()?).ok()?;
+        // What the table cannot hold was not written by it.
+        i64::try_from(known.row).is_ok().then_some(known)
     }
 
     fn note(self, settings: &Settings) -> Result<(), Error> {
