@@ -228,7 +228,8 @@ fn deadlines_are_kept_and_passed_on() {
     let failed = client.unary(UNARY, within("0n")).expect_err("too late");
     assert_eq!((failed.code(), server.calls()), (Code::DeadlineExceeded, before), "{failed:?}");
     eventually("three lines", PATIENCE, || gateway.access_log().len() == 3);
-    assert_eq!(outcomes(&gateway.access_log()[2]), Vec::<&str>::new());
+    let unsent = gateway.access_log().iter().filter(|line| outcomes(line).is_empty()).count();
+    assert_eq!(unsent, 1, "the last was not sent at all: {:?}", gateway.access_log());
 }
 
 #[test]

@@ -148,10 +148,13 @@ fn without_redis_requests_go_on_and_sessions_are_back_with_it() {
     assert_eq!(ask(listen, None).status, 200);
     let lines = || gateway.access_log();
     eventually("all three are logged", Duration::from_secs(10), || lines().len() == 3);
+    // Each client had a connection of its own, and lines are written as these end: their order says nothing.
     let written: Vec<_> = lines().into_iter().map(|line| line["session_write"].clone()).collect();
-    assert_eq!((&written[0]["outcome"], &written[2]["outcome"]), (&"safe".into(), &"unsafe".into()), "{written:?}");
-    assert!(written[1].is_null() && written[0]["duration_ms"].as_f64() > Some(0.0), "{written:?}");
-    assert!(written[2]["duration_ms"].as_f64() >= Some(400.0), "it was waited for: {written:?}");
+    let took =
+        |outcome: &str| written.iter().find(|it| it["outcome"] == outcome).and_then(|it| it["duration_ms"].as_f64());
+    assert_eq!(written.iter().filter(|it| it.is_null()).count(), 1, "the one that was known: {written:?}");
+    assert!(took("safe") > Some(0.0), "{written:?}");
+    assert!(took("unsafe") >= Some(400.0), "it was waited for: {written:?}");
     redis.process.kill();
     let began = Instant::now();
     let mut seen = BTreeSet::new();
