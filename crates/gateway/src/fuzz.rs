@@ -1,5 +1,7 @@
 //! Entrances for fuzzing. Nothing else may use them.
 
+use mainstay_core::time::Moment;
+
 use crate::http1::body::{Decoder, Framing, Piece};
 use crate::http1::request::{self, Limits};
 use crate::http1::response;
@@ -95,15 +97,15 @@ fn follow_postgres(bytes: &[u8], size: usize) -> (postgres::dialogue::Pause, Vec
     let mut dialogue = postgres::dialogue::Dialogue::new();
     let mut keys = Vec::new();
     let (up, down) = bytes.split_at(bytes.len() / 3);
-    up.chunks(size).for_each(|piece| dialogue.up(piece));
-    down.chunks(size).for_each(|piece| dialogue.down(piece, |key| keys.push(key.to_vec())));
+    up.chunks(size).for_each(|piece| dialogue.up(piece, Moment::ZERO));
+    down.chunks(size).for_each(|piece| dialogue.down(piece, Moment::ZERO, |key| keys.push(key.to_vec()), |_took| {}));
     (dialogue.pause(), keys)
 }
 
 fn follow_redis(bytes: &[u8], size: usize) -> bool {
     let mut dialogue = redis::dialogue::Dialogue::new();
     let (up, down) = bytes.split_at(bytes.len() / 3);
-    up.chunks(size).for_each(|piece| dialogue.up(piece));
-    down.chunks(size).for_each(|piece| dialogue.down(piece));
+    up.chunks(size).for_each(|piece| dialogue.up(piece, Moment::ZERO));
+    down.chunks(size).for_each(|piece| dialogue.down(piece, Moment::ZERO, |_took| {}));
     dialogue.is_quiet()
 }

@@ -34,6 +34,7 @@ mod sticky;
 mod stream;
 mod tcp;
 pub mod telemetry;
+mod underway;
 mod worker;
 
 pub use cache::OBJECT_SHARE;

@@ -1,6 +1,7 @@
 //! Redis' protocol (RESP, versions 2 and 3) without I/O, as far as leading clients to servers needs it.
 
 pub(crate) mod dialogue;
+mod manner;
 pub(crate) mod values;
 
 /// An error as a server answers it. The word at its front is what clients go by.

@@ -258,9 +258,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, files: Files, local: Option
     sticky::check_tables(reader, &services, &sessions, cluster.as_ref());
     relations::check_objects(reader, parts.routes, settings.node.cache_memory);
     let probes = probe::read_all(&root);
-    let groups =
-        databases.iter().map(|read| (read.database.name.as_str(), read.database.doors.read.is_some())).collect();
-    let objectives = objective::read_all(&root, parts.routes, &services, &probes, groups);
+    let objectives = objective::read_all(&root, parts.routes, &services, &probes, &databases);
     let otlp = otlp::read(&root);
     let alerting = alerting::read(&root);
     if files == Files::Tried {

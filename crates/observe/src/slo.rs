@@ -15,7 +15,7 @@ pub enum Good {
     /// Those that were answered, and not by a status of 500 or more; of a database the seconds in which it took writes, or could be
     /// read.
     Answered,
-    /// Those that took no longer; the duration is a bound of the histograms' buckets.
+    /// Those that took no longer, of a database what its clients waited for; the duration is a bound of the histograms' buckets.
     Within(Duration),
 }
 

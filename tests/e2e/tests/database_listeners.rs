@@ -8,6 +8,8 @@ mod encrypted;
 mod redis;
 #[path = "database_listeners/setup.rs"]
 mod setup;
+#[path = "database_listeners/waits.rs"]
+mod waits;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -101,12 +101,21 @@ fn promtool_takes_the_rules_and_the_metrics() {
         assert_eq!(wire::get(listen, "/ok").status, 200);
     }
     let file = gateway.dir().join("mainstay.toml").display().to_string();
-    let rules = cli(&["slo", "export", "--prometheus", "-c", &file]);
-    assert!(rules.status.success(), "{}", text(&rules));
+    let database = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/database-postgres.toml");
     let path = gateway.dir().join("rules.yml");
-    std::fs::write(&path, &rules.stdout).expect("the rules");
-    let checked = promtool(&["check", "rules", &path.display().to_string()], "");
-    assert!(checked.status.success() && text(&checked).contains("rules found"), "{}\n{}", text(&checked), text(&rules));
+    let waits = "mainstay_database_duration_seconds_bucket{listener=\"orders-write\",le=\"0.05\"}";
+    for (file, expected) in [(file.as_str(), "mainstay_requests_total{route="), (database, waits)] {
+        let rules = cli(&["slo", "export", "--prometheus", "-c", file]);
+        assert!(rules.status.success() && text(&rules).contains(expected), "{}", text(&rules));
+        std::fs::write(&path, &rules.stdout).expect("the rules");
+        let checked = promtool(&["check", "rules", &path.display().to_string()], "");
+        assert!(
+            checked.status.success() && text(&checked).contains("rules found"),
+            "{}\n{}",
+            text(&checked),
+            text(&rules)
+        );
+    }
     let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain\r\n\r\n";
     let metrics = mainstay_e2e::Wire::connect(gateway.admin_address()).exchange(request);
     let checked = promtool(&["check", "metrics"], &metrics.text());

@@ -75,15 +75,30 @@ impl Drop for Held<'_> {
 
 /// Connects to a server. It is sent `greeting`, if there is one, and what it answers first is put into `answer`.
 /// What the client sends meanwhile is kept in `input`.
-pub(super) async fn reach<'a>(
+pub(super) async fn reach(
+    case: &Case<'_>,
+    client: &mut Stream,
+    buffers: (&mut Buffer, &mut Buffer),
+    greeting: &[u8],
+) -> Result<Reached, Refused> {
+    let begun = case.now();
+    let mut held = None;
+    let reached = seek(case, client, buffers, greeting, &mut held).await;
+    // Where the server has nothing to answer only a wait says something: whoever checks a port is connected and goes.
+    if held.is_some() || !greeting.is_empty() {
+        case.counters().duration.record(case.now().since(begun));
+    }
+    reached
+}
+
+async fn seek<'a>(
     case: &'a Case<'a>,
     client: &mut Stream,
     (input, answer): (&mut Buffer, &mut Buffer),
     greeting: &[u8],
+    held: &mut Option<Held<'a>>,
 ) -> Result<Reached, Refused> {
-    let begun = case.now();
-    let deadline = begun.after(case.spec.hold);
-    let mut held: Option<Held<'a>> = None;
+    let deadline = case.now().after(case.spec.hold);
     let mut pause = PAUSES.0;
     loop {
         let epoch = case.group.epoch();
@@ -133,7 +148,7 @@ pub(super) async fn reach<'a>(
             return Err(Refused::NoServer);
         }
         if held.is_none() {
-            held = Some(Held::take(case)?);
+            *held = Some(Held::take(case)?);
         }
         // Without a server only a change helps.
         let jitter = case.worker.with_rng(Rng::unit).mul_add(0.5, 0.75);

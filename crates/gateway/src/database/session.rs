@@ -39,22 +39,35 @@ impl Session<'_> {
             Dialogue::Redis(_) => Pause::None,
         }
     }
+
+    /// Nothing is answered any more.
+    fn end(&mut self) {
+        let took = |duration| self.case.counters().duration.record(duration);
+        match &mut self.dialogue {
+            Dialogue::Opaque => {}
+            Dialogue::Postgres(dialogue) => dialogue.end(self.case.now(), took),
+            Dialogue::Redis(dialogue) => dialogue.end(self.case.now(), took),
+        }
+    }
 }
 
 impl Watch for Session<'_> {
     fn up(&mut self, bytes: &[u8]) {
         match &mut self.dialogue {
             Dialogue::Opaque => {}
-            Dialogue::Postgres(dialogue) => dialogue.up(bytes),
-            Dialogue::Redis(dialogue) => dialogue.up(bytes),
+            Dialogue::Postgres(dialogue) => dialogue.up(bytes, self.case.now()),
+            Dialogue::Redis(dialogue) => dialogue.up(bytes, self.case.now()),
         }
     }
 
     fn down(&mut self, bytes: &[u8]) {
+        let took = |duration| self.case.counters().duration.record(duration);
         match &mut self.dialogue {
             Dialogue::Opaque => {}
-            Dialogue::Postgres(dialogue) => dialogue.down(bytes, |key| self.seat.remember(key)),
-            Dialogue::Redis(dialogue) => dialogue.down(bytes),
+            Dialogue::Postgres(dialogue) => {
+                dialogue.down(bytes, self.case.now(), |key| self.seat.remember(key), took);
+            }
+            Dialogue::Redis(dialogue) => dialogue.down(bytes, self.case.now(), took),
         }
     }
 
@@ -86,6 +99,7 @@ pub(super) async fn run(
     let idle = case.spec.idle_timeout;
     let moved = splice::run(case.worker, case.slot, client, &mut stream, buffers, idle, &mut session).await;
     let pause = if output.is_empty() { session.pause() } else { Pause::None };
+    session.end();
     let told = match moved.ended {
         Ended::Closed => return,
         ended => last_words(case, &session, ended, pause),

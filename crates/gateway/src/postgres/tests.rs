@@ -1,11 +1,14 @@
 //! What holds of whatever clients and servers send.
 
+use mainstay_core::time::Moment;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence};
 
 use super::dialogue::{Dialogue, Pause};
 use super::startup::{self, Packet, Progress};
 use crate::redis;
+
+const NOW: Moment = Moment::ZERO;
 
 fn config() -> Config {
     Config {
@@ -99,17 +102,17 @@ proptest! {
     ) {
         let (mut whole, mut cut) = (Dialogue::new(), Dialogue::new());
         let (mut keys, mut keys_cut) = (Vec::new(), Vec::new());
-        whole.up(&up);
-        whole.down(&down, |key| keys.push(key.to_vec()));
-        pieces(&up, &cuts).for_each(|piece| cut.up(piece));
-        pieces(&down, &cuts).for_each(|piece| cut.down(piece, |key| keys_cut.push(key.to_vec())));
+        whole.up(&up, NOW);
+        whole.down(&down, NOW, |key| keys.push(key.to_vec()), |_took| {});
+        pieces(&up, &cuts).for_each(|piece| cut.up(piece, NOW));
+        pieces(&down, &cuts).for_each(|piece| cut.down(piece, NOW, |key| keys_cut.push(key.to_vec()), |_took| {}));
         prop_assert_eq!(whole.pause(), cut.pause());
         prop_assert_eq!(keys, keys_cut);
         // Nothing can be said in the middle of a message.
         let mut within = Dialogue::new();
-        within.down(&down, |_key| {});
+        within.down(&down, NOW, |_key| {}, |_took| {});
         if within.pause() != Pause::None {
-            within.down(b"D\0\0\0", |_key| {});
+            within.down(b"D\0\0\0", NOW, |_key| {}, |_took| {});
             prop_assert_eq!(within.pause(), Pause::None);
         }
     }
@@ -121,12 +124,12 @@ proptest! {
         cuts in prop::collection::vec(1usize..30, 1..6),
     ) {
         let (mut whole, mut cut) = (redis::dialogue::Dialogue::new(), redis::dialogue::Dialogue::new());
-        whole.up(&up);
-        whole.down(&down);
-        pieces(&up, &cuts).for_each(|piece| cut.up(piece));
-        pieces(&down, &cuts).for_each(|piece| cut.down(piece));
+        whole.up(&up, NOW);
+        whole.down(&down, NOW, |_took| {});
+        pieces(&up, &cuts).for_each(|piece| cut.up(piece, NOW));
+        pieces(&down, &cuts).for_each(|piece| cut.down(piece, NOW, |_took| {}));
         prop_assert_eq!(whole.is_quiet(), cut.is_quiet());
-        whole.up(b"*1\r\n$4\r\nPING\r\n");
+        whole.up(b"*1\r\n$4\r\nPING\r\n", NOW);
         prop_assert!(!whole.is_quiet(), "a command is under way");
     }
 }

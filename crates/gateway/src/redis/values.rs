@@ -3,6 +3,9 @@
 /// No number in a line is longer.
 const DIGITS_MAX: usize = 20;
 
+/// So much of a command's text is kept, which is more than any name has.
+const FRONT_BYTES: usize = 20;
+
 /// What a value that has ended was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -21,8 +24,34 @@ pub(crate) struct Values {
     /// Values that are missing until the outermost one is whole.
     missing: u64,
     kind: Kind,
-    /// Lines without a kind are commands.
-    takes_inline: bool,
+    /// What these values are; of commands the front is kept.
+    takes: Takes,
+}
+
+#[derive(Clone, Debug)]
+enum Takes {
+    Answers,
+    /// Lines without a kind are commands, too.
+    Commands(Front),
+}
+
+/// The texts that a command begins with, as a line has them or each with the line's end that stands behind it.
+#[derive(Clone, Debug)]
+struct Front {
+    text: [u8; FRONT_BYTES],
+    seen: usize,
+}
+
+impl Front {
+    const EMPTY: Self = Self { text: [0; FRONT_BYTES], seen: 0 };
+
+    fn keep(&mut self, bytes: &[u8]) {
+        keep(&mut self.text, &mut self.seen, bytes);
+    }
+
+    fn text(&self) -> &[u8] {
+        self.text.get(..self.seen).unwrap_or(&self.text)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,16 +69,17 @@ enum Place {
 impl Values {
     /// What a server sends.
     pub(crate) const fn answers() -> Self {
-        Self { place: Place::Front, missing: 0, kind: Kind::Value, takes_inline: false }
+        Self { place: Place::Front, missing: 0, kind: Kind::Value, takes: Takes::Answers }
     }
 
     /// What a client sends.
     pub(crate) const fn commands() -> Self {
-        Self { place: Place::Front, missing: 0, kind: Kind::Value, takes_inline: true }
+        Self { place: Place::Front, missing: 0, kind: Kind::Value, takes: Takes::Commands(Front::EMPTY) }
     }
 
-    /// Takes in the next bytes, and hands the kind of each outermost value that ends in them to `ended`.
-    pub(crate) fn advance(&mut self, bytes: &[u8], mut ended: impl FnMut(Kind)) {
+    /// Takes in the next bytes, and hands the kind of each outermost value that ends in them to `ended`, with the front of its text
+    /// if it is a command.
+    pub(crate) fn advance(&mut self, bytes: &[u8], mut ended: impl FnMut(Kind, &[u8])) {
         let mut rest = bytes;
         while let Some((first, after)) = rest.split_first() {
             match &mut self.place {
@@ -57,7 +87,11 @@ impl Values {
                 Place::Text(left) => {
                     let skipped = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
                     *left -= skipped as u64;
-                    rest = &rest[skipped..];
+                    let (now, after) = rest.split_at(skipped);
+                    if let Takes::Commands(front) = &mut self.takes {
+                        front.keep(now);
+                    }
+                    rest = after;
                     if *left == 0 {
                         self.place = Place::Front;
                         self.end_one(&mut ended);
@@ -65,13 +99,7 @@ impl Values {
                 }
                 Place::Front => {
                     if self.missing == 0 {
-                        self.missing = 1;
-                        self.kind = match first {
-                            b'>' => Kind::Push,
-                            b'*' => Kind::Value,
-                            _line if self.takes_inline => Kind::Inline,
-                            _other => Kind::Value,
-                        };
+                        self.begin(*first);
                     }
                     self.place = Place::Line { kind: *first, text: [0; DIGITS_MAX], seen: 0 };
                     // An empty line has its end for a kind.
@@ -98,15 +126,36 @@ impl Values {
         self.place == Place::Front && self.missing == 0
     }
 
-    fn end_line(&mut self, kind: u8, text: &[u8], ended: &mut impl FnMut(Kind)) {
+    /// An outermost value begins with this byte.
+    fn begin(&mut self, first: u8) {
+        self.missing = 1;
+        self.kind = match (first, &mut self.takes) {
+            (b'>', _) => Kind::Push,
+            (b'*', Takes::Commands(front)) => {
+                *front = Front::EMPTY;
+                Kind::Value
+            }
+            (_line, Takes::Commands(front)) => {
+                *front = Front::EMPTY;
+                front.keep(&[first]);
+                Kind::Inline
+            }
+            (_other, Takes::Answers) => Kind::Value,
+        };
+    }
+
+    fn end_line(&mut self, kind: u8, text: &[u8], ended: &mut impl FnMut(Kind, &[u8])) {
         self.place = Place::Front;
         if self.kind == Kind::Inline {
-            self.missing = 0;
-            // `\r\n` alone is nothing.
-            if !matches!(kind, b'\r' | b'\n') {
-                ended(Kind::Inline);
+            if let Takes::Commands(front) = &mut self.takes {
+                front.keep(text);
             }
-            return;
+            // `\r\n` alone is nothing.
+            if matches!(kind, b'\r' | b'\n') {
+                self.missing = 0;
+                return;
+            }
+            return self.end_one(ended);
         }
         match kind {
             b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => self.end_one(ended),
@@ -128,7 +177,7 @@ impl Values {
     }
 
     /// A value that consists of `count` times `each` others has begun.
-    fn expect(&mut self, count: Option<i64>, each: u64, ended: &mut impl FnMut(Kind)) {
+    fn expect(&mut self, count: Option<i64>, each: u64, ended: &mut impl FnMut(Kind, &[u8])) {
         match count {
             Some(-1) => {}
             Some(count @ 0..) => {
@@ -142,10 +191,13 @@ impl Values {
         self.end_one(ended);
     }
 
-    fn end_one(&mut self, ended: &mut impl FnMut(Kind)) {
+    fn end_one(&mut self, ended: &mut impl FnMut(Kind, &[u8])) {
         self.missing = self.missing.saturating_sub(1);
         if self.missing == 0 {
-            ended(self.kind);
+            match &self.takes {
+                Takes::Commands(front) => ended(self.kind, front.text()),
+                Takes::Answers => ended(self.kind, b""),
+            }
         }
     }
 }
@@ -171,7 +223,7 @@ mod tests {
     fn follow(mut values: Values, bytes: &[u8], size: usize) -> (Vec<Kind>, bool) {
         let mut found = Vec::new();
         for piece in bytes.chunks(size) {
-            values.advance(piece, |kind| found.push(kind));
+            values.advance(piece, |kind, _front| found.push(kind));
         }
         (found, values.is_between())
     }
@@ -201,6 +253,20 @@ mod tests {
         let expected = [Kind::Inline, Kind::Value, Kind::Inline, Kind::Inline];
         for size in [1, 2, 5, bytes.len()] {
             assert_eq!(follow(Values::commands(), bytes, size), (expected.to_vec(), true), "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn the_front_of_a_command_is_known_however_it_is_cut() {
+        let bytes =
+            b"*2\r\n$5\r\nBLPOP\r\n$30\r\nqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq\r\nclient reply off\r\n*1\r\n$4\r\nPING\r\n";
+        for size in [1, 2, 5, bytes.len()] {
+            let (mut values, mut found) = (Values::commands(), Vec::new());
+            for piece in bytes.chunks(size) {
+                values.advance(piece, |_kind, front| found.push(front.to_vec()));
+            }
+            let expected = [&b"BLPOP\r\nqqqqqqqqqqqqq"[..], b"client reply off\r", b"PING\r\n"];
+            assert_eq!(found, expected, "in pieces of {size}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mainstay_core::random;
 use mainstay_core::roles::{Outdated, Roles};
 
-use super::Counter;
+use super::{Counter, Histogram};
 
 /// Keys of connections that are remembered, so that what cancels a command finds the server that runs it. Of more
 /// connections than that, who cancels is passed to every server of the group.
@@ -183,6 +183,9 @@ pub struct DatabaseCounters {
     pub cancels: Counter,
     /// The same for a key that is not, which every server got.
     pub cancels_unknown: Counter,
+    /// How long clients waited: for the answer to a command (or the end of the connection without one), and at the beginning of a
+    /// connection for a server and its first answer.
+    pub duration: Histogram,
 }
 
 /// Counters of connections that were refused, by reason.

@@ -1,4 +1,4 @@
-//! `[[objective]]`: what share of the requests of a route, a service or a probe, or of a database's seconds, is to be good.
+//! `[[objective]]`: what share of the requests of a route, a service or a probe, or of a database's seconds or commands, is to be good.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use mainstay_observe::history::{Kind, Series};
 use mainstay_observe::probes::Probe;
 use mainstay_observe::slo::{Good, Objective};
 
+use super::database::{self, Doors};
 use super::problem::{Fault, listed, near};
 use super::reader::{Item, Place, Reader, Section, clip};
 use super::units::{self, show_duration, show_share};
@@ -24,14 +25,13 @@ const EVENTS_MAX: u64 = 1_000_000_000;
 const SEVERITIES: &[(&str, Severity)] =
     &[("P1", Severity::P1), ("P2", Severity::P2), ("P3", Severity::P3), ("P4", Severity::P4)];
 
-/// The objectives of a document whose routes, services, probes and databases are these; of databases also whether they have a
-/// listener for reads.
+/// The objectives of a document whose routes, services, probes and databases are these.
 pub(super) fn read_all(
     root: &Section<'_>,
     routes: &[route::Read],
     services: &[service::Read],
     probes: &[Probe],
-    databases: Vec<(&str, bool)>,
+    databases: &[database::Read],
 ) -> Vec<Objective> {
     let sections = root.sections("objective", &keys::OBJECTIVE);
     if let Some(section) = sections.get(OBJECTIVES_MAX) {
@@ -42,8 +42,8 @@ pub(super) fn read_all(
         routes: routes.iter().map(|read| read.route.name.as_str()).collect(),
         services: services.iter().map(|read| read.service.name.as_str()).collect(),
         probes: probes.iter().map(|probe| probe.name.as_str()).collect(),
-        databases: databases.iter().map(|(name, _is_read)| *name).collect(),
-        read: databases.iter().filter(|(_name, is_read)| *is_read).map(|(name, _is_read)| *name).collect(),
+        databases: databases.iter().map(|read| read.database.name.as_str()).collect(),
+        doors: databases.iter().map(|read| &read.database.doors).collect(),
     };
     let mut seen: BTreeMap<String, Place> = BTreeMap::new();
     let mut objectives = Vec::new();
@@ -66,12 +66,12 @@ struct Names<'n> {
     services: Vec<&'n str>,
     probes: Vec<&'n str>,
     databases: Vec<&'n str>,
-    /// Those of them that have a listener for reads.
-    read: Vec<&'n str>,
+    /// Where they are listened for, in the same order.
+    doors: Vec<&'n Doors>,
 }
 
 fn read(section: &Section<'_>, name: String, names: &Names<'_>) -> Option<Objective> {
-    let subject = subject(section, names).map(|subject| of_reads(section, subject, names));
+    let subject = subject(section, names).map(|subject| by_listener(section, subject, names));
     let kind = subject.as_ref().map_or(Kind::Service, |subject| subject.kind);
     let good = section.field("good", Good::Answered, |item| item.parsed(|text| good(text, kind))).value;
     section.required("target", "write the share that is to be good: target = \"99.9%\"");
@@ -126,17 +126,22 @@ fn subject(section: &Section<'_>, names: &Names<'_>) -> Option<Series> {
     None
 }
 
-/// The reads of a database are another series than its writes.
-fn of_reads(section: &Section<'_>, subject: Series, names: &Names<'_>) -> Series {
+/// The reads of a database are another series than its writes. What happens at a listener needs one.
+fn by_listener(section: &Section<'_>, subject: Series, names: &Names<'_>) -> Series {
     let Some(item) = section.item("good").filter(|_item| subject.kind == Kind::Database) else { return subject };
-    if item.text() != Some("readable") {
+    let words: Vec<&str> = item.text().unwrap_or_default().split_whitespace().collect();
+    let is_read = matches!(words.as_slice(), ["readable"] | ["read", "latency", ..]);
+    if !is_read && words.first() != Some(&"latency") {
         return subject;
     }
-    if !names.read.contains(&subject.name.as_ref()) {
-        let fault = Fault::new(format!("the database `{}` has no listener for reads", clip(&subject.name)));
-        item.reader.error_if_whole(&item.place, fault.hint("give it `read`, or write good = \"writable\""));
+    let at = names.databases.iter().position(|name| *name == subject.name.as_ref());
+    let doors = at.and_then(|at| names.doors.get(at));
+    if doors.is_none_or(|doors| if is_read { doors.read.is_none() } else { doors.write.is_none() }) {
+        let (what, key) = if is_read { ("reads", "read") } else { ("writes", "write") };
+        let fault = Fault::new(format!("the database `{}` has no listener for {what}", clip(&subject.name)));
+        item.reader.error_if_whole(&item.place, fault.hint(format!("give it `{key}`, or write good = \"writable\"")));
     }
-    Series::reads_of(&subject.name)
+    if is_read { Series::reads_of(&subject.name) } else { subject }
 }
 
 fn good(text: &str, kind: Kind) -> Result<Good, Fault> {
@@ -144,13 +149,12 @@ fn good(text: &str, kind: Kind) -> Result<Good, Fault> {
     let (is_probe, is_database) = (kind == Kind::Probe, kind == Kind::Database);
     match words.as_slice() {
         ["writable" | "readable"] if is_database => Ok(Good::Answered),
-        _other if is_database => Err(Fault::new(format!(
-            "`{}` is no measure of what is good of a database",
-            clip(text)
-        ))
-        .hint(
-            "write good = \"writable\" or good = \"readable\": the seconds in which it takes writes, or can be read",
-        )),
+        ["latency", "<", bound] | ["read", "latency", "<", bound] if is_database => bucket(units::duration(bound)?),
+        _other if is_database => {
+            let hint = "write good = \"writable\" or good = \"readable\", the seconds in which it takes writes or can be read, or \
+                        good = \"latency < 50ms\" or good = \"read latency < 50ms\", what clients wait";
+            Err(Fault::new(format!("`{}` is no measure of what is good of a database", clip(text))).hint(hint))
+        }
         ["passed"] if is_probe => Ok(Good::Answered),
         ["status", "<", "500"] if !is_probe => Ok(Good::Answered),
         ["status", "<", status] if !is_probe => {

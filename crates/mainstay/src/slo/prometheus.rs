@@ -20,11 +20,22 @@ pub(super) fn rules(config: &Config) -> String {
                 any = true;
                 objective(&mut text, of, &selection);
             }
-            None => left_out.push_str(&format!("# {}: probes are not in Prometheus' rules\n", of.name)),
+            None => {
+                left_out.push_str(&format!("# {}: {} are not in Prometheus' rules\n", of.name, left(of.subject.kind)))
+            }
         }
     }
     text.push_str(if any { "\n" } else { " []\n" });
     left_out + &text
+}
+
+/// What an objective is about of which there are no samples.
+const fn left(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Database => "the seconds of databases",
+        Kind::Probe => "probes",
+        Kind::Route | Kind::Service | Kind::Endpoint | Kind::Listener | Kind::Node => "its events",
+    }
 }
 
 /// Which samples count the events of an objective.
@@ -44,7 +55,8 @@ impl Selection {
                 let leads = config.spec.routes.iter().filter(|route| route.cells.is_none() && route.service == name);
                 leads.map(|route| route.name.as_str()).collect()
             }
-            Kind::Endpoint | Kind::Listener | Kind::Node | Kind::Probe | Kind::Database => return None,
+            Kind::Database => return Self::of_commands(of),
+            Kind::Endpoint | Kind::Listener | Kind::Node | Kind::Probe => return None,
         };
         // The names are of letters, digits, `-`, `_` and `.`.
         let labels = if routes.is_empty() {
@@ -76,6 +88,22 @@ impl Selection {
                     is_part_good: true,
                 }
             }
+        })
+    }
+
+    /// What clients of a database's listener wait is in metrics; in which seconds there was a server is not.
+    fn of_commands(of: &Objective) -> Option<Self> {
+        let Good::Within(bound) = of.good else { return None };
+        let name = of.subject.name.as_ref();
+        let listener =
+            name.strip_suffix("/read").map_or_else(|| format!("{name}-write"), |name| format!("{name}-read"));
+        Some(Self {
+            total: vec![format!("mainstay_database_duration_seconds_count{{listener=\"{listener}\"}}")],
+            part: vec![format!(
+                "mainstay_database_duration_seconds_bucket{{listener=\"{listener}\",le=\"{:?}\"}}",
+                bound.as_secs_f64()
+            )],
+            is_part_good: true,
         })
     }
 

@@ -26,7 +26,8 @@ pub struct Counts {
     pub cpu_millis: u64,
     /// Memory in KiB, times the seconds for which it was in use.
     pub memory_kib_seconds: u64,
-    /// Durations by bucket, not cumulative. The bounds are [`mainstay_gateway::state::BUCKETS`].
+    /// Durations by bucket (databases: of what clients waited for), not cumulative. The bounds are
+    /// [`mainstay_gateway::state::BUCKETS`].
     pub buckets: [u64; BUCKET_COUNT],
 }
 

@@ -19,7 +19,7 @@ pub enum Kind {
     Node,
     /// Runs of a synthetic probe.
     Probe,
-    /// Seconds of a group of databases.
+    /// Seconds of a group of databases, and what its clients waited.
     Database,
 }
 

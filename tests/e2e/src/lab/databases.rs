@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::Duration;
 
 use postgres::{Client, Config, NoTls};
@@ -123,9 +124,14 @@ shared_buffers = 16MB
         login
     }
 
+    /// What a node answers to a command.
+    pub fn command(&self, node: usize, arguments: &[&str]) -> Output {
+        self.nodes.command(node, arguments)
+    }
+
     /// What a node says of the group; null if it says nothing.
     pub fn status(&self, node: usize) -> Value {
-        let told = self.nodes.command(node, &["database", "status", "--json"]);
+        let told = self.command(node, &["database", "status", "--json"]);
         serde_json::from_slice(&told.stdout).unwrap_or_default()
     }
 

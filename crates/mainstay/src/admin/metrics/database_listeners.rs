@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 
 use mainstay_gateway::spec::Protocol;
-use mainstay_gateway::state::{DatabaseCounters, Listener, State};
+use mainstay_gateway::state::{DatabaseCounters, Histogram, Listener, State};
 
-use super::Families;
+use super::{Durations, Families};
 
 /// A label's value, and the counter that it is about.
 type Labelled = (&'static str, fn(&DatabaseCounters) -> u64);
@@ -55,6 +55,13 @@ impl Families<'_, '_> {
             ],
         );
         self.counter(("mainstay_database_refused", "Connections refused, by reason."), refused)?;
+        let waited = led(state).map(|listener| {
+            let read = |read: &dyn Fn(&Histogram) -> u64| listener.shards.sum(|it| read(&it.database.duration));
+            ([("listener", listener.spec.name.as_str())], Durations::sum(read))
+        });
+        let help =
+            "What clients waited for the answer to a command, and at the beginning of a connection for a server.";
+        self.durations(("mainstay_database_duration", help), waited)?;
         let cancels = labelled("key", &[("known", |it| it.cancels.get()), ("unknown", |it| it.cancels_unknown.get())]);
         let name = ("mainstay_database_cancels", "Requests to cancel a command, by whether its server is known.");
         self.counter(name, cancels)?;

@@ -49,7 +49,7 @@ fn of_database(keys: &str) -> String {
 }
 
 #[test]
-fn a_database_is_judged_by_the_seconds_in_which_it_takes_writes() {
+fn a_database_is_judged_by_its_seconds_or_by_what_its_clients_wait() {
     let config = good(&of_database("database = \"orders\"\ngood = \"writable\"\n"));
     assert_eq!(config.objectives[0].subject.to_string(), "database/orders");
     assert_eq!(good(&of_database("database = \"orders\"\n")).objectives[0].good, Good::Answered);
@@ -57,9 +57,19 @@ fn a_database_is_judged_by_the_seconds_in_which_it_takes_writes() {
     let with_door = reads.replacen("engine = ", "read = \"127.0.0.1:5433\"\nengine = ", 1);
     let objective = &good(&with_door).objectives[0];
     assert_eq!((objective.subject.to_string().as_str(), objective.good), ("database/orders/read", Good::Answered));
+    for (good, series) in [("latency", "database/orders"), ("read latency", "database/orders/read")] {
+        let text = of_database(&format!("database = \"orders\"\ngood = \"{good} < 50ms\"\n"));
+        let doors = "write = \"127.0.0.1:5432\"\nread = \"127.0.0.1:5433\"\nengine = ";
+        let objective = &super::good(&text.replacen("engine = ", doors, 1)).objectives[0];
+        let within = Good::Within(Duration::from_millis(50));
+        assert_eq!((objective.subject.to_string().as_str(), objective.good), (series, within));
+    }
     for (keys, expected) in [
         ("database = \"order\"\n", "did you mean `orders`?"),
-        ("database = \"orders\"\ngood = \"latency < 500ms\"\n", "no measure of what is good of a database"),
+        ("database = \"orders\"\ngood = \"latency < 500ms\"\n", "the database `orders` has no listener for writes"),
+        ("database = \"orders\"\ngood = \"read latency < 500ms\"\n", "the database `orders` has no listener for reads"),
+        ("database = \"orders\"\ngood = \"latency < 40ms\"\n", "the nearest bounds are 25ms and 50ms"),
+        ("database = \"orders\"\ngood = \"status < 500\"\n", "no measure of what is good of a database"),
         ("service = \"app\"\ngood = \"writable\"\n", "no measure of what is good"),
         ("service = \"app\"\ngood = \"readable\"\n", "no measure of what is good"),
         ("database = \"orders\"\ngood = \"readable\"\n", "the database `orders` has no listener for reads"),
