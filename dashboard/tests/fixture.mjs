@@ -80,6 +80,18 @@ function objective(name, left, fires) {
   };
 }
 
+const acme = (name, more = {}) => ({
+  name, directory: 'https://ca.example/', challenge: 'http-01', domains: [`${name}.example`], state: 'valid', orderer: 'lb1',
+  last_order: since(60), last_error: null, failures: 0, next_order: null, next_why: null, suggested: null, ...more,
+});
+
+function certificate(usage, subject, days_left, more = {}) {
+  const until = days_left === null ? null : since(-days_left * 86_400);
+  const not_before = days_left === null ? null : since((30 - days_left) * 86_400);
+  const file = usage.startsWith('acme') ? '' : `/etc/mainstay/${subject}.pem`;
+  return { usage, file, subject, issuer: 'ca', names: [subject], not_before, not_after: until, days_left, problem: null, acme: null, ...more };
+}
+
 function alerts() {
   const one = (id, name, severity, state, more = {}) => ({
     id, name, severity, state, since_at: since(95), resolved_at: state === 'resolved' ? since(10) : null, summary: `${name} of checkout`,
@@ -137,10 +149,7 @@ export function answers(state) {
         { name: 'buy', state: 'down', since_at: since(40), failing: [{ node: 'lb2', reason: 'step 2 `pay`: status 502' }], nodes: 3, nodes_expected: 3, last: { node: 'lb2', at: since(4), passed: false, duration_ms: 412 } },
         { name: 'look', state: 'up', since_at: since(4000), failing: [], nodes: 3, nodes_expected: 3, last: { node: 'lb1', at: since(9), passed: true, duration_ms: 31 } },
       ],
-      acme: [
-        { name: 'shop', directory: 'https://ca.example/', challenge: 'http-01', domains: ['shop.example'], state: 'missing', orderer: 'lb1', last_order: since(60), last_error: 'the order: connection refused', failures: 3, next_order: null, next_why: 'missing' },
-        { name: 'mail', directory: 'https://ca.example/', challenge: 'http-01', domains: ['mail.example'], state: 'valid', orderer: 'lb1', last_order: since(60), last_error: null, failures: 0, next_order: null, next_why: null },
-      ],
+      acme: [acme('shop', { state: 'missing', last_error: 'the order: connection refused', failures: 3, next_why: 'missing' }), acme('mail')],
       temporary: [{ what: 'log level', of: 'health', is: 'debug', configured: 'info', seconds_left: 540, end: 'mainstay log level health=reset' }],
       attention: { defects: { count: 1, last: 'crates/x/src/y.rs:7 (probes): meant for the test' } },
       routes: [
@@ -148,6 +157,14 @@ export function answers(state) {
         route('list', 'catalogue'),
       ],
     },
+    '/certificates': page([
+      certificate('acme shop', 'shop.example', null, { problem: 'none was issued yet, and clients see a stand-in; the last order has failed: connection refused', acme: acme('shop', { state: 'missing', failures: 3, next_why: 'missing' }) }),
+      certificate('listener admin', 'lb1.example', 9.3),
+      certificate('cluster node', 'lb1', 12.1),
+      certificate('acme mail', 'mail.example', 41.6, {
+        acme: acme('mail', { next_order: '2031-05-02T04:10:00Z', next_why: 'suggested', suggested: { start: '2031-05-01T04:00:00Z', end: '2031-05-03T04:00:00Z', explanation: 'https://ca.example/why' } }),
+      }),
+    ]),
     '/overview': together(),
     '/nodes': [{ name: 'lb1', state: 'here', answered_seconds: 0 }, { name: 'lb2', state: 'up', answered_seconds: 0.4 }, { name: 'lb3', state: 'down', answered_seconds: null, reason: 'connection refused' }],
     '/events': page(EVENTS),

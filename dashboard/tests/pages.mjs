@@ -301,6 +301,23 @@ async function otherNodes() {
   });
 }
 
+/** What needs somebody stands first, and the window in which an authority would have its certificate renewed is told. */
+async function certificates() {
+  await withPage({}, async (page) => {
+    await page.goto(at('#/overview'));
+    const rows = page.getByRole('table', { name: 'Certificates' }).locator('tbody tr');
+    await rows.first().waitFor();
+    const told = await rows.evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent.trim())));
+    assert.deepEqual(told, [
+      ['acme shop', 'shop.example', '✕ none was issued yet, and clients see a stand-in; the last order has failed: connection refused', 'by lb1'],
+      ['listener admin', 'lb1.example', '▲ 9 d left', 'by hand'],
+      ['cluster node', 'lb1', '● 12 d left', 'by itself'],
+      ['acme mail', 'mail.example', '● 41 d left', '2031-05-02 04:10:00, suggested; its authority asks for 2031-05-01 04:00:00 to 2031-05-03 04:00:00 why'],
+    ]);
+    assert.equal(await rows.getByRole('link', { name: 'why' }).getAttribute('href'), 'https://ca.example/why');
+  });
+}
+
 async function login() {
   const closed = await startMock({ needsLogin: true });
   const { page, sins, close } = await openPage(browser, closed.url);
@@ -359,24 +376,42 @@ async function theme() {
   });
 }
 
+/** A second is the promise. How long a load takes depends on what else the machine does, so that its parts are looked at: what
+ * the page itself computes, in processor time, and what it fetches before it paints. */
 async function firstPaint() {
-  const paints = [];
+  const loads = [];
   for (let load = 0; load < 3; load += 1) {
     await withPage({}, async (page) => {
+      const devtools = await page.context().newCDPSession(page);
+      await devtools.send('Performance.enable', { timeDomain: 'threadTicks' });
       await page.goto(at('#/overview'));
       await page.getByText('PARTLY SERVING').waitFor();
-      paints.push(await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? Number.NaN));
+      const { metrics } = await devtools.send('Performance.getMetrics');
+      const work = metrics.find((it) => it.name === 'TaskDuration').value * 1000;
+      loads.push({ work, paint: await page.evaluate(paintedAt) });
     });
   }
-  console.log(`     first contentful paint after ${paints.map(Math.round).join(', ')} ms`);
-  // A second is the promise; this runs beside whole clusters on two cores, so that the best of three loads has three.
-  assert.ok(Math.min(...paints) < 3000, `${paints} ms`);
+  console.log(`     first paint after ${loads.map((it) => Math.round(it.paint)).join(', ')} ms; processor time until all is shown ${loads.map((it) => Math.round(it.work)).join(', ')} ms`);
+  const least = Math.min(...loads.map((it) => it.work));
+  assert.ok(least > 0 && least < 1000, `${least} ms of processor time`);
+  await withPage({}, async (page) => {
+    // An answer that never comes keeps nothing from being painted.
+    await page.route('**/api/**', () => new Promise(() => undefined));
+    await page.goto(at('#/overview'));
+    await until('a paint without an answer', () => page.evaluate(paintedAt));
+    const fetched = await page.evaluate(() => performance.getEntriesByType('resource').map((it) => new URL(it.name).pathname).filter((path) => !path.startsWith('/api/')));
+    assert.deepEqual(fetched.map((path) => path.split('.').at(-1)).sort(), ['css', 'js'], `before the first paint: ${fetched}`);
+  });
+}
+
+function paintedAt() {
+  return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0;
 }
 
 const checks = Object.fromEntries(Object.entries(LOOKS).map(([name, look]) => [`every page, ${name}`, () => everyPage(look, name)]));
 const failed = await runAll({
   ...checks, 'actions on an endpoint': actions, 'actions elsewhere': otherActions, keyboard, 'rows by keyboard': rowsByKeyboard, 'a thousand endpoints': manyEndpoints,
-  'the whole cluster': wholeCluster, 'another node': otherNodes, login, 'old data and what is missing': oldData, theme, 'first paint': firstPaint,
+  'the whole cluster': wholeCluster, 'another node': otherNodes, certificates, login, 'old data and what is missing': oldData, theme, 'first paint': firstPaint,
 });
 await browser.close();
 mock.close();

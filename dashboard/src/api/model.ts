@@ -132,8 +132,26 @@ export interface Acme {
   name: string;
   domains: string[];
   state: string;
+  orderer: string | null;
   last_error: string | null;
   failures: number;
+  next_order: string | null;
+  next_why: string | null;
+  /** Within which time its authority would have it renewed (RFC 9773). */
+  suggested?: { start: string; end: string; explanation: string | null } | null;
+}
+
+/** A certificate in use. */
+export interface Certificate {
+  usage: string;
+  file: string;
+  subject: string;
+  names: string[];
+  not_before: string | null;
+  not_after: string | null;
+  days_left: number | null;
+  problem: string | null;
+  acme?: Acme | null;
 }
 
 /** What somebody has asked for in place of the configuration, for a time. */

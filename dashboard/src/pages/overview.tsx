@@ -11,6 +11,7 @@ import { ScopeSwitch, scopeOf } from '../parts/scope';
 import { Table, type Column } from '../parts/table';
 import { useShell } from '../shell';
 import { levelOf, urgency, verdictLevel, type Level } from '../standing';
+import { Certificates } from './certificates';
 import { Notices } from './notices';
 import { Probes } from './probes';
 import { ClusterOverview } from './together';
@@ -63,6 +64,7 @@ function OwnOverview(): JSX.Element {
       <Section title="What happened last" side={<a href={hrefTo('incidents')}>Incidents</a>}>
         {events.value === null ? <Instead polled={events} what="journal" /> : <EventList events={recent.slice(0, 12)} />}
       </Section>
+      <Certificates />
     </>
   );
 }
