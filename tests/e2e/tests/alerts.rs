@@ -27,16 +27,22 @@ const AT_ONCE: &str = "[alerting]\ngroup_interval = \"1s\"\ngroup_wait = \"1s\"\
                        [[alerting.rule]]\nname = \"NodeAway\"\nfor = \"0s\"\n\
                        [[alerting.rule]]\nname = \"QuorumLost\"\nfor = \"0s\"\n";
 
+/// The same, and that it is up again is told at once, too.
+fn at_once_both_ways() -> String {
+    let rule = "name = \"ServiceDown\"\n";
+    AT_ONCE.replace(rule, &format!("{rule}keep_firing_for = \"0s\"\n"))
+}
+
 fn hook(name: &str, to: SocketAddr, more: &str) -> String {
     format!("[[receiver]]\nname = \"{name}\"\ntype = \"webhook\"\nurl = \"http://{to}/hook\"\n{more}\n")
 }
 
-/// A gateway whose only service is down, with these receivers.
-fn without_endpoints(receivers: &str) -> (Mainstay, SocketAddr) {
+/// A gateway whose only service is down, with these receivers and these rules.
+fn without_endpoints(receivers: &str, alerting: &str) -> (Mainstay, SocketAddr) {
     let endpoint = free();
     let health =
         "health = { http = \"/health\", interval = \"200ms\", timeout = \"100ms\", unhealthy = 2, healthy = 1 }";
-    let config = format!("{}{AT_ONCE}{receivers}", simple(free(), &[endpoint], health));
+    let config = format!("{}{alerting}{receivers}", simple(free(), &[endpoint], health));
     (Mainstay::start_with("data_dir = \"data\"", &config), endpoint)
 }
 
@@ -62,7 +68,7 @@ fn a_service_that_is_down_is_told_by_every_way_and_so_is_its_end() {
     let endpoint = free();
     let health =
         "health = { http = \"/health\", interval = \"200ms\", timeout = \"100ms\", unhealthy = 2, healthy = 1 }";
-    let config = format!("{}{AT_ONCE}{receivers}", simple(free(), &[endpoint], health));
+    let config = format!("{}{}{receivers}", simple(free(), &[endpoint], health), at_once_both_ways());
     let mut gateway = Mainstay::launch("data_dir = \"data\"", &config, &[("key", "R0UTING\n")]);
     gateway.wait_until_ready();
     let down = |body: &Value| body.to_string().contains("ServiceDown");
@@ -100,7 +106,7 @@ fn receivers_that_are_down_slow_or_refuse_hear_of_everything_once_they_can() {
         hook("absent", absent, timeout),
         hook("healthy", healthy.address(), timeout),
     ];
-    let (gateway, endpoint) = without_endpoints(&receivers.concat());
+    let (gateway, endpoint) = without_endpoints(&receivers.concat(), &at_once_both_ways());
     let down = |body: &Value| body.to_string().contains("ServiceDown");
     healthy.wait_for("one that works is told", |body| body["status"] == "firing" && down(body));
     for name in ["refuses", "slow", "absent"] {
@@ -131,7 +137,7 @@ fn receivers_that_are_down_slow_or_refuse_hear_of_everything_once_they_can() {
 #[test]
 fn amtool_lists_alerts_and_makes_and_ends_silences() {
     let web = Inbox::start();
-    let (gateway, _endpoint) = without_endpoints(&hook("web", web.address(), ""));
+    let (gateway, _endpoint) = without_endpoints(&hook("web", web.address(), ""), AT_ONCE);
     web.wait_for("the alert", |body| body.to_string().contains("ServiceDown"));
     let relay = relay(&gateway.dir().join("admin.sock"));
     let amtool = |to: SocketAddr, arguments: &[&str]| -> String {
@@ -171,7 +177,7 @@ fn amtool_lists_alerts_and_makes_and_ends_silences() {
 #[test]
 fn what_was_told_is_known_after_a_kill() {
     let web = Inbox::start();
-    let (mut gateway, _endpoint) = without_endpoints(&hook("web", web.address(), ""));
+    let (mut gateway, _endpoint) = without_endpoints(&hook("web", web.address(), ""), AT_ONCE);
     web.wait_for("the alert", |body| body.to_string().contains("ServiceDown"));
     let fires = |gateway: &Mainstay| {
         let told = |it: &Value| it["notifications"][0]["outcome"] == "delivered";
@@ -203,7 +209,7 @@ fn of_a_cluster(place: &Place, to: SocketAddr) -> String {
 }
 
 #[test]
-fn when_the_evaluator_is_killed_while_it_tells_another_node_tells_it() {
+fn an_evaluator_that_is_killed_while_it_tells_is_followed_by_another_node() {
     let web = Inbox::start();
     // It takes messages and confirms none, so that the first evaluator dies with one under way.
     web.set(Mood::Silent);

@@ -110,11 +110,12 @@ fn dead_man(section: &Section<'_>, names: &BTreeSet<String>) -> Option<DeadMan> 
 fn adjustment(section: &Section<'_>) -> Option<Adjustment> {
     let known: Vec<(&str, &str)> = CATALOGUE.iter().map(|rule| (rule.name, rule.name)).collect();
     let name = section.required("name", "")?.one_of(&known)?;
-    let hold = section.field("for", None, |item| item.duration(&(Duration::ZERO..=WEEK)).map(Some));
+    let time = |key| section.field(key, None, |item| item.duration(&(Duration::ZERO..=WEEK)).map(Some)).value;
     Some(Adjustment {
         name: name.to_owned(),
         enabled: section.flag("enabled", true).value,
-        hold: hold.value,
+        hold: time("for"),
+        keep: time("keep_firing_for"),
         severity: section.field("severity", None, |item| severity(item).map(Some)).value,
     })
 }
@@ -252,6 +253,7 @@ mod tests {
     fn receivers_and_their_defaults() {
         let text = format!(
             "{SMALL}\n[alerting]\ngroup_wait = \"5s\"\ndead_man = \"hook\"\n[[alerting.rule]]\nname = \"CpuHigh\"\nenabled = false\n\
+             for = \"1m\"\nkeep_firing_for = \"2m\"\n\
              [[receiver]]\nname = \"pager\"\ntype = \"pagerduty\"\nrouting_key = {{ env = \"KEY\" }}\n\
              [[receiver]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:1/x\"\nmatch = [\"service=~shop|cart\"]\n\
              [[receiver]]\nname = \"mail\"\ntype = \"smtp\"\nhost = \"mail.example.com\"\nfrom = \"a@b.c\"\nto = \"d@e.f\"\n"
@@ -263,6 +265,8 @@ mod tests {
         assert_eq!(policy.receivers[1].times.wait, 5000);
         assert_eq!(policy.dead_man, Some(DeadMan { receiver: "hook".to_owned(), interval: 60_000 }));
         assert!(!settings.adjustments[0].enabled);
+        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+        assert_eq!((settings.adjustments[0].hold, settings.adjustments[0].keep), (minutes(1), minutes(2)));
         let Way::Mail(mail) = &settings.destinations[2].way else { panic!("it is mail") };
         assert_eq!((mail.port, mail.tls), (587, MailTls::Starttls));
         assert_eq!(good(SMALL).alerting.destinations, []);

@@ -144,7 +144,7 @@ sections! {
     ALERTING = "alerting": "group_wait", "group_interval", "repeat_interval", "group_by", "dead_man", "dead_man_interval",
         "runbooks", "dashboard", "rule";
     /// How a built-in alert differs.
-    ALERT_RULE = "alerting.rule": "name", "enabled", "for", "severity";
+    ALERT_RULE = "alerting.rule": "name", "enabled", "for", "keep_firing_for", "severity";
     /// Somebody who is told.
     RECEIVER = "receiver": "name", "type", "severities", "match", "group_by", "group_wait", "group_interval",
         "repeat_interval", "resolved", "timeout", "url", "routing_key", "authorization", "host", "port", "tls", "from", "to",

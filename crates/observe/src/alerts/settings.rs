@@ -132,6 +132,8 @@ pub struct Adjustment {
     pub enabled: bool,
     /// How long it must be so.
     pub hold: Option<Duration>,
+    /// How long it must not be so any more before it has ended.
+    pub keep: Option<Duration>,
     /// How much it matters.
     pub severity: Option<Severity>,
 }
@@ -173,6 +175,9 @@ impl Settings {
             }
             if let Some(hold) = found.hold {
                 condition.hold = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+            }
+            if let Some(keep) = found.keep {
+                condition.keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
             }
             found.enabled.then_some(condition)
         };

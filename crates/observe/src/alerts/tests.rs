@@ -79,13 +79,14 @@ fn built_in_alerts_can_be_adjusted() {
         name: "CpuHigh".to_owned(),
         enabled,
         hold: Some(std::time::Duration::from_secs(7)),
+        keep: Some(std::time::Duration::from_secs(5)),
         severity: Some(Severity::P2),
     };
     let settings = |enabled| Settings { adjustments: vec![adjustment(enabled)], ..Settings::default() };
     let adjusted = settings(true).adjust(vec![condition.clone()]);
     assert_eq!(
-        (adjusted[0].hold, adjusted[0].severity, adjusted[0].labels.get("severity")),
-        (7000, Severity::P2, "P2")
+        (adjusted[0].hold, adjusted[0].keep, adjusted[0].severity, adjusted[0].labels.get("severity")),
+        (7000, 5000, Severity::P2, "P2")
     );
     assert_eq!(settings(false).adjust(vec![condition]), []);
 }
