@@ -45,6 +45,8 @@ pub(crate) struct Relay {
     sent: usize,
     /// Data at the front of the input that goes out as it is, after `pending`.
     raw: usize,
+    /// All data goes out as it is: there is no head in `pending` that small pieces could go out with.
+    is_direct: bool,
     /// The CRLF after a chunk is still owed.
     owes_crlf: bool,
     ended: bool,
@@ -74,6 +76,7 @@ impl Relay {
         self.chunked = chunked;
         self.sent = 0;
         self.raw = 0;
+        self.is_direct = false;
         self.owes_crlf = false;
         self.ended = !framing.has_body();
         self.flushed = false;
@@ -97,9 +100,12 @@ impl Relay {
         &self.trailers
     }
 
-    /// The head went another way than through here.
-    pub(crate) const fn head_is_out(&mut self) {
+    /// The head went another way than through here, so that a body, unless it comes in chunks that are better gathered, need
+    /// not be copied behind it.
+    pub(crate) fn head_is_out(&mut self) {
         self.progress = 1;
+        self.pending.clear();
+        self.is_direct = !self.decoder.is_chunked();
     }
 
     /// Leaves the sink open after the message.
@@ -271,7 +277,7 @@ impl Relay {
             let _written = write!(self.pending, "{crlf}{length:x}\r\n");
             self.owes_crlf = true;
         }
-        if length <= COPY_BYTES {
+        if length <= COPY_BYTES && !self.is_direct {
             self.pending.extend_from_slice(input.data().get(..length).unwrap_or_default());
             input.consume(length);
         } else {

@@ -1,15 +1,18 @@
 //! A connection to either side, plain or TLS, and the buffer that is borrowed while it is busy.
 
+mod socket;
+
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use mainstay_runtime::socket;
+use mainstay_runtime::socket::{acknowledge_now, send_last};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+pub(crate) use self::socket::Socket;
 use crate::http1::body::Framing;
 use crate::http2::stream::H2Stream;
 
@@ -17,11 +20,11 @@ use crate::http2::stream::H2Stream;
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
-    TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
-    TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    TlsServer(Box<tokio_rustls::server::TlsStream<Socket<TcpStream>>>),
+    TlsClient(Box<tokio_rustls::client::TlsStream<Socket<TcpStream>>>),
     /// To an endpoint on this machine.
     Unix(UnixStream),
-    TlsUnix(Box<tokio_rustls::client::TlsStream<UnixStream>>),
+    TlsUnix(Box<tokio_rustls::client::TlsStream<Socket<UnixStream>>>),
     /// One of the streams of an HTTP/2 connection: bodies go through it, heads past it.
     Http2(H2Stream),
     /// No connection: nothing comes from it, and what is written to it is gone.
@@ -147,7 +150,7 @@ impl Stream {
     /// as soon as everything is written.
     pub(crate) fn poll_write_last(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         if let Self::Plain(tcp) = self {
-            match tcp.try_io(Interest::WRITABLE, || socket::send_last(tcp, from)) {
+            match tcp.try_io(Interest::WRITABLE, || send_last(tcp, from)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -213,7 +216,7 @@ impl Stream {
     /// Acknowledges at once what has come so far: more must follow before there is an answer that could carry the
     /// acknowledgement, and some clients wait for it before they send on (Nagle's algorithm, RFC 896).
     pub(crate) fn acknowledge(&self) {
-        let _best_effort = self.socket().map(|socket| socket::acknowledge_now(&socket));
+        let _best_effort = self.socket().map(|socket| acknowledge_now(&socket));
     }
 
     /// Makes the close a reset, so that the other side cannot take a cut-off message for a complete one. A Unix socket knows

@@ -48,7 +48,7 @@ async fn connect(
     peer: &Peer,
     header: &[u8],
     slot: &Slot,
-) -> Option<(pool::Connection, InFlight)> {
+) -> Option<(Box<pool::Connection>, InFlight)> {
     let key = match peer.address.ip().to_canonical() {
         std::net::IpAddr::V4(address) => random::hash(&address.octets()),
         std::net::IpAddr::V6(address) => random::hash(&address.octets()),

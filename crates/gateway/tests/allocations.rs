@@ -1,11 +1,13 @@
-//! A request on a kept-alive connection allocates nothing in its worker, with health checks, passive ejection, retries,
-//! metrics and the access log on as by default. Only the log's batches, of some hundred lines each, are handed over.
+//! A request on a kept-alive connection, of HTTP/1.1 or HTTP/2, allocates nothing in its worker, with health checks, passive
+//! ejection, retries, metrics and the access log on as by default. Only the log's batches, of some hundred lines each, are
+//! handed over.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use mainstay_core::adaptive;
 use mainstay_core::criticality::Criticality;
@@ -13,8 +15,8 @@ use mainstay_core::limiter;
 use mainstay_core::sampling::{Policy, Rate};
 use mainstay_gateway::Gateway;
 use mainstay_gateway::spec::{
-    AccessLog, Address, Admission, Bulkhead, ByCriticality, Connections, Deadline, Endpoint, Events, Http, Listener,
-    Node, Protocol, Queue, RateKey, RateLimit, Resolver, Route, Scope, Service, Shutdown, Spec, Telemetry,
+    AccessLog, Address, Admission, Bulkhead, ByCriticality, Connections, Deadline, Endpoint, Events, Http, Http2,
+    Listener, Node, Protocol, Queue, RateKey, RateLimit, Resolver, Route, Scope, Service, Shutdown, Spec, Telemetry,
 };
 
 struct Counting;
@@ -22,21 +24,32 @@ struct Counting;
 /// The worker's thread, once it is known.
 static WORKER: AtomicI64 = AtomicI64::new(-1);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+/// Bytes that the worker holds more, or less, than when it was known.
+static HELD: AtomicI64 = AtomicI64::new(0);
+
+/// Whether this is the worker's thread.
+fn is_worker() -> bool {
+    let worker = WORKER.load(Ordering::Relaxed);
+    // SAFETY: `gettid` has no preconditions.
+    worker >= 0 && i64::from(unsafe { libc::gettid() }) == worker
+}
 
 // SAFETY: every call goes to the system's allocator unchanged; counting asks the kernel for the thread's number and
 // touches atomics, neither of which allocates.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let worker = WORKER.load(Ordering::Relaxed);
-        // SAFETY: `gettid` has no preconditions.
-        if worker >= 0 && i64::from(unsafe { libc::gettid() }) == worker {
+        if is_worker() {
             ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+            HELD.fetch_add(layout.size() as i64, Ordering::Relaxed);
         }
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if is_worker() {
+            HELD.fetch_sub(layout.size() as i64, Ordering::Relaxed);
+        }
         // SAFETY: the pointer came from `System.alloc` above.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -132,7 +145,7 @@ fn spec(
                 max_head_bytes: 64 * 1024,
                 max_headers: 100,
                 redirect_https: None,
-                http2: None,
+                http2: Some(Http2::default()),
             }),
         }],
         routes: vec![Route { listeners: vec!["web".to_owned()], admission, ..Route::new("all", "origin") }],
@@ -176,11 +189,76 @@ fn worker_thread() -> i64 {
     ids.find(is_worker).expect("the worker's thread")
 }
 
+/// A whole frame of HTTP/2: its kind, its flags, its stream, and its payload, which stands in `into`.
+fn frame<'a>(stream: &mut TcpStream, into: &'a mut [u8]) -> (u8, u8, u32, &'a [u8]) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).expect("a frame");
+    let [a, b, c, kind, flags, id @ ..] = head;
+    let payload = &mut into[..u32::from_be_bytes([0, a, b, c]) as usize];
+    stream.read_exact(payload).expect("its payload");
+    (kind, flags, u32::from_be_bytes(id), payload)
+}
+
+/// The preface of HTTP/2, SETTINGS, and the acknowledgement of what the gateway will say of its own.
+const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
+
+const END_STREAM: u8 = 1;
+
+/// Asks for `GET /` of `http` at `example.com`, on stream `id`.
+fn ask_http2(stream: &mut TcpStream, id: u32) {
+    const BLOCK: &[u8] = b"\x82\x86\x84\x01\x0bexample.com";
+    let bytes = [&[0, 0, BLOCK.len() as u8, 1, 4 | END_STREAM][..], &id.to_be_bytes(), BLOCK].concat();
+    stream.write_all(&bytes).expect("sent");
+}
+
+/// Reads to the end of the next answer.
+fn answer_http2(stream: &mut TcpStream) {
+    let mut bytes = [0; 16_384];
+    loop {
+        match frame(stream, &mut bytes) {
+            (0, flags, _id, payload) if flags & END_STREAM != 0 => return assert_eq!(payload, b"x"),
+            (3 | 7, _, _, payload) => panic!("refused: {payload:?}"),
+            _settings_or_head => {}
+        }
+    }
+}
+
+const REQUESTS: u64 = 5000;
+/// Two buffers and a message for each batch of 32 KiB of the log, a batch for at most 250 ms, and room for tokio's own timers.
+const LOG_AND_TIMERS: u64 = 400;
+
+/// Held while a worker is watched: one at a time is counted.
+static WATCHED: Mutex<()> = Mutex::new(());
+
+/// Allocations of a worker that is asked [`REQUESTS`] times on one connection, which begins with `greeting`.
+fn allocations(
+    target: AccessLog,
+    settings: (Admission, Telemetry),
+    greeting: &[u8],
+    mut ask: impl FnMut(&mut TcpStream),
+) -> u64 {
+    let _alone = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    let bind = free_port();
+    let gateway = Gateway::start(spec(bind, origin(), target, settings)).expect("started");
+    let mut stream = TcpStream::connect(bind).expect("connected");
+    stream.write_all(greeting).expect("sent");
+    for _warm in 0..100 {
+        ask(&mut stream);
+    }
+    WORKER.store(worker_thread(), Ordering::Relaxed);
+    ALLOCATIONS.store(0, Ordering::Relaxed);
+    for _request in 0..REQUESTS {
+        ask(&mut stream);
+    }
+    let count = ALLOCATIONS.load(Ordering::Relaxed);
+    WORKER.store(-1, Ordering::Relaxed);
+    drop(stream);
+    assert_eq!(gateway.shutdown(), 0);
+    count
+}
+
 #[test]
 fn a_kept_alive_request_allocates_nothing() {
-    const REQUESTS: u64 = 5000;
-    // Two buffers and a message for each batch of 32 KiB, a batch for at most 250 ms, and room for tokio's own timers.
-    const LOG_AND_TIMERS: u64 = 400;
     let log = tempfile::NamedTempFile::new().expect("a file");
     let file = || AccessLog::File(log.path().to_owned());
     for (target, settings) in [
@@ -190,21 +268,45 @@ fn a_kept_alive_request_allocates_nothing() {
         (file(), (limits(), telemetry())),
         (file(), (limits(), Telemetry { traces: true, ..Telemetry::default() })),
     ] {
-        let bind = free_port();
-        let gateway = Gateway::start(spec(bind, origin(), target, settings)).expect("started");
-        let mut stream = TcpStream::connect(bind).expect("connected");
-        for _warm in 0..100 {
-            request(&mut stream);
-        }
-        WORKER.store(worker_thread(), Ordering::Relaxed);
-        ALLOCATIONS.store(0, Ordering::Relaxed);
-        for _request in 0..REQUESTS {
-            request(&mut stream);
-        }
-        let count = ALLOCATIONS.load(Ordering::Relaxed);
-        WORKER.store(-1, Ordering::Relaxed);
+        let count = allocations(target, settings, b"", request);
         assert!(count <= LOG_AND_TIMERS, "{count} allocations for {REQUESTS} requests");
-        drop(stream);
-        assert_eq!(gateway.shutdown(), 0);
     }
+}
+
+#[test]
+fn a_request_over_http2_allocates_nothing() {
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    for target in [AccessLog::Off, AccessLog::File(log.path().to_owned())] {
+        let mut ids = (1..).step_by(2);
+        let ask = |stream: &mut TcpStream| {
+            ask_http2(stream, ids.next().expect("there is no end"));
+            answer_http2(stream);
+        };
+        let count = allocations(target, Default::default(), GREETING, ask);
+        assert!(count <= LOG_AND_TIMERS, "{count} allocations for {REQUESTS} requests");
+    }
+}
+
+#[test]
+fn an_http2_connection_without_requests_gives_memory_back() {
+    const AT_ONCE: u32 = 64;
+    // Answers of a hundred bytes each wait to be written together, and a connection that rests keeps room for 2 KiB.
+    const GIVEN_BACK: i64 = 4096;
+    let _alone = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    let bind = free_port();
+    let gateway = Gateway::start(spec(bind, origin(), AccessLog::Off, Default::default())).expect("started");
+    let mut stream = TcpStream::connect(bind).expect("connected");
+    stream.write_all(GREETING).expect("sent");
+    WORKER.store(worker_thread(), Ordering::Relaxed);
+    (0..AT_ONCE).for_each(|nth| ask_http2(&mut stream, 2 * nth + 1));
+    (0..AT_ONCE).for_each(|_nth| answer_http2(&mut stream));
+    let busy = HELD.load(Ordering::Relaxed);
+    let begin = Instant::now();
+    while HELD.load(Ordering::Relaxed) > busy - GIVEN_BACK {
+        assert!(begin.elapsed() < Duration::from_secs(30), "it still holds {}", HELD.load(Ordering::Relaxed) - busy);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    WORKER.store(-1, Ordering::Relaxed);
+    drop(stream);
+    assert_eq!(gateway.shutdown(), 0);
 }

@@ -172,7 +172,7 @@ impl<T: Notify> Connection<T> {
         }
     }
 
-    /// Gives memory back while nothing happens.
+    /// Gives memory back. To be called once nothing has happened for a while: what follows has to allocate it anew.
     pub fn rest(&mut self) {
         // A header block may have begun: what was gathered of it must stay.
         if self.block.is_none() && self.streams.is_empty() && self.out.is_empty() {
@@ -238,7 +238,7 @@ impl<T: Notify> Connection<T> {
     /// Takes the next head of a stream: the request's, or an interim or final response's.
     pub fn take_head(&mut self, stream: u32) -> Result<Option<Box<Fields>>, Closed> {
         let Some(stream) = self.streams.get_mut(&stream) else { return Err(Closed::Lost) };
-        match (stream.heads.pop_front(), stream.closed) {
+        match (stream.heads.pop(), stream.closed) {
             (Some(head), _) => Ok(Some(head)),
             (None, Some(closed)) => Err(closed),
             (None, None) => Ok(None),
@@ -327,9 +327,9 @@ impl<T: Notify> Connection<T> {
             // A server that has answered in full may stop reading the request (RFC 9113, section 8.1).
             self.reset(id, if has_answered { Code::NO_ERROR } else { code });
         }
-        if let Some(stream) = self.streams.remove(&id) {
+        if let Some(mut stream) = self.streams.remove(&id) {
             self.release_connection(stream.body.len() - stream.read);
-            for fields in stream.heads {
+            while let Some(fields) = stream.heads.pop() {
                 self.give_back(fields);
             }
         }

@@ -51,6 +51,27 @@ pub enum Sent {
     Closed(Closed),
 }
 
+/// Heads in the order in which they came. Nearly always there is one at most, which takes no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Heads {
+    first: Option<Box<Fields>>,
+    more: VecDeque<Box<Fields>>,
+}
+
+impl Heads {
+    pub(crate) fn push(&mut self, head: Box<Fields>) {
+        if self.first.is_none() && self.more.is_empty() {
+            self.first = Some(head);
+        } else {
+            self.more.push_back(head);
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Box<Fields>> {
+        self.first.take().or_else(|| self.more.pop_front())
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Stream<T> {
     pub(crate) user: T,
@@ -62,7 +83,7 @@ pub(crate) struct Stream<T> {
     pub(crate) receive_ended: bool,
     pub(crate) closed: Option<Closed>,
     /// Heads that were not taken yet: a request, or interim responses and the final one.
-    pub(crate) heads: VecDeque<Box<Fields>>,
+    pub(crate) heads: Heads,
     /// The final head has come.
     pub(crate) has_head: bool,
     /// Interim heads that have come.
@@ -89,7 +110,7 @@ impl<T: Notify> Stream<T> {
             send_ended: false,
             receive_ended: false,
             closed: None,
-            heads: VecDeque::new(),
+            heads: Heads::default(),
             has_head: false,
             interims: 0,
             body: Vec::new(),

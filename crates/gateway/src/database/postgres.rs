@@ -15,7 +15,7 @@ use super::{Case, Refused, cancel, farewell};
 use crate::postgres::dialogue;
 use crate::postgres::error;
 use crate::postgres::startup::{self, Packet, Progress};
-use crate::stream::{Buffer, Stream};
+use crate::stream::{Buffer, Socket, Stream};
 
 /// Packets before a session: a client asks for each kind of encryption once and then begins.
 const PACKETS_MAX: usize = 4;
@@ -222,7 +222,7 @@ impl Talk<'_> {
         let Some(config) = &self.case.listener.tls else { return Err(Refused::Tls) };
         let Stream::Plain(tcp) = std::mem::replace(&mut self.client, Stream::Nobody) else { return Err(Refused::Tls) };
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(config));
-        let handshake = self.case.slot.within(Box::pin(acceptor.accept(tcp))).await;
+        let handshake = self.case.slot.within(Box::pin(acceptor.accept(Socket(tcp)))).await;
         let Ok(Ok(tls)) = handshake else { return Err(Refused::Tls) };
         if directly && tls.get_ref().1.alpn_protocol() != Some(startup::ALPN) {
             return Err(Refused::Tls);

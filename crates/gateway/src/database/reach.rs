@@ -20,7 +20,7 @@ use super::{Case, Refused};
 use crate::postgres::{error, startup};
 use crate::spec::Engine;
 use crate::state::Seat;
-use crate::stream::{Buffer, Stream};
+use crate::stream::{Buffer, Socket, Stream};
 
 /// Servers that are tried before there is a pause. A client has not been told of any of them, so that trying is safe.
 const ATTEMPTS: usize = 3;
@@ -240,7 +240,7 @@ pub(super) async fn dial(case: &Case<'_>, address: SocketAddr) -> io::Result<Str
     let configured = case.spec.upstream_tls.as_ref().and_then(|tls| tls.server_name.clone());
     let name = ServerName::try_from(configured.unwrap_or_else(|| address.ip().to_string()))
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::clone(config)).connect(name, tcp).await?;
+    let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::clone(config)).connect(name, Socket(tcp)).await?;
     Ok(Stream::TlsClient(Box::new(tls)))
 }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::session::{self, Dialogue};
 use super::{Case, Refused, farewell, reach};
 use crate::redis;
-use crate::stream::{Buffer, Stream};
+use crate::stream::{Buffer, Socket, Stream};
 
 /// Serves a client until its connection ends.
 pub(super) async fn serve(case: &Case<'_>, tcp: TcpStream) {
@@ -17,7 +17,7 @@ pub(super) async fn serve(case: &Case<'_>, tcp: TcpStream) {
         None => Stream::Plain(tcp),
         Some(config) => {
             let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::clone(config));
-            match case.slot.within(Box::pin(acceptor.accept(tcp))).await {
+            match case.slot.within(Box::pin(acceptor.accept(Socket(tcp)))).await {
                 Ok(Ok(tls)) => Stream::TlsServer(Box::new(tls)),
                 Ok(Err(_)) | Err(_) => {
                     return case.listener.state.shards.of(case.worker.index).tls_failures.add(1);

@@ -25,7 +25,7 @@ use crate::worker::pool::{self, Connection, InFlight};
 /// The endpoint answers: the head of its final response stands in the exchange.
 #[derive(Debug)]
 pub(crate) struct Answered {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Box<Connection>,
     pub(crate) in_flight: InFlight,
     /// The endpoint stopped reading the request, so that the connection cannot be used again.
     pub(crate) request_broke: bool,
@@ -212,7 +212,7 @@ async fn connect(
     header: &[u8],
     now: Moment,
     deadline: Moment,
-) -> Result<Connection, Failed> {
+) -> Result<Box<Connection>, Failed> {
     run.slot.set(now.after(connections(run).connect_timeout).min(deadline));
     match run.slot.within(pool::open(run.worker, &run.route.service, index, header, now)).await {
         Ok(Ok(connection)) => Ok(connection),
@@ -273,7 +273,6 @@ fn prepare(
     let scheme = if run.route.service.tls.is_some() { "https" } else { "http" };
     // A stream that has ended meanwhile says so when its answer is read.
     let _ended = stream.request(&exchange.up.pending, scheme, exchange.head.is_head_method(exchange.head_bytes()));
-    exchange.up.pending.clear();
     exchange.up.start(from, false, exchange.head.length, retains);
     exchange.up.head_is_out();
     if exchange.head.wants_upgrade {

@@ -327,7 +327,7 @@ pub(crate) fn connections<'a>(run: &Run<'a>) -> &'a crate::spec::Connections {
 }
 
 /// Gives a connection back to its endpoint's pool.
-pub(crate) fn keep(run: &Run<'_>, index: usize, connection: pool::Connection) {
+pub(crate) fn keep(run: &Run<'_>, index: usize, connection: Box<pool::Connection>) {
     // What has begun with a client's PROXY header belongs to that client.
     if run.route.service.state.spec.send_proxy.is_some() {
         return;

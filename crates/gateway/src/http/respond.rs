@@ -269,7 +269,7 @@ fn begin(run: &Run<'_>, index: usize, upstream: &Connection, client: &Stream, ex
     if let Some(stream) = client.http2() {
         // A stream that has ended meanwhile says so again when the body is sent.
         let _ended = stream.respond(&exchange.down.pending);
-        exchange.down.pending.clear();
+        exchange.down.head_is_out();
     }
     keep
 }

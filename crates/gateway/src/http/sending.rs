@@ -26,7 +26,7 @@ const MAX_RESPONSE_HEADERS: usize = crate::http1::request::MAX_HEADERS;
 
 /// The time between the first byte to the endpoint and its final head.
 pub(crate) struct Sending {
-    pub(crate) upstream: Connection,
+    pub(crate) upstream: Box<Connection>,
     /// The endpoint stopped reading the request.
     pub(crate) request_broke: bool,
     /// The client is watched for leaving, until it sends something or closes its half.
@@ -41,7 +41,7 @@ pub(crate) struct Sending {
 
 impl Sending {
     /// On a connection to which nothing was sent.
-    pub(crate) const fn new(upstream: Connection) -> Self {
+    pub(crate) const fn new(upstream: Box<Connection>) -> Self {
         Self {
             upstream,
             request_broke: false,

@@ -19,7 +19,7 @@ const GOODBYE: Duration = Duration::from_millis(200);
 pub(crate) async fn run(
     run: &Run<'_>,
     client: &mut Stream,
-    (mut connection, in_flight): (Connection, InFlight),
+    (mut connection, in_flight): (Box<Connection>, InFlight),
     exchange: &mut Exchange,
 ) -> Next {
     let limit = run.route.state.spec.tunnel_timeout;

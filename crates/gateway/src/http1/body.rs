@@ -96,6 +96,11 @@ impl Decoder {
         self.state == State::Done
     }
 
+    /// Whether the body comes in chunks, of which some are still to come.
+    pub(crate) fn is_chunked(&self) -> bool {
+        !matches!(self.state, State::Done | State::Length(_) | State::UntilClose)
+    }
+
     /// Whether the end of the connection is the end of the body, rather than a loss.
     pub(crate) fn ends_at_close(&self) -> bool {
         self.state == State::UntilClose

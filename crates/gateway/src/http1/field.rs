@@ -94,45 +94,46 @@ pub(crate) enum Name {
 }
 
 impl Name {
-    /// Tells a name by its length first, so that most fields cost one comparison.
+    /// Tells a name by its length and its first letter, so that most fields cost one comparison or none.
     pub(crate) fn of(name: &[u8]) -> Self {
         let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
-        match name.len() {
-            2 if is("te") => Self::Te,
-            2 if is("b3") => Self::B3,
-            4 if is("host") => Self::Host,
-            4 if is("date") => Self::Date,
-            6 if is("cookie") => Self::Cookie,
-            6 if is("expect") => Self::Expect,
-            7 if is("upgrade") => Self::Upgrade,
-            7 if is("trailer") => Self::HopByHop,
-            9 if is("forwarded") => Self::Forwarded,
-            10 if is("connection") => Self::Connection,
-            10 if is("keep-alive") => Self::HopByHop,
-            10 if is("tracestate") => Self::TraceState,
-            10 if is("x-b3-flags") => Self::B3,
-            11 if is("traceparent") => Self::TraceParent,
-            11 if is("x-b3-spanid") => Self::B3,
-            12 if is("x-request-id") => Self::RequestId,
-            12 if is("content-type") => Self::ContentType,
-            12 if is("grpc-timeout") => Self::GrpcTimeout,
-            12 if is("max-forwards") => Self::MaxForwards,
-            12 if is("x-b3-traceid") || is("x-b3-sampled") => Self::B3,
-            13 if is("authorization") => Self::Authorization,
-            14 if is("content-length") => Self::ContentLength,
-            15 if is("x-forwarded-for") => Self::ForwardedFor,
-            15 if is("idempotency-key") => Self::IdempotencyKey,
-            16 if is("x-forwarded-host") => Self::ForwardedHost,
-            16 if is("x-mainstay-error") => Self::OwnError,
-            17 if is("transfer-encoding") => Self::TransferEncoding,
-            17 if is("x-forwarded-proto") => Self::ForwardedProto,
-            17 if is("x-mainstay-mirror") => Self::Mirror,
-            17 if is("x-b3-parentspanid") => Self::B3,
-            18 if is("x-mainstay-attempt") => Self::Attempt,
-            21 if is("endpoint-load-metrics") => Self::LoadReport,
-            _ if starts_with(name, b"proxy-") => Self::HopByHop,
-            _ if starts_with(name, b"x-forwarded-") => Self::ForwardedOther,
-            _ => Self::Other,
+        let first = name.first().map_or(0, u8::to_ascii_lowercase);
+        match (name.len(), first) {
+            (2, b't') if is("te") => Self::Te,
+            (2, b'b') if is("b3") => Self::B3,
+            (4, b'h') if is("host") => Self::Host,
+            (4, b'd') if is("date") => Self::Date,
+            (6, b'c') if is("cookie") => Self::Cookie,
+            (6, b'e') if is("expect") => Self::Expect,
+            (7, b'u') if is("upgrade") => Self::Upgrade,
+            (7, b't') if is("trailer") => Self::HopByHop,
+            (9, b'f') if is("forwarded") => Self::Forwarded,
+            (10, b'c') if is("connection") => Self::Connection,
+            (10, b'k') if is("keep-alive") => Self::HopByHop,
+            (10, b't') if is("tracestate") => Self::TraceState,
+            (10, b'x') if is("x-b3-flags") => Self::B3,
+            (11, b't') if is("traceparent") => Self::TraceParent,
+            (11, b'x') if is("x-b3-spanid") => Self::B3,
+            (12, b'x') if is("x-request-id") => Self::RequestId,
+            (12, b'c') if is("content-type") => Self::ContentType,
+            (12, b'g') if is("grpc-timeout") => Self::GrpcTimeout,
+            (12, b'm') if is("max-forwards") => Self::MaxForwards,
+            (12, b'x') if is("x-b3-traceid") || is("x-b3-sampled") => Self::B3,
+            (13, b'a') if is("authorization") => Self::Authorization,
+            (14, b'c') if is("content-length") => Self::ContentLength,
+            (15, b'x') if is("x-forwarded-for") => Self::ForwardedFor,
+            (15, b'i') if is("idempotency-key") => Self::IdempotencyKey,
+            (16, b'x') if is("x-forwarded-host") => Self::ForwardedHost,
+            (16, b'x') if is("x-mainstay-error") => Self::OwnError,
+            (17, b't') if is("transfer-encoding") => Self::TransferEncoding,
+            (17, b'x') if is("x-forwarded-proto") => Self::ForwardedProto,
+            (17, b'x') if is("x-mainstay-mirror") => Self::Mirror,
+            (17, b'x') if is("x-b3-parentspanid") => Self::B3,
+            (18, b'x') if is("x-mainstay-attempt") => Self::Attempt,
+            (21, b'e') if is("endpoint-load-metrics") => Self::LoadReport,
+            (_, b'p') if starts_with(name, b"proxy-") => Self::HopByHop,
+            (_, b'x') if starts_with(name, b"x-forwarded-") => Self::ForwardedOther,
+            _other => Self::Other,
         }
     }
 
@@ -268,6 +269,29 @@ pub(crate) fn head_end(bytes: &[u8]) -> HeadEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_told_apart_in_any_case() {
+        for (name, known) in [
+            ("TE", Name::Te),
+            ("Host", Name::Host),
+            ("CONNECTION", Name::Connection),
+            ("Keep-Alive", Name::HopByHop),
+            ("Proxy-Authorization", Name::HopByHop),
+            ("Transfer-Encoding", Name::TransferEncoding),
+            ("X-B3-Sampled", Name::B3),
+            ("X-Request-Id", Name::RequestId),
+            ("X-FORWARDED-FOR", Name::ForwardedFor),
+            ("X-Forwarded-Port", Name::ForwardedOther),
+            ("Endpoint-Load-Metrics", Name::LoadReport),
+            ("x-forwarded", Name::Other),
+            ("hose", Name::Other),
+            ("", Name::Other),
+        ] {
+            assert_eq!(Name::of(name.as_bytes()), known, "{name}");
+            assert_eq!(Name::of(name.to_ascii_lowercase().as_bytes()), known, "{name}");
+        }
+    }
 
     #[test]
     fn both_looks_at_line_ends_come_to_the_same() {

@@ -92,8 +92,7 @@ pub(crate) fn request(
         None => return Err(Reject::Host),
     };
     let target = fields.path().map(span).unwrap_or_default();
-    let method = head.method.text(bytes).to_owned();
-    request::read_target(&method, target, bytes, head)
+    request::read_target(head.method.text(bytes), target, bytes, head)
 }
 
 /// Makes of a 200 to an extended `CONNECT` the 101 that opens the same tunnel in HTTP/1.1 (RFC 8441, section 5).

@@ -1,14 +1,17 @@
-//! A request on a client's HTTP/2 connection, as a task of its own. The task is small; what serves it is the worker's.
+//! Requests on clients' HTTP/2 connections. Each is served by a task, which belongs to the worker and serves one request after
+//! another: to make a task and to end it would cost a tenth of what a request does.
 
+use std::cell::{Cell as Place, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use mainstay_http2::Role;
+use mainstay_runtime::task::{self, Kind};
 
 use super::head;
-use super::link::Link;
+use super::link::{Link, register};
 use super::stream::H2Stream;
 use crate::http::connection::Next;
 use crate::http::{attendant, exchange, respond};
@@ -16,7 +19,7 @@ use crate::peer::Peer;
 use crate::spec::Protocol;
 use crate::stream::Stream;
 use crate::worker::Worker;
-use crate::worker::deadline::{Slot, Wheel};
+use crate::worker::deadline::Slot;
 use crate::worker::listen::Cell;
 
 /// A request whose head has come.
@@ -27,76 +30,85 @@ pub(crate) struct Visit {
     peer: Peer,
 }
 
-/// Who serves a request. The place in the wheel is the attendant's: the next request has it, too.
-pub(crate) type Attendant = attendant::Attendant<Visit, ()>;
-
-impl Attendant {
-    /// One with a place in `wheel`.
-    pub(crate) fn with_slot(wheel: &Rc<Wheel>) -> Self {
-        let slot = wheel.slot();
-        Self::new(move |visit| serve(visit, Rc::clone(&slot)))
-    }
+/// Where a task that serves requests is given the next one.
+#[derive(Default)]
+pub(crate) struct Seat {
+    visit: Place<Option<Visit>>,
+    /// The task, once it has waited here.
+    waker: RefCell<Option<Waker>>,
 }
 
 /// The task.
-pub(super) struct Request {
+struct Server {
     worker: Rc<Worker>,
-    stage: Stage,
+    seat: Rc<Seat>,
+    /// Comes with the first request that is to be served.
+    attendant: Option<Attendant>,
+    is_busy: bool,
 }
 
-enum Stage {
-    Asked(Visit),
-    Busy(Attendant),
-    Over,
+/// Who serves requests. The place in the wheel is the attendant's: the next request has it, too.
+type Attendant = attendant::Attendant<Visit, ()>;
+
+/// Has the request on stream `id` served.
+pub(super) fn begin(worker: &Rc<Worker>, cell: &Rc<Cell>, link: &Rc<Link>, id: u32, peer: &Peer) {
+    let visit = Visit {
+        worker: Rc::clone(worker),
+        cell: Rc::clone(cell),
+        stream: H2Stream::new(Rc::clone(link), id, Role::Server),
+        peer: peer.clone(),
+    };
+    if let Some(seat) = worker.store.take_seat() {
+        seat.visit.set(Some(visit));
+        if let Some(waker) = &*seat.waker.borrow() {
+            waker.wake_by_ref();
+        }
+        return;
+    }
+    let seat = Rc::new(Seat { visit: Place::new(Some(visit)), waker: RefCell::default() });
+    task::spawn_local(Kind::Connection, Server { worker: Rc::clone(worker), seat, attendant: None, is_busy: false });
 }
 
-impl Request {
-    /// The request on stream `id`.
-    pub(super) fn new(worker: &Rc<Worker>, cell: &Rc<Cell>, link: &Rc<Link>, id: u32, peer: &Peer) -> Self {
-        let visit = Visit {
-            worker: Rc::clone(worker),
-            cell: Rc::clone(cell),
-            stream: H2Stream::new(Rc::clone(link), id, Role::Server),
-            peer: peer.clone(),
-        };
-        Self { worker: Rc::clone(worker), stage: Stage::Asked(visit) }
+impl Server {
+    fn attendant(&mut self) -> &mut Attendant {
+        self.attendant.get_or_insert_with(|| {
+            let slot = self.worker.wheel.slot();
+            Attendant::new(move |visit| serve(visit, Rc::clone(&slot)))
+        })
     }
 
+    /// Ready when there are enough tasks that wait.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            match &mut self.stage {
-                Stage::Asked(_) => self.begin(),
-                Stage::Busy(attendant) => {
-                    ready!(attendant.poll(cx));
-                    if let Stage::Busy(attendant) = std::mem::replace(&mut self.stage, Stage::Over) {
-                        self.worker.store.give_stream_attendant(attendant);
-                    }
+            if self.is_busy {
+                ready!(self.attendant().poll(cx));
+                self.is_busy = false;
+            } else if let Some(visit) = self.seat.visit.take() {
+                if !visit.stream.is_reset() {
+                    self.attendant().take(visit);
+                    self.is_busy = true;
+                    continue;
                 }
-                Stage::Over => return Poll::Ready(()),
+                // The client takes back what it has just asked for, many times a second if it is hostile: that must cost as
+                // little as it costs the client, and no backend anything.
+            } else {
+                register(&mut self.seat.waker.borrow_mut(), cx);
+                return Poll::Pending;
+            }
+            if !self.worker.store.give_seat(&self.seat) {
+                return Poll::Ready(());
             }
         }
     }
-
-    fn begin(&mut self) {
-        let Stage::Asked(visit) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
-        if visit.stream.is_reset() {
-            // The client takes back what it has just asked for, many times a second if it is hostile: that must cost as little
-            // as it costs the client, and no backend anything.
-            return;
-        }
-        let attendant = self.worker.store.take_stream_attendant(&self.worker.wheel);
-        attendant.take(visit);
-        self.stage = Stage::Busy(attendant);
-    }
 }
 
-impl Future for Request {
+impl Future for Server {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let request = self.get_mut();
-        let worker = Rc::clone(&request.worker);
-        worker.turn(|| request.poll_turn(cx))
+        let server = self.get_mut();
+        let worker = Rc::clone(&server.worker);
+        worker.turn(|| server.poll_turn(cx))
     }
 }
 
@@ -131,15 +143,4 @@ async fn serve(visit: Visit, slot: Rc<Slot>) {
     }
     worker.store.give_exchange(exchange);
     slot.rest();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_task_of_a_request_is_small() {
-        // It is allocated for every request, and moved on its way to the runtime.
-        assert!(size_of::<Request>() <= 128, "{} bytes", size_of::<Request>());
-    }
 }

@@ -1,4 +1,4 @@
-//! A client's HTTP/2 connection: one task drives it, and each request on it is a task of its own.
+//! A client's HTTP/2 connection: one task drives it, and each request on it is served by another one.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use mainstay_core::time::Moment;
 use mainstay_http2::{Event, Role, Settings};
-use mainstay_runtime::task::{self, Kind};
 
 use super::link::{Link, Pump};
-use super::request::Request;
+use super::request;
 use crate::http::connection::linger;
 use crate::peer::Peer;
 use crate::spec::{Http, Http2, Protocol};
@@ -19,6 +18,9 @@ use crate::worker::Worker;
 use crate::worker::deadline::Slot;
 use crate::worker::listen::Cell;
 
+/// A connection without a request gives memory back after this time: clients that ask several things at once and then the next
+/// ones leave no request open between them, hundreds of times a second.
+const REST: Duration = Duration::from_secs(1);
 /// How long the answer to the PING that goes with the first GOAWAY is waited for.
 const ROUND_TRIP: Duration = Duration::from_secs(1);
 
@@ -45,6 +47,7 @@ pub(crate) async fn serve(
         link: &link,
         leave_at: None,
         idle: None,
+        idle_until: Moment::ZERO,
         written: 0,
         is_leaving: false,
     };
@@ -54,7 +57,7 @@ pub(crate) async fn serve(
         loop {
             let over = pump.poll(cx, &worker, &mut stream, |event| {
                 if let Event::Request(id) = event {
-                    task::spawn_local(Kind::Connection, Request::new(&worker, &cell, &link, id, &peer));
+                    request::begin(&worker, &cell, &link, id, &peer);
                 }
             });
             if over.is_ready() {
@@ -94,6 +97,8 @@ struct Driver<'a> {
     leave_at: Option<Moment>,
     /// Whether there was no stream when that was looked at last; `None` before.
     idle: Option<bool>,
+    /// When a connection without a request closes, if it is one.
+    idle_until: Moment,
     written: u64,
     is_leaving: bool,
 }
@@ -103,11 +108,10 @@ impl Driver<'_> {
     fn poll(&mut self, cx: &Context<'_>, pump: &Pump, stream: &Stream) -> Option<Poll<()>> {
         let now = self.worker.now();
         let (is_idle, is_stuck, is_settled) = {
-            let mut engine = self.link.engine();
+            let engine = self.link.engine();
             if engine.has_left() && engine.output().is_empty() {
                 return Some(Poll::Ready(()));
             }
-            engine.rest();
             (engine.streams() == 0, !engine.output().is_empty(), engine.is_settled())
         };
         if self.leave_at.is_none()
@@ -131,12 +135,17 @@ impl Driver<'_> {
         let own = if is_stuck {
             now.after(self.http.body_timeout)
         } else if is_idle {
-            now.after(self.http.keep_alive_timeout)
+            self.idle_until = now.after(self.http.keep_alive_timeout);
+            self.idle_until.min(now.after(REST))
         } else {
             Moment::NEVER
         };
-        let leave = self.leave_at.filter(|_at| !self.is_leaving).unwrap_or(Moment::NEVER);
-        self.slot.set(own.min(leave));
+        self.slot.set(own.min(self.next_leave()));
+    }
+
+    /// When a drain reaches this connection, unless it has.
+    fn next_leave(&self) -> Moment {
+        self.leave_at.filter(|_at| !self.is_leaving).unwrap_or(Moment::NEVER)
     }
 
     fn expired(&mut self, now: Moment, is_idle: bool, is_stuck: bool) -> Option<Poll<()>> {
@@ -150,6 +159,11 @@ impl Driver<'_> {
             self.is_leaving = true;
             self.link.engine().leave();
             self.slot.set(now.after(ROUND_TRIP));
+            return None;
+        }
+        if is_idle && !is_stuck && now < self.idle_until {
+            self.link.engine().rest();
+            self.slot.set(self.idle_until.min(self.next_leave()));
             return None;
         }
         if is_stuck || !self.link.engine().is_settled() {

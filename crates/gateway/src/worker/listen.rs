@@ -21,7 +21,7 @@ use crate::http2;
 use crate::peer::Peer;
 use crate::proxy_protocol::receive::receive;
 use crate::spec::Protocol;
-use crate::stream::{Buffer, Stream};
+use crate::stream::{Buffer, Socket, Stream};
 use crate::tcp;
 
 /// The listener as it is now; connections look it up again for each request, so that a reload reaches them.
@@ -252,7 +252,7 @@ fn dispatch(
             slot.set(worker.clock.now().after(limit));
             task::spawn_local(Kind::Connection, async move {
                 // Boxed: a handshake needs much that the connection does not need afterwards.
-                let handshake = Box::pin(acceptor.accept(stream));
+                let handshake = Box::pin(acceptor.accept(Socket(stream)));
                 match slot.within(handshake).await {
                     // The authority has seen what it wanted to see (RFC 8737, section 3: nothing else is exchanged).
                     Ok(Ok(tls)) if tls.get_ref().1.alpn_protocol() == Some(ACME_TLS) => drop(tls),

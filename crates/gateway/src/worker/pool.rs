@@ -18,7 +18,7 @@ use super::table::{Endpoint, Service};
 use crate::http2::connect::Links;
 use crate::spec::{Address, Connections, HttpVersion, LOCAL_NAME};
 use crate::state::EndpointCounters;
-use crate::stream::Stream;
+use crate::stream::{Socket, Stream};
 
 /// Idle connections, the one used last on top: the others age out when traffic falls.
 #[derive(Debug, Default)]
@@ -30,11 +30,12 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Moment,
 }
 
-/// A connection to an endpoint. Dropping it closes it and counts that.
+/// A connection to an endpoint. Dropping it closes it and counts that. It is owned by a pointer, since it passes through many
+/// hands in each request.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
@@ -57,9 +58,9 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    fn opened((stream, place): (Stream, Option<Place>), now: Moment, owner: &Rc<Endpoint>, worker: usize) -> Self {
+    fn opened((stream, place): (Stream, Option<Place>), now: Moment, owner: &Rc<Endpoint>, worker: usize) -> Box<Self> {
         owner.state.shards.of(worker).connections_opened.add(1);
-        Self { stream, opened: now, reused: false, place, owner: Rc::clone(owner), worker }
+        Box::new(Self { stream, opened: now, reused: false, place, owner: Rc::clone(owner), worker })
     }
 
     fn counters(&self) -> &EndpointCounters {
@@ -78,7 +79,7 @@ impl Connection {
 impl Pool {
     /// Takes an idle connection that is still good. `careful` asks the kernel too: for requests that must not be sent
     /// twice, a system call is cheaper than an error.
-    pub(crate) fn take(&self, now: Moment, limits: &Connections, careful: bool) -> Option<Connection> {
+    pub(crate) fn take(&self, now: Moment, limits: &Connections, careful: bool) -> Option<Box<Connection>> {
         loop {
             // The borrow ends before the connection is looked at or dropped.
             let idle = self.idle.borrow_mut().pop()?;
@@ -91,7 +92,7 @@ impl Pool {
     }
 
     /// Keeps a connection for later, unless there are enough.
-    pub(crate) fn give(&self, connection: Connection, now: Moment, limits: &Connections) {
+    pub(crate) fn give(&self, connection: Box<Connection>, now: Moment, limits: &Connections) {
         if connection.stream.http2().is_some() {
             return;
         }
@@ -125,10 +126,10 @@ fn is_expired(idle: &Idle, now: Moment, limits: &Connections) -> bool {
 }
 
 /// A new stream on an HTTP/2 connection to `owner` that is open already.
-pub(crate) fn share(owner: &Rc<Endpoint>, worker: usize, now: Moment) -> Option<Connection> {
+pub(crate) fn share(owner: &Rc<Endpoint>, worker: usize, now: Moment) -> Option<Box<Connection>> {
     owner.leave_if_moved();
     let stream = Stream::Http2(owner.links.stream()?);
-    Some(Connection { stream, opened: now, reused: true, place: None, owner: Rc::clone(owner), worker })
+    Some(Box::new(Connection { stream, opened: now, reused: true, place: None, owner: Rc::clone(owner), worker }))
 }
 
 /// Opens what a request to endpoint `index` of `service` goes through: a connection, or a stream on a shared one.
@@ -138,7 +139,7 @@ pub(crate) async fn open(
     index: usize,
     header: &[u8],
     now: Moment,
-) -> io::Result<Connection> {
+) -> io::Result<Box<Connection>> {
     let protocol = service.state.spec.protocol;
     if protocol == HttpVersion::Http1 || (protocol == HttpVersion::Auto && service.tls.is_none()) {
         return connect(service, index, header, worker.index, now).await;
@@ -162,7 +163,8 @@ pub(crate) async fn open(
         owner.links.leave();
     }
     let stream = Stream::Http2(stream);
-    Ok(Connection { stream, opened: now, reused: false, place: None, owner: Rc::clone(owner), worker: worker.index })
+    let (owner, worker) = (Rc::clone(owner), worker.index);
+    Ok(Box::new(Connection { stream, opened: now, reused: false, place: None, owner, worker }))
 }
 
 fn endpoint(service: &Service, index: usize) -> io::Result<&Rc<Endpoint>> {
@@ -176,7 +178,7 @@ pub(crate) async fn connect(
     header: &[u8],
     worker: usize,
     now: Moment,
-) -> io::Result<Connection> {
+) -> io::Result<Box<Connection>> {
     let owner = endpoint(service, index)?;
     Ok(Connection::opened(dial(service, owner, header).await?, now, owner, worker))
 }
@@ -211,9 +213,9 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     config: &Arc<ClientConfig>,
     endpoint: &Endpoint,
     stream: S,
-) -> io::Result<TlsStream<S>> {
+) -> io::Result<TlsStream<Socket<S>>> {
     let name = server_name(service, endpoint)?;
-    tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name, stream).await
+    tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name, Socket(stream)).await
 }
 
 fn server_name(service: &Service, endpoint: &Endpoint) -> io::Result<ServerName<'static>> {

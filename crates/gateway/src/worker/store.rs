@@ -6,8 +6,7 @@ use std::rc::Rc;
 use crate::http::client::Attendant;
 use crate::http::connection;
 use crate::http::exchange::Exchange;
-use crate::http2::request;
-use crate::worker::deadline::Wheel;
+use crate::http2::request::Seat;
 
 /// Of each kind so many are kept for the next busy connection; beyond them memory goes back.
 const KEPT: usize = 256;
@@ -18,7 +17,7 @@ pub(crate) struct Store {
     #[expect(clippy::vec_box, reason = "an exchange is large; it moves in and out of the store as a pointer")]
     exchanges: RefCell<Vec<Box<Exchange>>>,
     attendants: RefCell<Vec<Attendant>>,
-    stream_attendants: RefCell<Vec<request::Attendant>>,
+    seats: RefCell<Vec<Rc<Seat>>>,
 }
 
 impl Store {
@@ -53,17 +52,18 @@ impl Store {
         }
     }
 
-    /// Somebody to serve a request on an HTTP/2 connection.
-    pub(crate) fn take_stream_attendant(&self, wheel: &Rc<Wheel>) -> request::Attendant {
-        let kept = self.stream_attendants.borrow_mut().pop();
-        kept.unwrap_or_else(|| request::Attendant::with_slot(wheel))
+    /// A task that waits for a request on an HTTP/2 connection.
+    pub(crate) fn take_seat(&self) -> Option<Rc<Seat>> {
+        self.seats.borrow_mut().pop()
     }
 
-    /// Takes them back.
-    pub(crate) fn give_stream_attendant(&self, attendant: request::Attendant) {
-        let mut attendants = self.stream_attendants.borrow_mut();
-        if attendants.len() < KEPT {
-            attendants.push(attendant);
+    /// Takes it back, when it has served the request. `false` if enough tasks wait.
+    pub(crate) fn give_seat(&self, seat: &Rc<Seat>) -> bool {
+        let mut seats = self.seats.borrow_mut();
+        let has_room = seats.len() < KEPT;
+        if has_room {
+            seats.push(Rc::clone(seat));
         }
+        has_room
     }
 }

@@ -292,7 +292,7 @@ impl<T: Notify> Connection<T> {
             return Ok(Event::Nothing);
         }
         let next = self.spare.pop().unwrap_or_default();
-        stream.heads.push_back(std::mem::replace(&mut self.fields, next));
+        stream.heads.push(std::mem::replace(&mut self.fields, next));
         self.streams.insert(id, stream);
         Ok(Event::Request(id))
     }
@@ -319,7 +319,7 @@ impl<T: Notify> Connection<T> {
             return true;
         }
         let next = self.spare.pop().unwrap_or_default();
-        stream.heads.push_back(std::mem::replace(&mut self.fields, next));
+        stream.heads.push(std::mem::replace(&mut self.fields, next));
         stream.user.readable();
         false
     }

@@ -41,6 +41,10 @@ pub fn indexing_for(name: &[u8]) -> Indexing {
 /// fields seldom in one.
 const SLOTS: usize = 256;
 
+/// Values up to this length that stay out of the table are written as they are: Huffman code would save some bytes of them each
+/// time, and take longer than the whole rest of their field.
+const PLAIN_BYTES: usize = 64;
+
 /// Encodes the header blocks of one direction of a connection.
 #[derive(Debug)]
 pub struct Encoder {
@@ -155,7 +159,11 @@ impl Encoder {
         if index == 0 {
             string(out, name);
         }
-        string(out, value);
+        if indexing != Indexing::Index && value.len() <= PLAIN_BYTES {
+            plain(out, value);
+        } else {
+            string(out, value);
+        }
         if indexing == Indexing::Index {
             self.insert(name, value, name_hash, field_hash);
         }
@@ -210,9 +218,14 @@ fn string(out: &mut Vec<u8>, text: &[u8]) {
         integer::encode(out, 0x80, 7, length);
         huffman::encode(text, length, out);
     } else {
-        integer::encode(out, 0x00, 7, text.len());
-        out.extend_from_slice(text);
+        plain(out, text);
     }
+}
+
+#[inline]
+fn plain(out: &mut Vec<u8>, text: &[u8]) {
+    integer::encode(out, 0x00, 7, text.len());
+    out.extend_from_slice(text);
 }
 
 const fn slot(hash: u32) -> usize {
