@@ -5,7 +5,7 @@ use stateright::Model;
 
 use crate::model::{Groups, KEPT, ONE, Step};
 use crate::world::{Agent, NAMES, Process, World};
-use crate::{MORE, is_soak, walks_hold};
+use crate::{BUILT, MORE, holds, is_soak, walks_hold};
 
 impl Groups {
     /// A primary asks the others whether it may go on, whether or not it has a lease.
@@ -78,6 +78,24 @@ fn a_primary_that_every_member_confirms_is_the_only_one() {
     walks_hold(FAILSAFE, walks());
     walks_hold(Groups { durability: Durability::SyncStrict, ..FAILSAFE }, walks());
     walks_hold(Groups { pauses: true, ..FAILSAFE }, walks());
+}
+
+/// All orders, with commits that wait for nobody: what stops a primary is all that there is between it and a second one.
+const EVERY: Groups = Groups { durability: Durability::Async, ..BUILT };
+
+#[test]
+fn every_order_with_a_pause_up_to_a_depth() {
+    holds(Groups { pauses: true, ..EVERY }, Some(if is_soak() { 20 } else { 15 }));
+}
+
+#[test]
+fn every_order_with_confirmations_up_to_a_depth() {
+    holds(Groups { failsafe: true, ..EVERY }, Some(if is_soak() { 22 } else { 17 }));
+}
+
+#[test]
+fn every_order_with_both_up_to_a_depth() {
+    holds(Groups { failsafe: true, pauses: true, ..EVERY }, Some(if is_soak() { 16 } else { 11 }));
 }
 
 /// Whether two can acknowledge after these steps. What cannot happen at its time does not.

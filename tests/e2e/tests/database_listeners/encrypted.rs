@@ -18,7 +18,7 @@ fn with(address: SocketAddr, settings: &str) -> String {
 }
 
 /// A listener where TLS ends, and the file of the authority that has signed for it.
-fn ending(name: &str, bind: SocketAddr, database: Database, dir: &tempfile::TempDir) -> Listener {
+pub fn ending(name: &str, bind: SocketAddr, database: Database, dir: &tempfile::TempDir) -> Listener {
     let authority = Authority::new("gateway");
     authority.issue(&[&bind.ip().to_string()]).write(dir.path(), "gateway");
     std::fs::write(dir.path().join("ca.pem"), authority.pem()).expect("the authority");

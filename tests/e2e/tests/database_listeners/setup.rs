@@ -203,12 +203,12 @@ pub fn raw(address: SocketAddr) -> TcpStream {
 }
 
 /// Sends a command of Redis as a line, and reads one line of the answer.
-pub fn redis(stream: &mut TcpStream, command: &str) -> std::io::Result<String> {
+pub fn redis(stream: &mut (impl Read + Write), command: &str) -> std::io::Result<String> {
     stream.write_all(format!("{command}\r\n").as_bytes())?;
     line(stream)
 }
 
-pub fn line(stream: &mut TcpStream) -> std::io::Result<String> {
+pub fn line(stream: &mut impl Read) -> std::io::Result<String> {
     let mut line = Vec::new();
     let mut byte = [0];
     while !line.ends_with(b"\r\n") {

@@ -94,7 +94,7 @@ struct Harm {
 impl Trial {
     /// A fault, what follows from it, and its end; answers how long nobody acknowledged.
     pub fn befall(&mut self, fault: Fault) -> Duration {
-        let primary = self.settled();
+        let primary = if fault == Fault::Planner { self.planned_for_by_another() } else { self.settled() };
         let term = self.term();
         if fault.is_of_a_server_that_hangs() {
             // The trial's own failovers are no reason to wait for the next one.
@@ -174,12 +174,8 @@ impl Trial {
                 harm.off.push(next);
             }
             Fault::Planner => {
-                let mut planner = None;
-                eventually("somebody plans", SOON, || {
-                    planner = self.databases.planner();
-                    planner.is_some()
-                });
-                let planner = planner.expect("just found");
+                let planner = self.planner();
+                assert_ne!(planner, primary, "the server that hangs has an agent that lives");
                 signal_tree(server, "STOP");
                 self.databases.nodes().kill(planner);
                 harm.off.push(planner);
@@ -193,6 +189,29 @@ impl Trial {
         harm.frozen.iter().for_each(|pid| signal_tree(*pid, "CONT"));
         harm.off.iter().for_each(|node| self.databases.power_on(*node));
         harm.cut.iter().for_each(|node| self.databases.lab().heal(*node));
+    }
+
+    fn planner(&self) -> usize {
+        let mut planner = None;
+        eventually("somebody plans", SOON, || {
+            planner = self.databases.planner();
+            planner.is_some()
+        });
+        planner.expect("just found")
+    }
+
+    /// The primary of a group that is whole, after it was moved away from the node that plans.
+    fn planned_for_by_another(&mut self) -> usize {
+        let primary = self.settled();
+        if self.planner() == primary {
+            // Nodes know a little later than the group is whole.
+            eventually("a switchover", SOON, || {
+                let asked = self.databases.nodes().command(primary, &["database", "switchover", "orders", "--yes"]);
+                asked.status.success()
+            });
+            eventually("another primary", SOON, || self.databases.primary().is_some_and(|now| now != primary));
+        }
+        self.settled()
     }
 
     /// Takes the primary's power, and answers who has just begun to be promoted in its place.
