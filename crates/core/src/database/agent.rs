@@ -115,9 +115,10 @@ pub fn step(
     deadline: Option<Moment>,
     now: Moment,
 ) -> Action {
-    // Only what leads with the plan's term says what there is to follow. What cannot be asked says nothing, and nobody must take
-    // its own data for another database's because of that.
-    let source = source.filter(|report| report.server == Server::Primary && report.led == Some(plan.term));
+    // Only what leads with the plan's term, or still does with the one before, says what there is to follow. What cannot be asked
+    // says nothing, and nobody must take its own data for another database's because of that.
+    let led = if let Phase::Yielding { led, .. } = &plan.phase { *led } else { plan.term };
+    let source = source.filter(|report| report.server == Server::Primary && report.led == Some(led));
     let may_act = deadline.is_some_and(|deadline| now < deadline);
     if let Some(end) = must_end(me, local, plan, may_act) {
         return end;
@@ -198,7 +199,11 @@ fn start_to_follow(me: &str, local: &Local, plan: &Plan, source: Option<&Report>
         }
         // It stays down, so that its end stays where its successor has it.
         Phase::Yielding { from, .. } if from == me => Action::Wait,
-        Phase::Yielding { from, .. } => Action::StartReplica { of: Some(from.clone()) },
+        // Whoever went another way is taken back once the switchover is over: this primary is on its way out.
+        Phase::Yielding { from, .. } => {
+            let continues = |report: &&Report| join(local, from, report).is_none();
+            Action::StartReplica { of: source.filter(continues).map(|_report| from.clone()) }
+        }
         // What it has can only be told by one that runs.
         Phase::Electing { .. } | Phase::Serving { .. } => Action::StartReplica { of: None },
         Phase::Promoting { .. } | Phase::Founding { .. } => Action::Wait,

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mainstay_core::database::agent::{Action, Local, conforms, step};
+use mainstay_core::database::lineage::{Lineage, compare};
 use mainstay_core::database::{
     Before, Branch, Candidate, Durability, Engine, Licence, Member, Observation, Pause, Phase, Plan, Policy,
     REGIMES_MAX, Regime, Report, Request, Risk, Server, plan,
@@ -299,6 +300,11 @@ proptest! {
                 prop_assert!(local.report.led != Some(term), "it was promoted before, and has crashed");
                 prop_assert!(before.chosen_at.is_none_or(|chosen_at| local.report.position >= chosen_at));
             }
+        }
+        if let Action::StartReplica { of: Some(of) } = &action {
+            let is_led = |source: &Report| source.server == Server::Primary && *of != me
+                && compare(&local.report, source) == Lineage::Beginning;
+            prop_assert!(source.as_ref().is_some_and(is_led), "nothing is followed that its data is no beginning of");
         }
         if action == Action::Resign {
             let is_certain = matches!(local.report.server, Server::Stopped { clean: Some(_) });
