@@ -144,7 +144,8 @@ async fn live(plan: Plan, node: Arc<Node>, (leaving, succession): (watch::Receiv
 
 /// Lets the drivers end, and the session after them.
 async fn part(context: &Context, drivers: &mut Drivers) {
-    if context.succession.to().is_some() {
+    let leaves_servers = context.succession.to().is_some() && !context.handle.groups().configured().is_empty();
+    if leaves_servers {
         let others = drivers.others_ended(drivers::DATABASES);
         if tokio::time::timeout(OTHERS_LIMIT, others).await.is_err() {
             tracing::warn!("cluster: servers are handed over before everything else is");
@@ -152,16 +153,18 @@ async fn part(context: &Context, drivers: &mut Drivers) {
     }
     context.succession.let_last_leave();
     let handed_over = async {
-        if context.succession.to().is_some() {
+        if leaves_servers {
             drivers.ended_of(drivers::DATABASES).await;
-        }
-        if context.succession.keeps_lease() {
-            // It goes on in the next process, which has as long as the lease lasts.
-            return;
+            if context.succession.keeps_lease() {
+                // It goes on in the next process, which has as long as the lease lasts.
+                return;
+            }
         }
         drivers.ended().await;
-        // What drivers did not give up goes with the session.
-        context.session.close().await;
+        if !context.succession.keeps_lease() {
+            // What drivers did not give up goes with the session.
+            context.session.close().await;
+        }
     };
     if tokio::time::timeout(LEAVE_LIMIT, handed_over).await.is_err() {
         tracing::warn!(left = drivers.names().join(" "), "cluster: not everything was handed over in time");

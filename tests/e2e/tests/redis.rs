@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mainstay_e2e::eventually;
 use mainstay_e2e::lab::keys::{Writer, lost};
-use mainstay_e2e::lab::nodes::Nodes;
+use mainstay_e2e::lab::nodes::{Engine, Nodes};
 use mainstay_e2e::lab::redis::{GROUP, Redis};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_switchover_loses_nothing_and_a_dead_primary_is_replaced_and_comes_back() {
-    let mut redis = Redis::start("timings = \"fast\"", "");
+    let mut redis = Redis::start(Engine::Embedded, "timings = \"fast\"");
     let client = redis.lab().client();
     let servers: Vec<SocketAddr> = (0..3).map(|node| redis.server(node)).collect();
     let first = redis.settle();

@@ -29,6 +29,12 @@ pub trait Warden {
     /// Nothing leads any more.
     fn release(&mut self);
 
+    /// Whether what leads may be left alone until the node's next process has a lease of its own.
+    ///
+    /// # Errors
+    /// Why not.
+    fn may_wait(&self) -> Result<(), String>;
+
     /// What there is of it, for people.
     fn rungs(&self) -> Vec<Rung>;
 }
@@ -252,6 +258,11 @@ impl Mandate {
     /// The warden's part of the fencing ladder.
     pub(super) fn rungs(&self) -> Vec<Rung> {
         self.warden.as_ref().map(|warden| warden.rungs()).unwrap_or_default()
+    }
+
+    /// Whether what leads may be left alone until the node's next process has a lease of its own.
+    pub(super) fn may_wait(&self) -> Result<(), String> {
+        self.warden.as_ref().map_or(Ok(()), |warden| warden.may_wait())
     }
 
     /// Nothing leads any more.

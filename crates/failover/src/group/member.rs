@@ -247,10 +247,12 @@ impl<E: Executor> Member<E> {
     fn decide(&mut self) -> Action {
         let Some(local) = &self.local else { return Action::Wait };
         let is_leader = self.mandate.plan().leader() == Some(&self.me);
-        if !local.leads && !is_leader {
+        let deadline = self.mandate.deadline(local.leads || is_leader);
+        // The watchdog of a node that is cut off need not restart a machine on which nothing leads any more.
+        let has_ended = !local.leads && local.report.server != Server::Unknown;
+        if has_ended && !(is_leader && deadline.is_some()) {
             self.mandate.release();
         }
-        let deadline = self.mandate.deadline(local.leads || is_leader);
         let (plan, stored) = (self.mandate.plan(), self.mandate.stored());
         let source = plan.source().and_then(|source| stored.report(source));
         step(&self.me, local, plan, source, deadline, self.mandate.session.now())

@@ -92,6 +92,25 @@ fn a_primary_that_cannot_reach_the_store_stops_before_another_one_is_promoted() 
 }
 
 #[test]
+fn whoever_ends_a_primary_at_its_leases_end_is_let_go_once_it_has_stopped() {
+    run(async {
+        let site = site(Durability::Async, BRIEF, false).await;
+        let old = site.serves().await.expect("it serves");
+        let is_protected = |site: &Site| site.nodes[old].mood.protected.load(Ordering::Relaxed);
+        assert!(is_protected(&site), "it leads");
+        // Nobody can plan anything else.
+        (0..NAMES.len()).for_each(|at| site.cut(at));
+        site.until("it is let go", async |site| !is_protected(site)).await;
+        assert_ne!(site.world().nodes[old].process, Process::Primary);
+        assert_eq!(site.serves().await, Some(old));
+        (0..NAMES.len()).for_each(|at| site.mend(at));
+        site.until("somebody leads", async |site| site.is_whole(2).await).await;
+        let primary = site.serves().await.expect("it is whole");
+        assert!(site.nodes[primary].mood.protected.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
 fn a_frozen_drivers_primary_cannot_acknowledge_once_its_replicas_are_detached() {
     run(async {
         let site = site(Durability::SyncStrict, BRIEF, false).await;

@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mainstay_core::database::agent::{Action, Local, Stop};
+use mainstay_core::lease::Term;
+use mainstay_failover::group::Warden;
+use mainstay_failover::group::board::Rung;
 use mainstay_failover::{Discarded, Error, Executor};
 
 use crate::world::{NAMES, Process, World};
@@ -18,6 +21,10 @@ pub(crate) struct Mood {
     pub(crate) fails: AtomicBool,
     /// It does not stop, whoever tells it to.
     pub(crate) immortal: AtomicBool,
+    /// Whoever ends it at the lease's end has been told that it may lead.
+    pub(crate) protected: AtomicBool,
+    /// Nor can it be left alone while nobody tells that one of renewals.
+    pub(crate) impatient: AtomicBool,
     /// How often it was told something.
     pub(crate) told: AtomicU32,
     /// How often it was told to stop.
@@ -34,6 +41,28 @@ pub(crate) struct Fake {
 impl Fake {
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whoever would end the server, which the site does.
+pub(crate) struct Ward(pub(crate) Arc<Mood>);
+
+impl Warden for Ward {
+    fn protect(&mut self, _term: Term) -> Result<(), String> {
+        self.0.protected.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        self.0.protected.store(false, Ordering::Relaxed);
+    }
+
+    fn may_wait(&self) -> Result<(), String> {
+        if self.0.impatient.load(Ordering::Relaxed) { Err("for the test".to_owned()) } else { Ok(()) }
+    }
+
+    fn rungs(&self) -> Vec<Rung> {
+        Vec::new()
     }
 }
 

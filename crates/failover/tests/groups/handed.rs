@@ -127,6 +127,27 @@ fn what_is_in_the_middle_of_a_promotion_is_not_handed_over() {
 }
 
 #[test]
+fn a_primary_that_cannot_be_left_alone_hands_its_role_over() {
+    run(async {
+        let mut site = site(Durability::SyncStrict, STEADY, false).await;
+        let old = site.serves().await.expect("it serves");
+        let term = site.plan().await.term;
+        let mood = std::sync::Arc::clone(&site.nodes[old].mood);
+        mood.impatient.store(true, Ordering::Relaxed);
+        assert_eq!(hand_over(&mut site, old).await, None);
+        assert!(!mood.protected.load(Ordering::Relaxed), "nothing leads there any more");
+        assert_eq!(site.plan().await.term, term + 1, "it was planned: no election came after it");
+        let new = site.serves().await.expect("somebody else does");
+        assert_ne!(new, old);
+        site.take_over(old, None, Fault::None);
+        site.until("three members", async |site| site.is_whole(2).await).await;
+        // A replica is left alone wherever it is.
+        site.nodes[old].mood.impatient.store(true, Ordering::Relaxed);
+        assert!(hand_over(&mut site, old).await.is_some());
+    });
+}
+
+#[test]
 fn a_primary_that_runs_without_a_lease_is_handed_over_as_such() {
     run(async {
         for failsafe in [false, true] {

@@ -22,7 +22,7 @@ use mainstay_runtime::clock::Boottime;
 use mainstay_runtime::journal::Journal;
 use tokio::sync::watch;
 
-use crate::fake::Fake;
+use crate::fake::{Fake, Ward};
 use crate::site::GROUP;
 use crate::world::NAMES;
 
@@ -94,7 +94,7 @@ pub(crate) fn live(
                 board: board.clone(),
                 group: GROUP.to_owned(),
                 engine: Engine::Postgres,
-                warden: None,
+                warden: Some(Box::new(Ward(Arc::clone(&fake.mood)))),
                 seed: at as u64,
                 times: mainstay_cluster::session::policy(&timings),
                 failsafe,

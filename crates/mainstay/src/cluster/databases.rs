@@ -86,9 +86,7 @@ pub(super) async fn run(context: Context) {
     let hands_over = succession::hands_over(&context);
     // Members hand their roles over before this node plans no more; servers that run on need no plan of its.
     depart.send_replace(hands_over);
-    for member in members {
-        member.await;
-    }
+    succession::ended(&context.succession, members).await;
     succession::leave(&context, estate.take());
     depart.send_replace(true);
     let limit = if hands_over { context.timings.rpc } else { Duration::MAX };

@@ -11,7 +11,7 @@ pub struct Succession {
     to: OnceLock<u32>,
     /// All drivers but that of the databases have ended.
     is_last: watch::Sender<bool>,
-    has_servers: AtomicBool,
+    keeps_lease: AtomicBool,
 }
 
 impl Succession {
@@ -38,13 +38,13 @@ impl Succession {
         let _last = is_last.wait_for(|is_last| *is_last).await;
     }
 
-    /// Servers run on, on this node's lease: it must not be ended before its time.
+    /// Servers may run on, on this node's lease: it must not be ended before its time.
     pub(super) fn keep_lease(&self) {
-        self.has_servers.store(true, Ordering::Release);
+        self.keeps_lease.store(true, Ordering::Release);
     }
 
     /// Whether the lease is to end by itself.
     pub(super) fn keeps_lease(&self) -> bool {
-        self.has_servers.load(Ordering::Acquire)
+        self.keeps_lease.load(Ordering::Acquire)
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use mainstay_e2e::eventually;
 use mainstay_e2e::lab::Lab;
 use mainstay_e2e::lab::keys::{Writer, ask, lost};
+use mainstay_e2e::lab::nodes::Engine;
 use mainstay_e2e::lab::redis::Redis;
 use mainstay_e2e::lab::sentinel::{Sentinel, Timing};
 
@@ -128,7 +129,7 @@ fn main() {
             cells.push(if only == "ours" { "-".to_owned() } else { measured() });
         }
         for timings in ["", "timings = \"fast\""] {
-            let measured = || told(&measure(&mut Redis::start(timings, ""), fault, rounds));
+            let measured = || told(&measure(&mut Redis::start(Engine::Embedded, timings), fault, rounds));
             cells.push(if only == "sentinel" { "-".to_owned() } else { measured() });
         }
         println!("| {name} | {} |", cells.join(" | "));

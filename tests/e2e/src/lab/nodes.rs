@@ -81,17 +81,15 @@ impl Nodes {
         for node in 0..count {
             fs::create_dir(nodes.folder(node)).expect("a folder");
             let path = |name: &str| nodes.folder(node).join(name).display().to_string();
-            let (folder, agreement) = match engine {
-                Engine::Etcd => (String::new(), Etcd::line()),
-                Engine::Embedded => (
-                    format!("data_dir = \"{}\"\n", path("data")),
-                    format!("listen = \"{}:{PEERS}\"", nodes.lab.address(node)),
-                ),
+            let agreement = match engine {
+                Engine::Etcd => Etcd::line(),
+                Engine::Embedded => format!("listen = \"{}:{PEERS}\"", nodes.lab.address(node)),
             };
             let text = format!(
                 "[node]\nname = \"n{node}\"\nadmin = \"off\"\nadmin_socket = \"{}\"\naccess_log = \"off\"\nworkers = 1\n\
-                 {folder}[cluster]\n{agreement}\n{cluster}\n{}",
+                 data_dir = \"{}\"\n[cluster]\n{agreement}\n{cluster}\n{}",
                 path("admin.sock"),
+                path("data"),
                 body(&nodes.lab, node, &nodes.folder(node))
             );
             fs::write(nodes.folder(node).join("mainstay.toml"), text).expect("a configuration");

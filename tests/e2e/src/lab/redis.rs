@@ -26,12 +26,11 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts three nodes with a group, and waits until one is primary and two follow it. `cluster` and `database` are further
-    /// lines of these tables.
+    /// Starts three nodes with a group, and waits until one is primary and two follow it. `cluster` is further lines of that table.
     ///
     /// # Panics
     /// If that does not happen.
-    pub fn start(cluster: &str, database: &str) -> Self {
+    pub fn start(engine: Engine, cluster: &str) -> Self {
         let body = |lab: &Lab, _node: usize, folder: &Path| {
             let file =
                 File::options().write(true).create(true).truncate(true).mode(0o600).open(folder.join("redis.password"));
@@ -41,12 +40,12 @@ impl Redis {
                 format!("[[database.member]]\nnode = \"n{member}\"\naddress = \"{}:{SERVER}\"\n", lab.address(member))
             });
             format!(
-                "[[database]]\nname = \"{GROUP}\"\nengine = \"redis\"\n{database}\n{}[database.server]\n\
+                "[[database]]\nname = \"{GROUP}\"\nengine = \"redis\"\n{}[database.server]\n\
                  replication_password = {{ file = \"redis.password\" }}\n",
                 members.collect::<String>()
             )
         };
-        let redis = Self { nodes: Nodes::in_lab(Lab::new(3), Engine::Embedded, cluster, body) };
+        let redis = Self { nodes: Nodes::in_lab(Lab::new(3), engine, cluster, body) };
         redis.settle();
         redis
     }

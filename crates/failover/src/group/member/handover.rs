@@ -29,6 +29,12 @@ impl<E: Executor> Member<E> {
             }
         };
         let _late = tokio::time::timeout(SETTLES_WITHIN, settles).await;
+        if self.is_leading()
+            && let Err(why) = self.mandate.may_wait()
+        {
+            tracing::info!(group = self.group, why, "databases: the server is not left to the next process");
+            return None;
+        }
         let until = if self.is_leading() { Some(self.mandate.renewed().await?) } else { None };
         // The plan may be another one by now.
         self.mandate.follow();

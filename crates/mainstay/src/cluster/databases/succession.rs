@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use mainstay_failover::group::handover::{self, Handed};
 use mainstay_failover::group::member::Departure;
+use mainstay_runtime::task::{Ended, Task};
 
 use crate::cluster::Context;
+use crate::cluster::succession::Succession;
 use crate::config::cluster::Engine;
 
 /// Locked by the process that keeps the node's servers.
@@ -51,7 +53,7 @@ pub(super) async fn alone(context: &Context) -> Option<Alone> {
 /// What the process before has left, by group.
 pub(super) fn take(context: &Context) -> BTreeMap<String, Handed> {
     let folder = context.data_dir.as_deref();
-    folder.map(|folder| handover::take(folder, context.session.now(), context.timings.ttl)).unwrap_or_default()
+    folder.map(|folder| handover::take(folder, context.session.now())).unwrap_or_default()
 }
 
 /// Whether servers run on when this process ends: there is another one, which knows what was agreed before.
@@ -71,6 +73,17 @@ pub(super) async fn departure(context: &Context) -> Departure {
     Departure::HandOver
 }
 
+/// Waits until the members have left.
+pub(super) async fn ended(succession: &Succession, members: Vec<Task>) {
+    for member in members {
+        if member.await == Ended::Panicked {
+            // Its server may run: the lease must not be said to be over before the guard has ended it.
+            tracing::error!("databases: a member ended by a defect; the node's lease ends by itself");
+            succession.keep_lease();
+        }
+    }
+}
+
 /// Leaves the next process what it needs to know of servers that run on.
 pub(super) fn leave(context: &Context, estate: BTreeMap<String, Handed>) {
     if estate.is_empty() {
@@ -84,5 +97,25 @@ pub(super) fn leave(context: &Context, estate: BTreeMap<String, Handed>) {
             error = super::folders::with_causes(&error),
             "databases: the next process will stop the servers and start them anew"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_runtime::task::{Kind, spawn_local};
+    use mainstay_runtime::thread::run_here;
+
+    use super::*;
+
+    #[test]
+    fn the_lease_is_not_ended_after_a_member_that_ended_by_a_defect() {
+        run_here(async {
+            for (member, keeps_lease) in [((|| {}) as fn(), false), (|| panic!("for the test"), true)] {
+                let succession = Succession::default();
+                ended(&succession, vec![spawn_local(Kind::Control, async move { member() })]).await;
+                assert_eq!(succession.keeps_lease(), keeps_lease);
+            }
+        })
+        .unwrap();
     }
 }

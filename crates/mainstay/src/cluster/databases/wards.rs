@@ -91,6 +91,13 @@ impl Warden for Wards {
         }
     }
 
+    fn may_wait(&self) -> Result<(), String> {
+        match &self.watchdog {
+            Ok(_watchdog) => Err("the watchdog would restart the machine if that process came too late".to_owned()),
+            Err(_there_is_none) => Ok(()),
+        }
+    }
+
     fn rungs(&self) -> Vec<Rung> {
         let rung = |name: &str, missing| Rung { name: name.to_owned(), missing };
         let port = match &self.port {
