@@ -5,6 +5,7 @@
 
 mod adopt;
 mod control;
+mod copies;
 mod files;
 mod local;
 mod log;

@@ -7,6 +7,7 @@ use mainstay_core::database::{Lsn, Regime};
 use serde::{Deserialize, Serialize};
 
 use super::adopt::{self, Adopted};
+use super::copies::Copies;
 use super::{REPLICATION_ROLE, SUPERUSER, Settings, slots};
 use crate::Error;
 use crate::folder::Folder;
@@ -48,6 +49,9 @@ pub(super) struct Standing {
     /// Where its log is while it is torn, if that is not in the data directory.
     #[serde(default)]
     pub(super) log: Option<PathBuf>,
+    /// Copies one soon after the other, if there were any lately.
+    #[serde(default)]
+    pub(super) copies: Option<Copies>,
 }
 
 impl Standing {

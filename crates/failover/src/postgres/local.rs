@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_core::database::{Report, Server};
 
+use super::files::Files;
 use super::process::{Postmaster, all_of, end_all};
 use super::server::Instance;
 use super::{Settings, adopt, control, log, query};
@@ -89,6 +90,11 @@ fn is_stalled(instance: &mut Instance, seen: &query::Seen) -> bool {
     let why = || format!("it receives nothing from {upstream}: {}", log::of_late(&instance.settings));
     receiver.look(seen.receiver, seen.position, Instant::now(), why);
     instance.receiver = receiver;
+    if instance.note_copies()
+        && let Err(error) = Files(&instance.settings).stand(&instance.standing)
+    {
+        tracing::warn!(%error, "database: that it is not copied again and again any more cannot be noted");
+    }
     instance.receiver.is_dry()
 }
 

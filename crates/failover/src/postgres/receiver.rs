@@ -34,6 +34,16 @@ struct Dry {
 }
 
 impl Receiver {
+    /// Of data that was copied so often, one copy soon after the other, the last time then.
+    pub(super) fn after(copies: u32, copied_at: Instant) -> Self {
+        Self { copies, copied_at: Some(copied_at), ..Self::default() }
+    }
+
+    /// How often it was copied, one copy soon after the other.
+    pub(super) const fn copies(&self) -> u32 {
+        self.copies
+    }
+
     /// Takes note of a look at a replica that is told to stream. `process` is the one that streams now, if there is one; `why` is
     /// asked once for each time that nothing is received. What comes from an archive moves the position as well.
     pub(super) fn look(&mut self, process: Option<i32>, position: Lsn, now: Instant, why: impl FnOnce() -> String) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mainstay_core::database::agent::{Action, Local, Stop};
 use mainstay_core::database::{Engine, Lsn, Regime, Report, Server};
 
+use super::copies::Copies;
 use super::files::{Files, GRANTS, Standing};
 use super::probe::{self, Probe};
 use super::process::{AT_ONCE, LONG, Postmaster, SHORT, all_of, end_all, run};
@@ -68,6 +69,7 @@ impl Instance {
         // Whether it takes writes is seen when it is asked; until then the worse is assumed.
         let leads = postmaster.is_some();
         Ok(Self {
+            receiver: Copies::receiver(standing.copies),
             settings,
             postmaster,
             standing,
@@ -80,7 +82,6 @@ impl Instance {
             retry: Retry::default(),
             discarded: None,
             tended: None,
-            receiver: Receiver::default(),
             probe: None,
             knocked: None,
         })

@@ -27,7 +27,8 @@ impl Instance {
 
     pub(super) fn mend(&mut self) -> Result<(), Error> {
         self.receiver.forget();
-        self.standing = Standing::default();
+        self.standing = Standing { copies: self.standing.copies, ..Standing::default() };
+        self.note_copies();
         self.upstream = None;
         Files(&self.settings).stand(&self.standing)
     }
