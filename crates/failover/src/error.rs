@@ -54,6 +54,9 @@ pub enum Error {
          at least 4, and start it anew"
     )]
     Unsuitable(String),
+    /// A server that runs already is not what it would be once it was started anew.
+    #[error("the running server cannot be adopted: {0}")]
+    NotAdopted(String),
     /// It failed before.
     #[error("it failed and is tried again in {after:?}: {said}")]
     Again {

@@ -14,6 +14,7 @@
 //! [`Report::system`]: mainstay_core::database::Report::system
 //! [`Report::before`]: mainstay_core::database::Report::before
 
+mod adopt;
 mod count;
 mod files;
 mod info;
@@ -38,6 +39,8 @@ use crate::Error;
 
 /// The user that replicas stream as, and whose password [`Settings::password`] is.
 pub const REPLICATION_USER: &str = "mainstay_replication";
+/// What that user may do.
+pub(crate) const REPLICATION_RIGHTS: &str = "+psync +replconf +ping +info +exists +select";
 /// The agent's own user. Its password never leaves the machine.
 pub(crate) const AGENT: &str = "mainstay";
 /// The program, as the system names its process.

@@ -1,5 +1,7 @@
 //! The planner, the agents' machine and what carries it out, on real servers of Redis.
 
+#[path = "redis/adoption.rs"]
+mod adoption;
 #[path = "redis/group.rs"]
 mod group;
 

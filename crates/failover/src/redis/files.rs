@@ -9,7 +9,7 @@ use mainstay_core::database::Lsn;
 use serde::{Deserialize, Serialize};
 
 use super::info::NOBODY;
-use super::{AGENT, REPLICATION_USER, Settings};
+use super::{AGENT, REPLICATION_RIGHTS, REPLICATION_USER, Settings};
 use crate::Error;
 use crate::folder::{Folder, keep_newest};
 
@@ -108,7 +108,7 @@ impl Files<'_> {
              pidfile {}\nlogfile \"\"\ndir {}\ndbfilename dump.rdb\nappenddirname appendonlydir\nrepl-backlog-ttl 0\n\
              replica-read-only yes\nreplica-serve-stale-data {stale}\nmin-replicas-to-write {}\n\
              min-replicas-max-lag {lag}\nuser {AGENT} on >{} ~* &* +@all\n\
-             user {REPLICATION_USER} on {} ~* +psync +replconf +ping +info +exists +select\n\
+             user {REPLICATION_USER} on {} ~* {REPLICATION_RIGHTS}\n\
              masteruser {REPLICATION_USER}\nmasterauth {password}\n{upstream}",
             settings.extra,
             path(&self.socket()),

@@ -1,21 +1,24 @@
 //! What there is of the local server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstay_core::database::{Lsn, Report, Server};
 
+use super::adopt::{self, Door};
 use super::files::{Files, Standing};
 use super::info::{self, Info};
 use super::process::Process;
 use super::server::Instance;
-use super::wire::{Client, Reply};
+use super::wire::Reply;
 use super::{AGENT, Settings, snapshot};
 use crate::Error;
 
+/// One that does not let us in is asked again after this time.
+const KNOCK: Duration = Duration::from_secs(10);
 /// A server that says nothing for so long is frozen, or busy with a script or a slow disk.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// One command over the local socket.
+/// One command, from the same machine.
 pub(super) async fn ask(
     settings: &Settings,
     what: &str,
@@ -23,7 +26,7 @@ pub(super) async fn ask(
     limit: Duration,
 ) -> Result<Option<String>, Error> {
     let secret = Files(settings).secret()?;
-    let mut client = Client::local(&Files(settings).socket(), AGENT, &secret, limit).await?;
+    let mut client = Door::of(settings).open(AGENT, &secret, limit).await?;
     client.ask(what, command, limit).await.map(Reply::text)
 }
 
@@ -51,6 +54,7 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         instance.sync = None;
         return Ok(stopped(instance, report));
     }
+    knock(instance).await?;
     let Ok(info) = info(&instance.settings).await else {
         report.server = Server::Unknown;
         return Ok(report);
@@ -83,6 +87,18 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         report.server = Server::Replica { upstream };
     }
     Ok(report)
+}
+
+/// Has itself let in by a server that somebody else has started, now and then.
+async fn knock(instance: &mut Instance) -> Result<(), Error> {
+    let found = instance.process.as_ref().filter(|process| !process.is_ours());
+    let Some(pid) = found.map(Process::pid) else { return Ok(()) };
+    let is_due = instance.knocked.is_none_or(|at| at.elapsed() >= KNOCK);
+    if is_due && adopt::is_anothers(&instance.settings, pid) {
+        instance.knocked = Some(Instant::now());
+        adopt::admit(&instance.settings, pid).await?;
+    }
+    Ok(())
 }
 
 fn stopped(instance: &Instance, mut report: Report) -> Report {

@@ -35,6 +35,25 @@ pub(super) fn command(settings: &Settings, config: &Path) -> Command {
     command
 }
 
+/// Whether a process of that number is a server on this data.
+fn serves(pid: u32, data: &Path) -> bool {
+    let is_one = fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == PROGRAM);
+    is_one && fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|directory| directory == data)
+}
+
+/// A server on this data that nobody has told us of. What writes a snapshot for another one is none.
+fn anothers(data: &Path) -> Option<u32> {
+    let number = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    let mut found = fs::read_dir("/proc").ok()?.filter_map(number).filter(|pid| serves(*pid, data));
+    found.find(|pid| !parent(*pid).is_some_and(|parent| serves(parent, data)))
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may have blanks and brackets in it; what follows has none.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 impl Process {
     pub(super) fn start(settings: &Settings) -> Result<Self, Error> {
         let log = Files(settings).log();
@@ -54,19 +73,22 @@ impl Process {
         Ok(Self { pid, child: Some(child) })
     }
 
-    /// One that runs already on this configuration.
+    /// One that runs already on this data: ours, or one that somebody else has started.
     pub(super) fn find(settings: &Settings) -> Option<Self> {
-        let text = fs::read_to_string(Files(settings).pid()).ok()?;
-        let pid = Pid::from_raw(i32::try_from(text.trim().parse::<u32>().ok()?).ok()?)?;
+        let data = fs::canonicalize(&settings.data_dir).ok()?;
+        let known = fs::read_to_string(Files(settings).pid()).ok().and_then(|text| text.trim().parse().ok());
         // The file outlives a crash, and its number may be another process's by now.
-        let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
-        let directory = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).ok()?;
-        let is_here = fs::canonicalize(&settings.data_dir).is_ok_and(|data| data == directory);
-        (name.trim() == PROGRAM && is_here).then_some(Self { pid, child: None })
+        let pid = known.filter(|pid| serves(*pid, &data)).or_else(|| anothers(&data))?;
+        Some(Self { pid: Pid::from_raw(i32::try_from(pid).ok()?)?, child: None })
     }
 
     pub(super) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Whether it was started by this process.
+    pub(super) const fn is_ours(&self) -> bool {
+        self.child.is_some()
     }
 
     pub(super) fn runs(&mut self) -> bool {

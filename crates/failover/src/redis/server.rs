@@ -1,7 +1,7 @@
 //! Carries out what the agent's machine says, one action at a time.
 
 use std::fs;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mainstay_core::database::agent::{Action, Local, Stop};
 use mainstay_core::database::{Engine, Lsn};
@@ -44,10 +44,12 @@ pub struct Instance {
     pub(super) sync: Option<u64>,
     pub(super) clones: u32,
     discarded: Option<Discarded>,
+    /// When it was tried last to be let in by a server that somebody else has started.
+    pub(super) knocked: Option<Instant>,
 }
 
 impl Instance {
-    /// Makes the directories, and finds a server that an earlier agent has started.
+    /// Makes the directories, and finds a server that runs already.
     ///
     /// # Errors
     /// If they cannot be made, or belong to somebody else.
@@ -64,7 +66,8 @@ impl Instance {
         // Whether it takes writes is seen when it is asked; until then the worse is assumed.
         let leads = process.is_some();
         let (written, gated) = (standing.position, standing.led.is_some());
-        Ok(Self { settings, process, standing, written, leads, gated, sync: None, clones: 0, discarded: None })
+        let (sync, clones, discarded, knocked) = (None, 0, None, None);
+        Ok(Self { settings, process, standing, written, leads, gated, sync, clones, discarded, knocked })
     }
 
     /// Written before anything happens, so that whoever comes back knows that its data may have gone its own way.
@@ -256,7 +259,10 @@ impl Executor for Instance {
             // Whether it was primary it tells by the name of its history.
             Action::Wait | Action::GiveUp | Action::Checkpoint | Action::Resign => Ok(()),
             Action::Found { term, .. } => self.found(*term).await,
-            Action::Adopt { term } => self.leads_from_now(*term),
+            Action::Adopt { term } => {
+                self.leads_from_now(*term)?;
+                self.settle_id().await
+            }
             Action::Stop(stop) => {
                 self.stop(*stop).await;
                 Ok(())

@@ -45,7 +45,7 @@ pub(crate) struct Group {
     _folder: TempDir,
 }
 
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut dirs = std::env::split_paths(&path);
     dirs.find(|dir| dir.join("redis-server").is_file())
@@ -131,7 +131,17 @@ impl Node {
 impl Group {
     /// Founded, with two replicas.
     pub(crate) async fn new(extra: &str) -> Self {
+        let mut group = Self::prepared(extra, |_settings| {});
+        group.until("three members", |group| group.is_whole(2)).await;
+        assert!(group.serves("a"), "{:?}", group.plan);
+        group
+    }
+
+    /// Agents that have not done anything yet. `prepare` sees to the first one's server before.
+    pub(crate) fn prepared(extra: &str, prepare: impl FnOnce(&Settings)) -> Self {
         let folder = tempfile::tempdir().expect("a directory");
+        let settings = settings(folder.path(), extra);
+        prepare(&settings[0]);
         let node = |settings: Settings| {
             let instance = Instance::open(settings.clone()).expect("files can be made");
             Node {
@@ -158,8 +168,8 @@ impl Group {
             yield_within: Duration::from_secs(30),
             failsafe: false,
         };
-        let mut group = Self {
-            nodes: settings(folder.path(), extra).into_iter().map(node).collect(),
+        Self {
+            nodes: settings.into_iter().map(node).collect(),
             plan: Plan::default(),
             policy,
             phase_since: Instant::now(),
@@ -168,10 +178,7 @@ impl Group {
             request: None,
             begun: Instant::now(),
             _folder: folder,
-        };
-        group.until("three members", |group| group.is_whole(2)).await;
-        assert!(group.serves("a"), "{:?}", group.plan);
-        group
+        }
     }
 
     pub(crate) fn index(&self, name: &str) -> usize {
