@@ -170,7 +170,7 @@ export function answers(state) {
     '/events': page(EVENTS),
     '/incidents': page([incident('42', true), incident('41', false)]),
     '/incidents/42': { ...incident('42', true), entries: [...EVENTS].reverse() },
-    '/objectives': page([objective('checkout-availability', 41.7, true), objective('checkout-latency', 88, false)]),
+    '/objectives': page([objective('checkout-availability', 41.7, true), { ...objective('checkout-latency', 88, false), indicator: 'latency', threshold_ms: 250 }, { ...objective('orders-fast', 93, false), subject: { kind: 'database', name: 'orders' }, indicator: 'latency', threshold_ms: 50 }]),
     '/alerts': { ...page(state.alerts), evaluator: 'lb1' },
     '/silences': page(state.silences),
     '/receivers': page([{ name: 'pager', kind: 'pagerduty', waiting: 0, failed: 1, last_error: '503' }]),

@@ -3,7 +3,7 @@
 import type { JSX } from 'preact';
 import type { Certificate, Page } from '../api/model';
 import { usePolled } from '../api/poll';
-import { largest, moment, NONE } from '../format';
+import { largest, moment } from '../format';
 import { Mark, Section } from '../parts/bits';
 import { Table, type Column } from '../parts/table';
 import type { Level } from '../standing';
@@ -40,21 +40,24 @@ function isEarly(it: Certificate): boolean {
 }
 
 function standing(it: Certificate): string {
-  if (it.problem !== null || it.days_left === null) {
-    return it.problem ?? NONE;
+  if (it.days_left === null) {
+    return it.acme?.state ?? 'unreadable';
   }
   return it.days_left <= 0 ? 'has ended' : `${largest(it.days_left * DAY_SECONDS)} left`;
 }
 
-/** When it is ordered next, and when its authority would have that. */
+/** What is wrong with it; else when it is ordered next, and when its authority would have that. */
 function Renewal(props: { of: Certificate }): JSX.Element {
-  const acme = props.of.acme ?? null;
+  const { acme = null, problem } = props.of;
+  if (problem !== null) {
+    return <span class="why" title={problem}>{problem}</span>;
+  }
   if (acme === null) {
     return <span class="quiet">{renewsItself(props.of) ? 'by itself' : 'by hand'}</span>;
   }
-  const next = acme.next_order === null ? `by ${acme.orderer ?? 'nobody yet'}` : `${moment(acme.next_order)}, ${acme.next_why ?? ''}`;
+  const next = acme.next_order === null ? `by ${acme.orderer ?? 'nobody yet'}` : `${minute(acme.next_order)} (${acme.next_why ?? ''})`;
   const window = acme.suggested ?? null;
-  const told = window === null ? '' : `; its authority asks for ${moment(window.start)} to ${moment(window.end)}`;
+  const told = window === null ? '' : `; its authority asks for ${minute(window.start)} to ${minute(window.end)}`;
   const page = window?.explanation ?? null;
   return (
     <span class="why" title={`${next}${told}`}>
@@ -64,11 +67,15 @@ function Renewal(props: { of: Certificate }): JSX.Element {
   );
 }
 
+function minute(time: string): string {
+  return moment(time).replace(/:\d\d$/, '');
+}
+
 const COLUMNS: Column<Certificate>[] = [
-  { id: 'usage', title: 'Certificate', width: '14rem', key: (it) => it.usage, cell: (it) => <span title={it.file}>{it.usage}</span> },
-  { id: 'subject', title: 'For', hide: 'phone', width: '16rem', key: (it) => it.subject, cell: (it) => <span title={it.names.join(', ')}>{it.subject}</span> },
+  { id: 'usage', title: 'Certificate', width: '12rem', key: (it) => it.usage, cell: (it) => <span title={it.file}>{it.usage}</span> },
+  { id: 'subject', title: 'For', hide: 'phone', width: '12rem', key: (it) => it.subject, cell: (it) => <span title={it.names.join(', ')}>{it.subject}</span> },
   {
-    id: 'left', title: 'Valid', width: '10rem', key: (it) => it.days_left,
+    id: 'left', title: 'Valid', width: '9rem', key: (it) => it.days_left,
     cell: (it) => (
       <span class="why" title={it.problem ?? `until ${moment(it.not_after)}`}>
         <Mark level={levelOf(it)}>{standing(it)}</Mark>

@@ -100,8 +100,8 @@ function rungsOf(it: GroupMember): string {
 
 function membersOf(database: Database): Column<GroupMember>[] {
   return [
-    { id: 'node', title: 'Node', width: '10rem', key: (it) => it.node, cell: (it) => (it.here ? <b title="this node">{it.node}</b> : it.node) },
-    { id: 'role', title: 'Role', width: '6rem', key: (it) => it.role, cell: (it) => it.role },
+    { id: 'node', title: 'Node', width: '8rem', key: (it) => it.node, cell: (it) => (it.here ? <b title="this node">{it.node}</b> : it.node) },
+    { id: 'role', title: 'Role', width: '6rem', hide: 'phone', key: (it) => it.role, cell: (it) => it.role },
     {
       id: 'state', title: 'State', key: (it) => it.state,
       cell: (it) => (
@@ -110,7 +110,7 @@ function membersOf(database: Database): Column<GroupMember>[] {
         </span>
       ),
     },
-    { id: 'lag', title: 'Behind', isNumber: true, width: '7rem', key: (it) => it.lag_bytes, cell: (it) => bytes(it.lag_bytes) },
+    { id: 'lag', title: 'Behind', isNumber: true, width: '7rem', hide: 'phone', key: (it) => it.lag_bytes, cell: (it) => bytes(it.lag_bytes) },
     { id: 'position', title: 'Position', isNumber: true, width: '9rem', hide: 'small', key: (it) => it.position, cell: (it) => it.position_text ?? NONE },
     {
       id: 'fencing', title: 'Fencing', hide: 'small', title_hint: 'what keeps it from taking writes when it must not',
@@ -121,7 +121,7 @@ function membersOf(database: Database): Column<GroupMember>[] {
       ),
     },
     {
-      id: 'actions', title: 'Actions', width: '9rem',
+      id: 'actions', title: 'Actions', width: '11rem',
       cell: (it) =>
         it.node === database.primary ? null : (
           <span class="actions">
@@ -141,8 +141,8 @@ const CHANGES: Column<DatabaseChange>[] = [
   { id: 'at', title: 'When', width: '7rem', key: (it) => it.at, cell: (it) => <Ago time={it.at} /> },
   { id: 'who', title: 'Primary', width: '12rem', cell: (it) => `${it.from} → ${it.to}` },
   { id: 'why', title: 'Why', hide: 'phone', cell: (it) => `${it.planned ? 'switchover' : 'failover'}: ${it.cause}` },
-  { id: 'rto', title: 'Without writes', isNumber: true, width: '9rem', key: (it) => it.rto_ms, cell: (it) => (it.rto_ms === null ? NONE : `${millis(it.rto_ms)} ms`) },
-  { id: 'phases', title: 'By phase (ms)', hide: 'small', title_hint: 'the last one until a client was led to the new primary', cell: (it) => <span title={it.routed_by === null ? 'no client was led to it yet' : `the first client came by ${it.routed_by}`}>{phasesOf(it)}</span> },
+  { id: 'rto', title: 'Without writes', isNumber: true, width: '9rem', key: (it) => it.rto_ms, cell: (it) => millis(it.rto_ms) },
+  { id: 'phases', title: 'By phase', hide: 'small', title_hint: 'the last one until a client was led to the new primary', cell: (it) => <span title={it.routed_by === null ? 'no client was led to it yet' : `the first client came by ${it.routed_by}`}>{phasesOf(it)}</span> },
   { id: 'rpo', title: 'Lost', hide: 'phone', cell: (it) => <Mark level={it.loss.measured ? 'good' : 'warn'}>{it.loss.text}</Mark> },
 ];
 

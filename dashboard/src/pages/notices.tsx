@@ -33,10 +33,14 @@ export function Notices(props: { status: Status }): JSX.Element | null {
 export function noticesOf(status: Pick<Status, 'attention' | 'acme' | 'temporary'>): Notice[] {
   const defects = status.attention?.defects ?? null;
   return [
-    ...(defects === null ? [] : [{ level: 'bad' as const, text: `${count(defects.count)} parts of the node have ended by a panic, which is a defect: ${defects.last}`, command: null }]),
+    ...(defects === null ? [] : [{ level: 'bad' as const, text: `${defectsOf(defects.count)} ended by a panic, which is a defect: ${defects.last}`, command: null }]),
     ...(status.acme ?? []).flatMap(certificateOf),
     ...(status.temporary ?? []).map(temporaryOf),
   ];
+}
+
+function defectsOf(number: number): string {
+  return number === 1 ? 'a part of the node has' : `${count(number)} parts of the node have`;
 }
 
 function certificateOf(it: Acme): Notice[] {

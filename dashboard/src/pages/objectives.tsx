@@ -50,9 +50,9 @@ function levelOf(it: Objective): Level {
 }
 
 const COLUMNS: Column<Objective>[] = [
-  { id: 'name', title: 'Objective', key: (it) => it.name, cell: (it) => <a href={hrefTo('objectives', [it.name])}>{it.name}</a> },
-  { id: 'subject', title: 'Of', hide: 'small', key: (it) => it.subject.name, cell: (it) => `${it.subject.kind} ${it.subject.name}` },
-  { id: 'promise', title: 'Promise', hide: 'phone', key: (it) => it.target_percent, cell: promiseOf },
+  { id: 'name', title: 'Objective', width: '13rem', key: (it) => it.name, cell: (it) => <a href={hrefTo('objectives', [it.name])}>{it.name}</a> },
+  { id: 'subject', title: 'Of', width: '12rem', hide: 'small', key: (it) => it.subject.name, cell: (it) => <span title={it.subject.name}>{`${it.subject.kind} ${it.subject.name}`}</span> },
+  { id: 'promise', title: 'Promise', hide: 'phone', key: (it) => it.target_percent, cell: (it) => <span title={promiseOf(it)}>{promiseOf(it)}</span> },
   { id: 'good', title: 'Good %', isNumber: true, width: '6rem', key: (it) => it.good_percent, cell: (it) => nines(it.good_percent) },
   {
     id: 'left', title: 'Budget left %', isNumber: true, width: '11.5rem', key: (it) => it.budget_left_percent,

@@ -59,5 +59,5 @@ const COLUMNS: Column<Probe>[] = [
   { id: 'nodes', title: 'Nodes that try', isNumber: true, width: '9rem', hide: 'phone', key: (it) => it.nodes, cell: (it) => `${count(it.nodes)} of ${count(it.nodes_expected)}` },
   { id: 'took', title: 'Took', isNumber: true, width: '6rem', key: (it) => it.last?.duration_ms ?? null, cell: (it) => millis(it.last?.duration_ms) },
   { id: 'last', title: 'Last', isNumber: true, width: '7rem', hide: 'phone', key: (it) => it.last?.at ?? null, cell: (it) => <Ago time={it.last?.at} /> },
-  { id: 'run', title: 'Now', width: '6rem', cell: (it) => <ActionButton action={run(it)} word="run" label={`run ${it.name}`} /> },
+  { id: 'run', title: 'Now', width: '6rem', cell: (it) => <span class="actions"><ActionButton action={run(it)} word="run" label={`run ${it.name}`} /></span> },
 ];
