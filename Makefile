@@ -14,6 +14,7 @@ TEST_THREADS ?= 2
 FUZZ_SECONDS ?= 20
 SOAK_SECONDS ?= 600
 ARGS ?=
+PARTS ?=
 
 help: ## this list
 	@echo "Mainstay: keeps services available while their parts fail."
@@ -79,21 +80,10 @@ profile: need-build ## what one request costs, by perf and callgrind (ARGS="--sc
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay -p mainstay-bench
 	./target/release/mainstay-bench --mainstay target/release/mainstay profile $(ARGS)
 
-soak: need-build ## SOAK_SECONDS (600) of load with faults, then as long of cluster histories that are checked, then faults of clusters, of databases (SOAK_ROUNDS, 20) and of shared configurations 20 times each
-	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
-	./target/release/mainstay demo --plain --duration $(SOAK_SECONDS)s
-	MAINSTAY_SOAK=1 SOAK_SECONDS=$(SOAK_SECONDS) \
-	  $(CARGO) test $(CARGO_FLAGS) -p mainstay-cluster --test histories seeded -- --nocapture
-	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-cluster --test embedded
-	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) --release -p mainstay-failover --test groups -- --nocapture
+soak: need-build ## hours of load, checked histories and every fault SOAK_ROUNDS (20) times (PARTS="databases slow-link" for some of it)
 	@tests/install-packages.sh tests/packages.txt
-	$(CARGO) build $(CARGO_FLAGS) -p mainstay -p mainstay-e2e
-	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test failover -- --nocapture --test-threads=1
-	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test database_load -- --nocapture
-	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test databases -- --nocapture --test-threads=1
 	@$(MAKE) --no-print-directory $(SCHEMATHESIS)
-	MAINSTAY_SOAK=1 $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test access fuzzed -- --nocapture
-	for round in {1..20}; do $(CARGO) test $(CARGO_FLAGS) -p mainstay-e2e --test config_release -- --test-threads=1; done
+	SOAK_SECONDS=$(SOAK_SECONDS) tests/soak.sh $(PARTS)
 
 failover: need-build ## how long failovers take beside keepalived: the table of docs/failover.md
 	@tests/install-packages.sh tests/packages.txt

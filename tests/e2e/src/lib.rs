@@ -17,6 +17,7 @@ pub mod load;
 pub mod origin;
 pub mod process;
 pub mod scripted;
+pub mod soak;
 pub mod tls;
 pub mod tools;
 pub mod wire;

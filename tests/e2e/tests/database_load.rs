@@ -8,10 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use mainstay_e2e::eventually;
 use mainstay_e2e::lab::databases::{Databases, GROUP};
 use mainstay_e2e::lab::pgbench::{self, Pgbench};
 use mainstay_e2e::lab::writer::{self, Writer};
+use mainstay_e2e::{eventually, soak};
 use postgres::Client;
 use sessions::Sessions;
 use tempfile::TempDir;
@@ -162,7 +162,7 @@ impl Trial {
 
 /// Planned changes in a row: four, or 24 with `MAINSTAY_SOAK=1`.
 fn switch_over(trial: &mut Trial) {
-    let times = if std::env::var_os("MAINSTAY_SOAK").is_some() { 24 } else { 4 };
+    let times = soak::or(4, 24);
     let mut gaps: Vec<Duration> = (0..times).map(|_| trial.change("switchover")).collect();
     gaps.sort();
     eprintln!(

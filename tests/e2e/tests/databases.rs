@@ -20,6 +20,7 @@ mod trial;
 use std::time::Duration;
 
 use faults::{ENDS, Fault, PARTS};
+use mainstay_e2e::soak;
 use trial::Trial;
 
 #[test]
@@ -35,9 +36,8 @@ fn rows_that_were_acknowledged_outlive_partitions_and_failovers_within_failovers
 /// Each of the faults as often as is wanted, in turn, so that each follows upon each other one's end.
 fn befall(faults: &[Fault]) {
     let setting = |name: &str| std::env::var(name).unwrap_or_default();
-    let is_soak = std::env::var_os("MAINSTAY_SOAK").is_some();
-    let rounds = if is_soak { setting("SOAK_ROUNDS").parse().unwrap_or(20).max(1) } else { 3 };
-    let wanted = if is_soak { setting("SOAK_FAULTS") } else { String::new() };
+    let rounds = soak::or(3, setting("SOAK_ROUNDS").parse().unwrap_or(20).max(1));
+    let wanted = soak::or(String::new(), setting("SOAK_FAULTS"));
     let is_wanted = |fault: &&Fault| {
         let name = format!("{fault:?}");
         wanted.is_empty() || wanted.split(',').any(|part| name.contains(part))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mainstay_e2e::lab::nodes::{Engine, Nodes, PORT};
 use mainstay_e2e::lab::watch::Watch;
 use mainstay_e2e::lab::{Cut, FLOATING, SLOW, within};
-use mainstay_e2e::{Wire, eventually};
+use mainstay_e2e::{Wire, eventually, soak};
 
 const SOON: Duration = Duration::from_secs(20);
 /// A planner that has just started gives other nodes so much time to start as well, and plans nothing meanwhile.
@@ -16,7 +16,7 @@ const ENDED: &str = "the guard has had its lease ended";
 
 /// Three times, or twenty in a soak.
 fn rounds() -> usize {
-    if std::env::var_os("MAINSTAY_SOAK").is_some() { 20 } else { 3 }
+    soak::or(3, 20)
 }
 
 /// Faults come at another moment of the renewals each time.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_e2e::gateway::simple;
 use mainstay_e2e::load::{Outcome, Plan};
-use mainstay_e2e::{Mainstay, eventually, free};
+use mainstay_e2e::{Mainstay, eventually, free, soak};
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -148,8 +148,7 @@ fn compare(rounds: usize) -> Vec<(Duration, Duration)> {
 
 #[test]
 fn a_thousand_endpoints_that_flap_do_not_slow_requests() {
-    let is_soak = std::env::var_os("MAINSTAY_SOAK").is_some();
-    let mut rounds = compare(if is_soak { 20 } else { 4 });
+    let mut rounds = compare(soak::or(4, 20));
     println!("99th percentiles while {ENDPOINTS} endpoints flap and while none does: {rounds:?}");
     let ratio = |(flapping, calm): &(Duration, Duration)| flapping.as_secs_f64() / calm.as_secs_f64();
     rounds.sort_by(|one, other| ratio(one).total_cmp(&ratio(other)));

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use mainstay_e2e::eventually;
 use mainstay_e2e::lab::nodes::{Engine, Nodes, PEERS, PORT};
 use mainstay_e2e::lab::watch::Watch;
 use mainstay_e2e::lab::{CLIENT, slow};
+use mainstay_e2e::{eventually, soak};
 
 /// Where the slow way to a node begins.
 const WAYS: u16 = 7000;
@@ -15,7 +15,7 @@ const TAKEN_OVER: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_hundred_milliseconds_each_way_and_five_percent_of_loss_move_no_address_until_its_holder_dies() {
-    let watched = if std::env::var_os("MAINSTAY_SOAK").is_some() { 600 } else { 12 };
+    let watched = soak::or(12, 600);
     let way = |node: usize| format!("\"n{node}={CLIENT}:{}\"", usize::from(WAYS) + node);
     let peers: Vec<String> = (0..NODES).map(way).collect();
     let mut nodes = Nodes::start_over(NODES, Engine::Embedded, &format!("peers = [{}]", peers.join(", ")), "", |lab| {

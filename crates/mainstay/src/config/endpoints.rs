@@ -53,7 +53,17 @@ pub(super) fn read(section: &Section<'_>) -> Endpoints {
     for item in short.iter().flat_map(Item::list) {
         add(&item, Resolve::One, &Endpoint::new);
     }
-    for entry in section.sections("endpoint", &keys::ENDPOINT) {
+    let long = section.item("endpoint");
+    // The plain list under the name of the tables: told once, and not that each address is no table.
+    let is_short = long.as_ref().is_some_and(|item| item.word().is_some() || item.is_list_of_words());
+    if let Some(item) = long.as_ref().filter(|_it| is_short) {
+        let fault = Fault::new("addresses alone are written under the key `endpoints`");
+        item.error(fault.hint(
+            "write endpoints = [\"10.0.1.10:8080\"]; [[service.endpoint]] is for those with settings of their own",
+        ));
+    }
+    let long = if is_short { Vec::new() } else { section.sections("endpoint", &keys::ENDPOINT) };
+    for entry in long {
         let address = entry.required("address", "write address = \"10.0.1.10:8080\"");
         let weight = u32::try_from(entry.integer("weight", 1, 1..=1_000).value).unwrap_or(1);
         let priority = entry.integer("priority", 0, 0..=u64::from(u16::MAX)).value;

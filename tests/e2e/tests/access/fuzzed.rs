@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mainstay_e2e::gateway::simple;
-use mainstay_e2e::{Mainstay, Origin, free};
+use mainstay_e2e::{Mainstay, Origin, free, soak};
 
 use super::token;
 
@@ -37,7 +37,7 @@ fn what_the_document_says_holds_for_whatever_is_sent() {
     let file = gateway.dir().join("openapi.json");
     std::fs::write(&file, document.to_string()).expect("the document");
 
-    let is_soak = std::env::var_os("MAINSTAY_SOAK").is_some();
+    let is_soak = soak::is_on();
     // In CI the same is sent each time; a soak says what it began with.
     let (seconds, phases) =
         if is_soak { (SECONDS[1], "coverage,fuzzing,stateful") } else { (SECONDS[0], "coverage,fuzzing") };

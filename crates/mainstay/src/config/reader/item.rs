@@ -55,6 +55,12 @@ impl<'r> Item<'r> {
         self.value.get_ref().is_array()
     }
 
+    /// Whether it is a list of texts, with one at least; reports nothing.
+    pub(in crate::config) fn is_list_of_words(&self) -> bool {
+        let entries = self.value.get_ref().as_array();
+        entries.is_some_and(|entries| !entries.is_empty() && entries.iter().all(|entry| entry.get_ref().is_str()))
+    }
+
     /// The flag, if it is one; reports nothing.
     pub(in crate::config) fn as_flag(&self) -> Option<bool> {
         self.value.get_ref().as_bool()

@@ -275,6 +275,21 @@ fn warnings() {
 }
 
 #[test]
+fn addresses_under_the_key_of_the_tables_are_told_once() {
+    for written in ["[\"10.0.1.10:80\", \"10.0.1.11:80\"]", "\"10.0.1.10:80\""] {
+        let text = format!(
+            "[[listener]]\nname = \"web\"\nbind = \"0.0.0.0:80\"\n[[service]]\nname = \"y\"\nendpoint = {written}\n"
+        );
+        assert_eq!(
+            shown(&text),
+            [
+                "m.toml:6:12: service[0].endpoint: addresses alone are written under the key `endpoints`; write endpoints = [\"10.0.1.10:8080\"]; [[service.endpoint]] is for those with settings of their own"
+            ]
+        );
+    }
+}
+
+#[test]
 fn all_errors_come_at_once() {
     let text = "[[listener]]\nname = \"web\"\nbind = \":80\"\n[[route]]\nservice = \"x\"\n[[service]]\nname = \"y\"\nendpoints = [\"a\", \"b\"]\n[surplus]\n";
     let expected = [
