@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio_postgres::error::SqlState;
 
 /// Why something was not done.
 #[derive(Debug, Error)]
@@ -74,6 +75,11 @@ impl Error {
     /// Whether another server could not be reached, which says nothing of the local one.
     pub(crate) fn is_of_the_way(&self) -> bool {
         matches!(self, Self::Program { said, .. } if said.contains("connection to server at"))
+    }
+
+    /// Whether a server said that it lets nobody in yet.
+    pub(crate) fn is_of_a_start(&self) -> bool {
+        matches!(self, Self::Query { source, .. } if source.code() == Some(&SqlState::CANNOT_CONNECT_NOW))
     }
 
     pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {

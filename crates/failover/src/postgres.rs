@@ -18,6 +18,7 @@ mod retry;
 mod rewind;
 mod server;
 mod slots;
+mod startup;
 mod torn;
 
 use std::net::SocketAddr;

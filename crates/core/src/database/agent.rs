@@ -1,7 +1,7 @@
 //! What a member does about the plan: one thing at a time, and nothing that depends on what the one before it led to.
 
 use super::lineage::{Lineage, compare};
-use super::{Engine, Phase, Plan, Regime, Report, Server};
+use super::{Engine, Lsn, Phase, Plan, Regime, Report, Server};
 use crate::time::Moment;
 
 /// How often data is taken back to where another one's history leaves it, before it is copied whole.
@@ -22,8 +22,8 @@ pub struct Local {
     pub rewinds: u32,
     /// Copies that have failed since it last followed.
     pub clones: u32,
-    /// It is to follow, gets nothing, and has not come any further for a while.
-    pub stuck: bool,
+    /// Where it is, if it is to follow, gets nothing, and has not come any further for a while.
+    pub stuck_at: Option<Lsn>,
 }
 
 /// How a server is stopped.
@@ -125,7 +125,8 @@ pub fn step(
     }
     let leads = plan.leader() == Some(me) && may_act;
     match &local.report.server {
-        Server::Starting | Server::Unknown => Action::Wait,
+        Server::Starting => stay_starting(me, local, plan, source),
+        Server::Unknown => Action::Wait,
         Server::Empty => match &plan.phase {
             Phase::Founding { .. } if leads => Action::Found { term: plan.term, sync: plan.sync.clone() },
             Phase::Serving { primary } if primary != me && source.is_some() => clone(local, primary),
@@ -185,6 +186,13 @@ fn start_to_lead(local: &Local, plan: &Plan) -> Action {
         return Action::StartPrimary { term: plan.term, sync: plan.sync.clone() };
     }
     Action::StartReplica { of: None }
+}
+
+/// One that lacks something before it can let anybody in, which its primary no longer has, would wait for it for ever.
+fn stay_starting(me: &str, local: &Local, plan: &Plan, source: Option<&Report>) -> Action {
+    let is_to_follow = matches!(&plan.phase, Phase::Serving { primary } if primary != me);
+    let is_in_vain = source.is_some_and(|report| is_out_of_reach(local, report));
+    if is_to_follow && is_in_vain { Action::Stop(Stop::Fast) } else { Action::Wait }
 }
 
 fn start_to_follow(me: &str, local: &Local, plan: &Plan, source: Option<&Report>) -> Action {
@@ -252,7 +260,7 @@ fn join(local: &Local, primary: &str, report: &Report) -> Option<Action> {
 
 /// What it lacks is not in the primary's log any more, nor does it come from elsewhere.
 pub fn is_out_of_reach(local: &Local, primary: &Report) -> bool {
-    local.stuck && primary.kept_from.is_some_and(|from| local.report.position < from)
+    local.stuck_at.zip(primary.kept_from).is_some_and(|(at, from)| at < from)
 }
 
 fn clone(local: &Local, primary: &str) -> Action {

@@ -207,7 +207,7 @@ impl<E: Executor> Member<E> {
             leads: true,
             rewinds: 0,
             clones: 0,
-            stuck: false,
+            stuck_at: None,
         });
         local.report.server = Server::Unknown;
         local.leads |= may_lead;

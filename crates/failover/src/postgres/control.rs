@@ -1,6 +1,8 @@
 //! What the data directory says while the server does not run.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use mainstay_core::database::{Branch, Lsn};
 
@@ -19,6 +21,8 @@ pub(super) struct Control {
     pub(super) clean: Option<Lsn>,
     /// What it has at least.
     pub(super) position: Lsn,
+    /// Bytes of a segment of the log.
+    pub(super) segment_bytes: u64,
 }
 
 pub(super) async fn read(settings: &Settings) -> Result<Control, Error> {
@@ -63,13 +67,14 @@ fn parse(text: &str) -> Control {
     };
     let checkpoint = lsn(field("Latest checkpoint location")).unwrap_or(0);
     let recovered = lsn(field("Minimum recovery ending location")).unwrap_or(0);
-    let number = |name: &str| field(name).parse::<u32>().unwrap_or(0);
+    let number = |name: &str| field(name).parse().unwrap_or(0);
     let recovery_timeline = number("Min recovery ending loc's timeline");
     Control {
         system: field("Database system identifier").parse().ok(),
         timeline: number("Latest checkpoint's TimeLineID").max(recovery_timeline),
         clean: (field("Database cluster state") == "shut down").then_some(checkpoint),
         position: checkpoint.max(recovered),
+        segment_bytes: number("Bytes per WAL segment").into(),
     }
 }
 
@@ -81,23 +86,45 @@ pub(super) fn lsn(text: &str) -> Option<Lsn> {
 
 /// The greatest timeline that there are segments of. The control file tells of a timeline only after a checkpoint on it.
 pub(super) fn newest_segment(settings: &Settings) -> u32 {
-    segments(settings).filter_map(|name| u32::from_str_radix(name.get(..8)?, 16).ok()).max().unwrap_or(0)
+    segments(&settings.data_dir).filter_map(|name| u32::from_str_radix(name.get(..8)?, 16).ok()).max().unwrap_or(0)
 }
 
-/// Where the oldest segment begins that there is. Segments of all timelines are counted alike.
-pub(super) fn oldest_segment(settings: &Settings, segment_bytes: u64) -> Option<Lsn> {
-    let per_file = (1u64 << 32).checked_div(segment_bytes)?;
-    let number = |name: String| {
-        let part = |from: usize| u64::from_str_radix(name.get(from..from + 8)?, 16).ok();
-        Some(part(8)?.saturating_mul(per_file).saturating_add(part(16)?))
+/// Where the log begins that leads up to `position` without a gap and can be sent. A segment in which a timeline began is sent as
+/// that one has it; what else was written under its number is of use to nobody.
+pub(super) fn kept_from(data_dir: &Path, segment_bytes: u64, position: Lsn, branches: &[Branch]) -> Option<Lsn> {
+    let there: BTreeSet<(u64, u32)> = segments(data_dir).filter_map(|name| segment(&name, segment_bytes)).collect();
+    let is_there = |number: u64| {
+        let begins_before_its_end = |branch: &&Branch| branch.at / segment_bytes <= number;
+        match branches.iter().filter(begins_before_its_end).map(|branch| branch.timeline).max() {
+            Some(timeline) => there.contains(&(number, timeline)),
+            None => there.range((number, 0)..=(number, u32::MAX)).next().is_some(),
+        }
     };
-    Some(segments(settings).filter_map(number).min()?.saturating_mul(segment_bytes))
+    let last = position.saturating_sub(1).checked_div(segment_bytes)?;
+    let first = (0..=last).rev().take_while(|number| is_there(*number)).last()?;
+    Some(first.saturating_mul(segment_bytes))
 }
 
-fn segments(settings: &Settings) -> impl Iterator<Item = String> {
-    let entries = fs::read_dir(settings.data_dir.join("pg_wal")).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
+/// The number of a segment, counted from the beginning of the log, and its timeline.
+fn segment(name: &str, segment_bytes: u64) -> Option<(u64, u32)> {
+    let per_file = (1u64 << 32).checked_div(segment_bytes)?;
+    let part = |from: usize| u32::from_str_radix(name.get(from..from + 8)?, 16).ok();
+    Some((u64::from(part(8)?).saturating_mul(per_file).saturating_add(part(16)?.into()), part(0)?))
+}
+
+/// Where the segment of this name begins.
+pub(super) fn segment_begin(name: &str, segment_bytes: u64) -> Option<Lsn> {
+    Some(segment(name, segment_bytes)?.0.saturating_mul(segment_bytes))
+}
+
+fn segments(data_dir: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(data_dir.join("pg_wal")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_segment(name))
+}
+
+/// Whether a file of this name is a segment.
+pub(super) fn is_segment(name: &str) -> bool {
+    name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Where the timelines up to this one began. A history file has a line for each timeline that was left, and where.
@@ -131,6 +158,28 @@ mod tests {
     }
 
     #[test]
+    fn a_log_is_kept_from_where_it_leads_up_to_the_end_on_its_own_timelines() {
+        const SEGMENT: u64 = 16 << 20;
+        let folder = tempfile::tempdir().expect("a directory");
+        let log = folder.path().join("pg_wal");
+        fs::create_dir(&log).expect("a directory");
+        let branches = [Branch { timeline: 2, at: 4 * SEGMENT + 5 }, Branch { timeline: 3, at: 7 * SEGMENT }];
+        let add = |name: &str| fs::write(log.join(name), "").expect("a file");
+        let kept_from = |position| super::kept_from(folder.path(), SEGMENT, position, &branches);
+        assert_eq!(kept_from(8 * SEGMENT), None, "there is nothing");
+        ["000000030000000000000007", "000000020000000000000006", "000000020000000000000005"].map(add);
+        assert_eq!(kept_from(7 * SEGMENT + 1), Some(5 * SEGMENT));
+        assert_eq!(kept_from(8 * SEGMENT), Some(5 * SEGMENT), "its last byte is in the segment before");
+        ["000000010000000000000004", "000000010000000000000003"].map(add);
+        assert_eq!(kept_from(8 * SEGMENT), Some(5 * SEGMENT), "that is how another one goes on");
+        add("000000020000000000000004");
+        assert_eq!(kept_from(8 * SEGMENT), Some(3 * SEGMENT));
+        add("000000010000000000000001");
+        assert_eq!(kept_from(8 * SEGMENT), Some(3 * SEGMENT), "there is a gap");
+        assert_eq!(segment("0000000A0000000200000003", SEGMENT), Some((2 * 256 + 3, 10)));
+    }
+
+    #[test]
     fn positions() {
         assert_eq!(lsn("16/B374D848"), Some(0x16_B374_D848));
         assert_eq!((lsn(""), lsn("1"), lsn("x/1"), lsn("100000000/1")), (None, None, None, None));
@@ -140,8 +189,9 @@ mod tests {
     fn a_control_file_of_a_primary_that_stopped_in_order_and_of_a_replica() {
         let text = "Database system identifier:           7301\nDatabase cluster state:               shut down\n\
                     Latest checkpoint location:           0/3000028\nLatest checkpoint's TimeLineID:       2\n\
-                    Minimum recovery ending location:     0/0\nMin recovery ending loc's timeline:   0\n";
-        let control = Control { system: Some(7301), timeline: 2, clean: Some(0x300_0028), position: 0x300_0028 };
+                    Minimum recovery ending location:     0/0\nMin recovery ending loc's timeline:   0\nBytes per WAL segment:                16777216\n";
+        let (clean, segment_bytes) = (Some(0x300_0028), 16 << 20);
+        let control = Control { system: Some(7301), timeline: 2, clean, position: 0x300_0028, segment_bytes };
         assert_eq!(parse(text), control);
         let text =
             text.replace("shut down", "shut down in recovery").replace("location:     0/0", "location:     0/4000000");

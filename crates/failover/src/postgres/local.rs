@@ -3,12 +3,12 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use mainstay_core::database::{Report, Server};
+use mainstay_core::database::{Lsn, Report, Server};
 
 use super::files::Files;
 use super::process::{Postmaster, all_of, end_all};
 use super::server::Instance;
-use super::{Settings, adopt, control, log, query};
+use super::{Settings, adopt, control, log, query, startup};
 use crate::Error;
 
 /// A server that does not let us in is asked again after this time.
@@ -38,10 +38,14 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         report.position = instance.standing.position;
         return Ok(stopped(&settings, report).await);
     }
-    let Ok(seen) = query::state(&settings).await else {
-        report.server = Server::Unknown;
-        knock(instance).await?;
-        return Ok(report);
+    let seen = match query::state(&settings).await {
+        Ok(seen) => seen,
+        Err(error) => {
+            let starts = error.is_of_a_start() && !instance.leads && replays(instance).await;
+            report.server = if starts { Server::Starting } else { Server::Unknown };
+            knock(instance).await?;
+            return Ok(report);
+        }
     };
     instance.promoting &= seen.is_replica;
     instance.leads = !seen.is_replica || instance.promoting;
@@ -52,15 +56,17 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         instance.sync = None;
         report.timeline = seen.timeline.max(control::newest_segment(&settings));
         report.server = Server::Replica { upstream: instance.upstream.clone() };
-        report.stalled = is_stalled(instance, &seen);
+        report.stalled = is_stalled(instance, seen.receiver, seen.position);
     } else {
         report.timeline = seen.timeline;
         report.server = Server::Primary;
         report.checkpointed = seen.checkpoint_timeline == seen.timeline;
         report.sync = instance.sync;
-        report.kept_from = control::oldest_segment(&settings, seen.segment_bytes);
     }
     report.branches = control::branches(&settings, report.timeline);
+    if !seen.is_replica {
+        report.kept_from = control::kept_from(&settings.data_dir, seen.segment_bytes, seen.position, &report.branches);
+    }
     Ok(report)
 }
 
@@ -80,15 +86,24 @@ async fn stopped(settings: &Settings, mut report: Report) -> Report {
     report
 }
 
-/// Whether it is told to stream from somebody, and receives nothing.
-fn is_stalled(instance: &mut Instance, seen: &query::Seen) -> bool {
+/// Whether it replays what there is before it lets anybody in. Whether it comes any further with that is remembered.
+async fn replays(instance: &mut Instance) -> bool {
+    let Some(pid) = instance.postmaster.as_ref().map(Postmaster::pid) else { return false };
+    let Some(seen) = startup::look(&instance.settings, pid).await else { return false };
+    is_stalled(instance, seen.receiver, seen.at);
+    true
+}
+
+/// Whether it is told to stream from somebody, and receives nothing. `process` is the one that does,
+/// if there is one.
+fn is_stalled(instance: &mut Instance, process: Option<i32>, position: Lsn) -> bool {
     let Some(upstream) = instance.upstream.clone() else {
         instance.receiver.forget();
         return false;
     };
     let mut receiver = std::mem::take(&mut instance.receiver);
     let why = || format!("it receives nothing from {upstream}: {}", log::of_late(&instance.settings));
-    receiver.look(seen.receiver, seen.position, Instant::now(), why);
+    receiver.look(process, position, Instant::now(), why);
     instance.receiver = receiver;
     if instance.note_copies()
         && let Err(error) = Files(&instance.settings).stand(&instance.standing)

@@ -87,8 +87,13 @@ impl Receiver {
     }
 
     /// It has received nothing for so long that it is to be copied, if its primary no longer has what it lacks.
-    pub(super) fn is_stuck(&self) -> bool {
+    fn is_stuck(&self) -> bool {
         self.dry.as_ref().is_some_and(|dry| dry.lasts(self.patience()))
+    }
+
+    /// Where it has been since then.
+    pub(super) fn stuck_at(&self) -> Option<Lsn> {
+        self.is_stuck().then_some(self.position)
     }
 
     /// Why nothing is received.

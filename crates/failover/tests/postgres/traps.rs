@@ -28,6 +28,7 @@ async fn traps() {
     group.until("three members again", |group| group.is_whole(2)).await;
     a_lag_limit_does_not_bound_what_is_lost_and_a_crashed_primary_is_rewound(&mut group).await;
     a_replica_whose_primary_has_no_more_what_it_lacks_is_copied(&mut group).await;
+    a_replica_that_lacks_what_its_data_begin_with_is_copied(&mut group).await;
     nobody_rewinds_before_the_new_primary_has_written_a_checkpoint(&mut group).await;
     group.stop().await;
 }
@@ -99,24 +100,65 @@ async fn a_replica_whose_primary_has_no_more_what_it_lacks_is_copied(group: &mut
     let [away, _stays] = others(leads);
     group.power_off(away);
     let settings = group.nodes[leads].settings.clone();
-    let slot = format!("mainstay_{}", NAMES[away]);
+    forget(&settings, NAMES[away]).await;
+    use_up_the_log(&settings).await;
+    group.power_on(away);
+    let is_copied = |group: &Group| group.nodes[away].did.iter().any(|did| matches!(did, Action::Clone { .. }));
+    group.until("its copy", |group| is_copied(group) && group.is_whole(2)).await;
+}
+
+/// It lets nobody in before its data are consistent, so that nobody could ask it what it waits for.
+async fn a_replica_that_lacks_what_its_data_begin_with_is_copied(group: &mut Group) {
+    let leads = primary(group);
+    let [away, _stays] = others(leads);
+    group.power_off(away);
+    let settings = group.nodes[leads].settings.clone();
+    let replica = group.nodes[away].settings.clone();
+    eventually("it is gone", || !all_of(&replica).runs()).await;
+    forget(&settings, NAMES[away]).await;
+    // A copy of the files alone, which are consistent only with the log that was written meanwhile.
+    let session = session(&settings).await;
+    session.execute("SELECT pg_backup_start('files', true)", &[]).await.expect("it serves");
+    std::fs::remove_dir_all(&replica.data_dir).expect("its data");
+    let copied = std::process::Command::new("cp").arg("-a").args([&settings.data_dir, &replica.data_dir]).status();
+    assert!(copied.expect("cp").success());
+    session.batch_execute("INSERT INTO rows VALUES (6)").await.expect("it serves");
+    let label: String =
+        session.query_one("SELECT labelfile FROM pg_backup_stop(false)", &[]).await.expect("it serves").get(0);
+    let log = replica.data_dir.join("pg_wal");
+    let segments = std::fs::read_dir(&log).expect("its log").map(|entry| entry.expect("an entry").path());
+    segments.filter(|path| path.is_file()).for_each(|path| std::fs::remove_file(path).expect("a segment"));
+    std::fs::remove_file(replica.data_dir.join("postmaster.pid")).expect("the other one's");
+    std::fs::write(replica.data_dir.join("backup_label"), label).expect("a label");
+    use_up_the_log(&settings).await;
+    group.power_on(away);
+    let is_copied = |group: &Group| group.nodes[away].did.iter().any(|did| matches!(did, Action::Clone { .. }));
+    group.until("its copy", |group| is_copied(group) && group.is_whole(2)).await;
+    let did = &group.nodes[away].did;
+    assert!(matches!(did[0], Action::StartReplica { of: Some(_) }), "it was tried as it was: {did:?}");
+}
+
+/// Has a primary keep nothing for a replica that is gone.
+async fn forget(settings: &Settings, replica: &str) {
+    let slot = format!("mainstay_{replica}");
     let gone = format!("SELECT slot_name FROM pg_replication_slots WHERE slot_name = '{slot}' AND active");
-    while !sql(&settings, &gone).await.expect("it serves").is_empty() {
+    while !sql(settings, &gone).await.expect("it serves").is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let drop =
         format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}'");
     for forget in [drop.as_str(), "ALTER SYSTEM SET wal_keep_size = 0", "SELECT pg_reload_conf()"] {
-        sql(&settings, forget).await.expect("it serves");
+        sql(settings, forget).await.expect("it serves");
     }
+}
+
+/// Has a primary write so much that what it has now is removed from its log, unless it is kept for somebody.
+async fn use_up_the_log(settings: &Settings) {
     for _segment in 0..4 {
-        sql(&settings, "INSERT INTO rows VALUES (5)").await.expect("it serves");
-        sql(&settings, "SELECT pg_switch_wal()").await.expect("it serves");
+        sql(settings, "INSERT INTO rows VALUES (5)").await.expect("it serves");
+        sql(settings, "SELECT pg_switch_wal()").await.expect("it serves");
     }
-    sql(&settings, "CHECKPOINT").await.expect("it serves");
-    group.power_on(away);
-    let is_copied = |group: &Group| group.nodes[away].did.iter().any(|did| matches!(did, Action::Clone { .. }));
-    group.until("its copy", |group| is_copied(group) && group.is_whole(2)).await;
+    sql(settings, "CHECKPOINT").await.expect("it serves");
 }
 
 /// Trap 1: until its first checkpoint the new primary's control file tells of the timeline before, and a rewind that goes by it

@@ -138,7 +138,7 @@ mod tests {
     fn a_replica_that_can_get_nothing_more_is_stopped_and_copied() {
         let follows = report(Server::Replica { upstream: Some("a".to_owned()) });
         let (engine, leads) = (Engine::Postgres, false);
-        let local = Local { engine, report: follows, leads, rewinds: 0, clones: 0, stuck: true };
+        let local = Local { engine, report: follows, leads, rewinds: 0, clones: 0, stuck_at: Some(5) };
         let next = |local: &Local, kept_from| {
             let source = Report { kept_from, ..report(Server::Primary) };
             step("b", local, &serving(Pause::Off), Some(&source), None, Moment::ZERO)
@@ -149,6 +149,14 @@ mod tests {
         let stopped = Local { report: report(Server::Stopped { clean: None }), ..local.clone() };
         assert_eq!(next(&stopped, Some(6)), Action::Clone { of: "a".to_owned() });
         assert_eq!(next(&Local { clones: 3, ..stopped }, Some(6)), Action::GiveUp);
-        assert_eq!(next(&Local { stuck: false, ..local }, Some(6)), Action::Wait, "it may get it from an archive");
+        assert_eq!(
+            next(&Local { stuck_at: None, ..local.clone() }, Some(6)),
+            Action::Wait,
+            "it may get it from an archive"
+        );
+        // Nor does one ever let anybody in that lacks something from before its data are consistent.
+        let starting = Local { report: report(Server::Starting), ..local };
+        assert_eq!(next(&starting, Some(5)), Action::Wait);
+        assert_eq!(next(&starting, Some(6)), Action::Stop(Stop::Fast));
     }
 }

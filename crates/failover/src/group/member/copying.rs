@@ -27,8 +27,8 @@ impl<E: Executor> Member<E> {
         }
         match local.report.server {
             Server::Empty | Server::Stopped { .. } => Action::Clone { of: primary.clone() },
-            Server::Replica { .. } => Action::Stop(Stop::Fast),
-            Server::Starting | Server::Unknown | Server::Primary => action,
+            Server::Replica { .. } | Server::Starting => Action::Stop(Stop::Fast),
+            Server::Unknown | Server::Primary => action,
         }
     }
 
