@@ -167,10 +167,10 @@ mod tests {
         let add = |name: &str| fs::write(log.join(name), "").expect("a file");
         let kept_from = |position| super::kept_from(folder.path(), SEGMENT, position, &branches);
         assert_eq!(kept_from(8 * SEGMENT), None, "there is nothing");
-        ["000000030000000000000007", "000000020000000000000006", "000000020000000000000005"].map(add);
+        ["000000030000000000000007", "000000020000000000000006", "000000020000000000000005"].into_iter().for_each(add);
         assert_eq!(kept_from(7 * SEGMENT + 1), Some(5 * SEGMENT));
         assert_eq!(kept_from(8 * SEGMENT), Some(5 * SEGMENT), "its last byte is in the segment before");
-        ["000000010000000000000004", "000000010000000000000003"].map(add);
+        ["000000010000000000000004", "000000010000000000000003"].into_iter().for_each(add);
         assert_eq!(kept_from(8 * SEGMENT), Some(5 * SEGMENT), "that is how another one goes on");
         add("000000020000000000000004");
         assert_eq!(kept_from(8 * SEGMENT), Some(3 * SEGMENT));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mainstay_cluster::coordinator::Coordinator;
 use mainstay_cluster::timings::Timings;
 use mainstay_core::database::{Durability, Engine, Pause, Phase, Policy, Regime, Request};
+use mainstay_failover::group::board::Member;
 use mainstay_failover::group::keys;
 use mainstay_runtime::thread::run_here;
 
@@ -287,7 +288,14 @@ fn a_paused_primary_runs_on_without_the_store_until_the_pause_is_over() {
         let store = site.store.clone();
         let coordinator: &dyn Coordinator = &store;
         coordinator.put(&keys::paused(GROUP), bytes::Bytes::from_static(b"{}"), None).await.expect("it is there");
-        site.until("it is in force", async |site| site.plan().await.licence.pause == Pause::On).await;
+        // And the primary knows: it is cut off right after.
+        site.until("it is in force", async |site| {
+            let licence = site.plan().await.licence;
+            let heeds = |member: &Member| member.report.as_ref().is_some_and(|report| report.licence == licence.since);
+            let is_known = site.nodes[old].view().members.iter().any(|it| it.node == NAMES[old] && heeds(it));
+            licence.pause == Pause::On && is_known
+        })
+        .await;
         let term = site.plan().await.term;
         (0..NAMES.len()).for_each(|at| site.cut(at));
         runs_without_leases(&site, old, BRIEF.ttl).await;
