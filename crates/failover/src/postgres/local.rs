@@ -56,7 +56,8 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         instance.sync = None;
         report.timeline = seen.timeline.max(control::newest_segment(&settings));
         report.server = Server::Replica { upstream: instance.upstream.clone() };
-        report.stalled = is_stalled(instance, seen.receiver, seen.position);
+        note_receipt(instance, seen.receiver, seen.position);
+        report.stalled = instance.receiver.is_dry();
     } else {
         report.timeline = seen.timeline;
         report.server = Server::Primary;
@@ -90,16 +91,15 @@ async fn stopped(settings: &Settings, mut report: Report) -> Report {
 async fn replays(instance: &mut Instance) -> bool {
     let Some(pid) = instance.postmaster.as_ref().map(Postmaster::pid) else { return false };
     let Some(seen) = startup::look(&instance.settings, pid).await else { return false };
-    is_stalled(instance, seen.receiver, seen.at);
+    note_receipt(instance, seen.receiver, seen.at);
     true
 }
 
-/// Whether it is told to stream from somebody, and receives nothing. `process` is the one that does,
-/// if there is one.
-fn is_stalled(instance: &mut Instance, process: Option<i32>, position: Lsn) -> bool {
+/// Remembers where it is, and which process receives from whom it is told to stream from, if one does.
+fn note_receipt(instance: &mut Instance, process: Option<i32>, position: Lsn) {
     let Some(upstream) = instance.upstream.clone() else {
         instance.receiver.forget();
-        return false;
+        return;
     };
     let mut receiver = std::mem::take(&mut instance.receiver);
     let why = || format!("it receives nothing from {upstream}: {}", log::of_late(&instance.settings));
@@ -110,7 +110,6 @@ fn is_stalled(instance: &mut Instance, process: Option<i32>, position: Lsn) -> b
     {
         tracing::warn!(%error, "database: that it is not copied again and again any more cannot be noted");
     }
-    instance.receiver.is_dry()
 }
 
 /// Has itself let in by a server that somebody else has started, now and then.

@@ -42,10 +42,9 @@ impl Door {
     /// Of the server that our file of its number speaks of.
     pub(super) fn of(settings: &Settings) -> Self {
         let files = Files(settings);
-        let known = fs::read_to_string(files.pid()).ok().and_then(|text| text.trim().parse().ok());
         let adopted = fs::read(settings.state_dir.join(NOTE)).ok();
         let adopted = adopted.and_then(|bytes| serde_json::from_slice::<Adopted>(&bytes).ok());
-        match adopted.filter(|adopted| Some(adopted.pid) == known) {
+        match adopted.filter(|adopted| Some(adopted.pid) == files.known_pid()) {
             Some(adopted) => adopted.door,
             None => Self::Socket(files.socket()),
         }
@@ -61,7 +60,7 @@ impl Door {
 
 /// Whether a server with this number is one that we have neither started nor adopted.
 pub(super) fn is_anothers(settings: &Settings, pid: u32) -> bool {
-    fs::read_to_string(Files(settings).pid()).ok().and_then(|text| text.trim().parse().ok()) != Some(pid)
+    Files(settings).known_pid() != Some(pid)
 }
 
 /// Has a server that somebody else has started know the agent and the replicas.

@@ -43,8 +43,13 @@ impl Files<'_> {
         self.path("redis.sock")
     }
 
-    pub(super) fn pid(&self) -> PathBuf {
+    fn pid(&self) -> PathBuf {
         self.path("redis.pid")
+    }
+
+    /// The number of the process that was started or adopted last. It may be gone, and the number another one's.
+    pub(super) fn known_pid(&self) -> Option<u32> {
+        fs::read_to_string(self.pid()).ok()?.trim().parse().ok()
     }
 
     pub(super) fn log(&self) -> PathBuf {

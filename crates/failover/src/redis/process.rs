@@ -76,7 +76,7 @@ impl Process {
     /// One that runs already on this data: ours, or one that somebody else has started.
     pub(super) fn find(settings: &Settings) -> Option<Self> {
         let data = fs::canonicalize(&settings.data_dir).ok()?;
-        let known = fs::read_to_string(Files(settings).pid()).ok().and_then(|text| text.trim().parse().ok());
+        let known = Files(settings).known_pid();
         // The file outlives a crash, and its number may be another process's by now.
         let pid = known.filter(|pid| serves(*pid, &data)).or_else(|| anothers(&data))?;
         Some(Self { pid: Pid::from_raw(i32::try_from(pid).ok()?)?, child: None })
