@@ -211,7 +211,7 @@ const member = (node, role, state, more = {}) => ({
 const DATABASE = {
   name: 'orders', engine: 'postgres', durability: 'sync-preferred', state: 'warning', verdict: 'lb1 takes writes, 1 of 2 replicas follow', next: 'lb3: the disk is full',
   primary: 'lb1', term: 7, paused: false, acks: 1, acks_of: ['lb2'], write: '0.0.0.0:5000', read: null, differs: ['`lag_max` is 2MiB on lb3, and 1MiB here'],
-  promises: ['Each acknowledged write is on the primary and on 1 of lb2: no failover loses any of them by itself.'],
+  promises: ['Each acknowledged write is on the primary and on lb2: no failover loses any of them by itself.'],
   members: [member('lb1', 'primary', 'running'), member('lb2', 'replica', 'streaming', { lag_bytes: 96 }), member('lb3', 'none', 'stopped', { error: 'the disk is full', position: null, position_text: null, rungs: [] })],
   failovers: [{ at: new Date(Date.now() - 3.6e6).toISOString(), from: 'lb2', to: 'lb1', term: 7, planned: false, cause: 'its node was gone', rto_ms: 3300, parts: [{ name: 'lease', ms: 2800 }, { name: 'promote', ms: 500 }, { name: 'route', ms: null }], routed_by: null, risk: null, loss: { measured: true, text: '8.4 KiB of the old primary\'s log were thrown away' } }],
 };

@@ -288,9 +288,9 @@ pub struct Observation {
     pub phase_for: Duration,
     /// How long the primary, whose agent lives, has not been one; zero while it is.
     pub unwell_for: Duration,
-    /// How long ago the last failover ended, if there was one.
+    /// How long ago the last failover ended that nobody asked for, if there was one.
     pub since_failover: Option<Duration>,
-    /// How many failovers that nobody asked for there were up to then, each within the cooldown after the one before.
+    /// How many of them there were up to then, each within the cooldown after the one before.
     pub failovers_in_a_row: u32,
     /// The greatest position that the primary was seen at.
     pub end: Option<Lsn>,

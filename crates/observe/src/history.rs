@@ -41,7 +41,7 @@ use mainstay_runtime::thread;
 pub use counts::{BUCKET_COUNT, Counts, Reading};
 pub use ring::Step;
 pub use series::{Kind, NotASeries, Series};
-pub use store::{ENDPOINTS_MAX, MEMORY_MAX, Point, Range, WHOLE_MAX};
+pub use store::{Added, ENDPOINTS_MAX, MEMORY_MAX, Point, Range, WHOLE_MAX};
 
 use disk::Batch;
 use store::Store;
@@ -135,6 +135,11 @@ impl History {
     /// Adds events of a series that has no counters, such as a probe's; they are taken with the next sample.
     pub fn add(&self, series: &Series, counts: &Counts) {
         lock(&self.shared.store).add(series, counts);
+    }
+
+    /// What was added to the series of a kind since the start of the process, by name: counters for those who gather them.
+    pub fn added(&self, kind: Kind) -> Vec<(Arc<str>, Added)> {
+        lock(&self.shared.store).added(kind)
     }
 
     /// What happened in the `span` before `now`, from the finest steps that reach back so far. Steps count whole.

@@ -80,7 +80,11 @@ function Group(props: { database: Database }): JSX.Element {
 }
 
 function acks(database: Database): string {
-  return database.acks === 0 ? 'the primary alone' : `the primary and ${database.acks} of ${database.acks_of.join(', ')}`;
+  const { acks: count, acks_of: of } = database;
+  if (count === 0) {
+    return 'the primary alone';
+  }
+  return `the primary and ${of.length === count ? of.join(' and ') : `${count} of ${of.join(', ')}`}`;
 }
 
 function levelOf(it: GroupMember): Level {

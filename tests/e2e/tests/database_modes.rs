@@ -50,7 +50,7 @@ fn goes_on(writer: &Writer, what: &str) {
 
 /// Its machine is cut off while it is paused: that it runs without a lease nobody else can know, and only the command ends that.
 fn fenced_after_a_pause(mut databases: Databases, writer: &Writer, pids: &Path) {
-    let primary = databases.primary().expect("it has settled");
+    let primary = databases.settle();
     let other = 1 - primary;
     let told = run(&mut databases, &["database", "pause", GROUP, "--yes"]);
     assert!(told.contains("it is in force"), "{told}");
@@ -84,7 +84,7 @@ fn a_primary_goes_on_without_a_quorum_while_every_member_confirms_it_or_it_is_pa
         format!("fencing = {{ stonith = {{ command = [\"/bin/sh\", \"{}\", \"{{node}}\"] }} }}", script.display());
     let lines = format!("durability = \"async\"\nfailsafe = true\n{stonith}");
     let mut databases = Databases::among(NODES, MEMBERS, "", &lines);
-    let primary = databases.primary().expect("it has settled");
+    let primary = databases.settle();
     let other = 1 - primary;
     let mut client = databases.superuser(primary).expect("it answers");
     prepare(&mut client).expect("a table");
@@ -112,10 +112,9 @@ fn a_primary_goes_on_without_a_quorum_while_every_member_confirms_it_or_it_is_pa
     signal_tree(agent, "CONT");
     quorum_comes(&mut databases);
     goes_on(&writer, "writes with a quorum");
-    databases.settle();
 
     // While it is paused nobody needs to be asked.
-    let primary = databases.primary().expect("it has settled");
+    let primary = databases.settle();
     let told = run(&mut databases, &["database", "pause", GROUP, "--yes"]);
     assert!(told.contains("it is in force"), "{told}");
     quorum_goes(&mut databases);
@@ -132,7 +131,7 @@ fn a_primary_goes_on_without_a_quorum_while_every_member_confirms_it_or_it_is_pa
     databases.settle();
     goes_on(&writer, "writes after the pause");
     let acknowledged = writer.acknowledged();
-    let primary = databases.primary().expect("it has settled");
+    let primary = databases.settle();
     let found = rows(&mut databases.superuser(primary).expect("it answers")).expect("rows");
     assert!(acknowledged.is_subset(&found), "{:?} are lost", acknowledged.difference(&found).collect::<Vec<_>>());
     // What is acknowledged from here on may be on the machine alone that is cut off.

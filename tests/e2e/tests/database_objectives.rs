@@ -57,7 +57,7 @@ fn slow_commands_and_missing_replicas_use_the_budget_up() {
     let objectives = of("waits", "latency < 10s") + &of("reads", "readable");
     let lines = "durability = \"async\"\nread = \"0.0.0.0:5001\"\nread_fallback = \"refuse\"\nread_lag_max = \"1MB\"";
     let databases = Databases::with_servers("", lines, &objectives);
-    let primary = databases.primary().expect("it has settled");
+    let primary = databases.settle();
     let replicas: Vec<usize> = (0..3).filter(|node| *node != primary).collect();
     a_lock_is_waited_for(&databases, primary);
     replicas_are_gone_and_come_back(&databases, primary, &replicas);

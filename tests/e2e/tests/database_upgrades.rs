@@ -108,7 +108,7 @@ impl Trial {
 
     fn has_everything(&self) {
         let acknowledged: BTreeSet<i64> = self.writers.iter().flat_map(Writer::acknowledged).collect();
-        let primary = self.databases.primary().expect("there is one");
+        let primary = self.databases.settle();
         let found = rows(&mut self.databases.superuser(primary).expect("it answers")).expect("it can be read");
         let lost = acknowledged.difference(&found).count();
         assert_eq!(lost, 0, "of {} acknowledged rows {lost} are lost", acknowledged.len());
@@ -118,7 +118,7 @@ impl Trial {
 #[test]
 fn nodes_are_upgraded_in_turn_and_their_postgresql_runs_on() {
     let mut trial = Trial::start("sync-strict");
-    let primary = trial.databases.primary().expect("there is one");
+    let primary = trial.databases.settle();
     // The primary's node twice: as the one that founded the group, and as one whose server another process has started.
     for node in [primary, (primary + 1) % 3, primary] {
         trial.upgrade(node);

@@ -109,6 +109,12 @@ fn a_journey_is_made_and_its_broken_step_is_told_everywhere() {
         found.filter(|it| it["state"] == "firing").any(|it| it["name"] == "ProbeFailed" && it["severity"] == "P2")
     });
     eventually("it is a bad event", SOON, || bad_events(&gateway) > 0);
+    let event = |outcome| gateway.metric("mainstay_probe_events_total", &["probe=\"login\"", outcome]);
+    assert!(event("outcome=\"bad\"") > 0.0 && event("outcome=\"good\"") > 0.0);
+    let file = gateway.dir().join("mainstay.toml").display().to_string();
+    let rules = gateway.command(&["slo", "export", "--prometheus", "-c", &file]);
+    let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+    assert!(rules.contains("mainstay_probe_events_total{probe=\"login\",outcome=\"bad\"}"), "{rules}");
     let page = String::from_utf8_lossy(&gateway.command(&["status"]).stdout).into_owned();
     assert!(page.contains("probes: 0 of 1 pass") && page.contains(&format!("login FAILS: {reason}")), "{page}");
     assert_eq!(gateway.metric("mainstay_probe_success", &["probe=\"login\""]), 0.0);

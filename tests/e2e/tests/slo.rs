@@ -103,10 +103,13 @@ fn promtool_takes_the_rules_and_the_metrics() {
     let file = gateway.dir().join("mainstay.toml").display().to_string();
     let database = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/database-postgres.toml");
     let path = gateway.dir().join("rules.yml");
-    let waits = "mainstay_database_duration_seconds_bucket{listener=\"orders-write\",le=\"0.05\"}";
-    for (file, expected) in [(file.as_str(), "mainstay_requests_total{route="), (database, waits)] {
+    let of_database = [
+        "mainstay_database_seconds_total{database=\"orders\",access=\"write\",outcome=\"bad\"}",
+        "mainstay_database_duration_seconds_bucket{listener=\"orders-write\",le=\"0.05\"}",
+    ];
+    for (file, expected) in [(file.as_str(), ["mainstay_requests_total{route="].as_slice()), (database, &of_database)] {
         let rules = cli(&["slo", "export", "--prometheus", "-c", file]);
-        assert!(rules.status.success() && text(&rules).contains(expected), "{}", text(&rules));
+        assert!(rules.status.success() && expected.iter().all(|it| text(&rules).contains(it)), "{}", text(&rules));
         std::fs::write(&path, &rules.stdout).expect("the rules");
         let checked = promtool(&["check", "rules", &path.display().to_string()], "");
         assert!(

@@ -25,6 +25,7 @@ pub(super) struct Memory {
     unwell_since: Option<Moment>,
     /// When the primary was seen well last.
     well_at: Option<Moment>,
+    /// When the last failover ended that nobody asked for.
     failed_over_at: Option<Moment>,
     /// Failovers that nobody asked for, each soon after the one before.
     in_a_row: u32,
@@ -98,7 +99,7 @@ impl Memory {
             self.unwell_since = None;
             let was = before.as_ref().map(|(before, _)| &before.phase);
             if matches!((was, &plan.phase), (Some(Phase::Promoting { .. }), Phase::Serving { .. })) {
-                self.note_failover(policy, now);
+                self.note_failover(policy.cooldown, now);
             }
             let was = before.as_ref().map(|(before, _)| &before.phase);
             self.note_change(was, plan, stored, now);
@@ -106,15 +107,13 @@ impl Memory {
         self.seen = Some((plan.clone(), since));
     }
 
-    /// Another one serves. What an operator asked for counts for nothing.
-    fn note_failover(&mut self, policy: &Policy, now: Moment) {
-        let is_soon = self.failed_over_at.is_some_and(|at| now.since(at) < policy.cooldown);
-        let is_planned = self.change.as_ref().is_some_and(|change| change.planned);
-        self.in_a_row = match (is_soon, is_planned) {
-            (true, true) => self.in_a_row,
-            (true, false) => self.in_a_row.saturating_add(1),
-            (false, is_planned) => u32::from(!is_planned),
-        };
+    /// Another one serves. What an operator asked for counts for nothing, and renews no cooldown.
+    fn note_failover(&mut self, cooldown: Duration, now: Moment) {
+        if self.change.as_ref().is_some_and(|change| change.planned) {
+            return;
+        }
+        let is_soon = self.failed_over_at.is_some_and(|at| now.since(at) < cooldown);
+        self.in_a_row = if is_soon { self.in_a_row.saturating_add(1) } else { 1 };
         self.failed_over_at = Some(now);
     }
 
@@ -261,5 +260,34 @@ fn cause(from: &str, stored: &Stored, request: Option<&Request>, unwell_for: Opt
             format!("the server of {from} was {} for {:.1} s", describe_server(&report.server), time.as_secs_f32())
         }
         (Some(Some(report)), None) => format!("the server of {from} is {}", describe_server(&report.server)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COOLDOWN: Duration = Duration::from_secs(30);
+
+    fn change(planned: bool) -> Change {
+        let (from, cause, begun_at) = (String::from("a"), String::new(), Moment::ZERO);
+        let (well_at, gone, fenced_at, chosen_at, unheard) = (None, None, None, None, None);
+        Change { from, planned, cause, well_at, gone, begun_at, fenced_at, chosen_at, unheard }
+    }
+
+    #[test]
+    fn failovers_in_a_row_are_those_that_nobody_asked_for() {
+        let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
+        let mut memory = Memory::default();
+        let mut after = |seconds, planned| {
+            memory.change = Some(change(planned));
+            memory.note_failover(COOLDOWN, at(seconds));
+            (memory.in_a_row, memory.failed_over_at)
+        };
+        assert_eq!(after(100, true), (0, None));
+        assert_eq!(after(110, false), (1, Some(at(110))));
+        assert_eq!(after(130, false), (2, Some(at(130))));
+        assert_eq!(after(159, true), (2, Some(at(130))), "a switchover makes the cooldown no longer");
+        assert_eq!(after(161, false), (1, Some(at(161))), "it is over");
     }
 }

@@ -10,6 +10,7 @@ mod checks;
 mod cluster;
 mod database_listeners;
 mod databases;
+mod events;
 mod exemplars;
 mod format;
 mod history;
@@ -50,6 +51,7 @@ use crate::admin::shared::{OpinionsStatus, SessionsStatus};
 use crate::admin::snapshot::health_word;
 
 pub use cluster::ClusterFacts;
+pub use events::Events;
 pub use format::Format;
 pub use shared_config::SharedFacts;
 
@@ -78,6 +80,8 @@ pub struct Facts {
     pub usage: Usage,
     /// How its history is.
     pub history: mainstay_observe::history::Facts,
+    /// What objectives of probes and of databases count: judged runs, and seconds.
+    pub events: Events,
     /// How its objectives stand.
     pub objectives: Vec<ObjectiveStatus>,
     /// How its synthetic probes stand.
@@ -141,6 +145,7 @@ impl Collector for Scrape {
         families.cluster(self.facts.cluster.as_ref())?;
         families.databases(&self.facts.databases)?;
         families.history(&self.facts)?;
+        families.events(&self.facts.events)?;
         families.objectives(&self.facts)?;
         families.probes(&self.facts)?;
         families.alerts(self.facts.alerts.as_deref())?;

@@ -20,22 +20,11 @@ pub(super) fn rules(config: &Config) -> String {
                 any = true;
                 objective(&mut text, of, &selection);
             }
-            None => {
-                left_out.push_str(&format!("# {}: {} are not in Prometheus' rules\n", of.name, left(of.subject.kind)))
-            }
+            None => left_out.push_str(&format!("# {}: durations of probes are not in Prometheus' rules\n", of.name)),
         }
     }
     text.push_str(if any { "\n" } else { " []\n" });
     left_out + &text
-}
-
-/// What an objective is about of which there are no samples.
-const fn left(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Database => "the seconds of databases",
-        Kind::Probe => "probes",
-        Kind::Route | Kind::Service | Kind::Endpoint | Kind::Listener | Kind::Node => "its events",
-    }
 }
 
 /// Which samples count the events of an objective.
@@ -55,7 +44,10 @@ impl Selection {
                 let leads = config.spec.routes.iter().filter(|route| route.cells.is_none() && route.service == name);
                 leads.map(|route| route.name.as_str()).collect()
             }
-            Kind::Database => return Self::of_commands(of),
+            Kind::Database => return Some(Self::of_database(of)),
+            Kind::Probe if of.good == Good::Answered => {
+                return Some(Self::of_events("mainstay_probe_events_total", &format!("probe=\"{name}\"")));
+            }
             Kind::Endpoint | Kind::Listener | Kind::Node | Kind::Probe => return None,
         };
         // The names are of letters, digits, `-`, `_` and `.`.
@@ -91,20 +83,32 @@ impl Selection {
         })
     }
 
-    /// What clients of a database's listener wait is in metrics; in which seconds there was a server is not.
-    fn of_commands(of: &Objective) -> Option<Self> {
-        let Good::Within(bound) = of.good else { return None };
+    /// The seconds in which there was a server, or what clients of a listener wait.
+    fn of_database(of: &Objective) -> Self {
         let name = of.subject.name.as_ref();
-        let listener =
-            name.strip_suffix("/read").map_or_else(|| format!("{name}-write"), |name| format!("{name}-read"));
-        Some(Self {
+        let (group, access) = name.strip_suffix("/read").map_or((name, "write"), |group| (group, "read"));
+        let Good::Within(bound) = of.good else {
+            let labels = format!("database=\"{group}\",access=\"{access}\"");
+            return Self::of_events("mainstay_database_seconds_total", &labels);
+        };
+        let listener = format!("{group}-{access}");
+        Self {
             total: vec![format!("mainstay_database_duration_seconds_count{{listener=\"{listener}\"}}")],
             part: vec![format!(
                 "mainstay_database_duration_seconds_bucket{{listener=\"{listener}\",le=\"{:?}\"}}",
                 bound.as_secs_f64()
             )],
             is_part_good: true,
-        })
+        }
+    }
+
+    /// Events that are counted by outcome.
+    fn of_events(counter: &str, labels: &str) -> Self {
+        Self {
+            total: vec![format!("{counter}{{{labels}}}")],
+            part: vec![format!("{counter}{{{labels},outcome=\"bad\"}}")],
+            is_part_good: false,
+        }
     }
 
     fn sum(samples: &[String], function: &str, window: &str) -> String {

@@ -45,10 +45,21 @@ pub struct Range {
     pub points: Vec<Point>,
 }
 
+/// Events that were added to a series since the start of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    /// All of them.
+    pub events: u64,
+    /// Those that were bad.
+    pub bad: u64,
+}
+
 #[derive(Debug)]
 struct Entry {
     last: Reading,
     pending: Counts,
+    /// What was added since the start of the process.
+    added: Added,
     fed_at: Option<u64>,
     /// Steps from disk were put before what was counted since, maybe into the same step.
     is_merged: bool,
@@ -59,7 +70,14 @@ impl Entry {
     fn new(kind: Kind) -> Self {
         let keep: [u64; 3] = if kind == Kind::Endpoint { [600, 1_440, 1_008] } else { [3_600, 4_320, 5_040] };
         let rings = std::array::from_fn(|at| Ring::new(Step::ALL[at], keep[at]));
-        Self { last: Reading::default(), pending: Counts::default(), fed_at: None, is_merged: false, rings }
+        Self {
+            last: Reading::default(),
+            pending: Counts::default(),
+            added: Added::default(),
+            fed_at: None,
+            is_merged: false,
+            rings,
+        }
     }
 }
 
@@ -126,6 +144,8 @@ impl Store {
         }
         if let Some((_name, entry)) = entry_of(&mut self.kinds, series.kind, &series.name) {
             entry.pending.add(&Counts { seconds: 0, ..*counts });
+            entry.added.events = entry.added.events.saturating_add(counts.requests);
+            entry.added.bad = entry.added.bad.saturating_add(counts.errors);
         }
     }
 
@@ -231,6 +251,14 @@ impl Store {
             kinds.flat_map(|(kind, of)| of.keys().map(move |name| Series { kind, name: name.clone() })).collect();
         names.sort();
         names
+    }
+
+    /// What was added to the series of a kind, by name.
+    pub(super) fn added(&self, kind: Kind) -> Vec<(Arc<str>, Added)> {
+        let of = self.kinds[kind as usize].iter().filter(|(_name, entry)| entry.added.events > 0);
+        let mut added: Vec<_> = of.map(|(name, entry)| (name.clone(), entry.added)).collect();
+        added.sort_by(|(a, _), (b, _)| a.cmp(b));
+        added
     }
 
     /// Series kept and dropped, and bytes of memory.

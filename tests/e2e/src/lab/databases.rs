@@ -159,23 +159,26 @@ shared_buffers = 16MB
         self.primaries().into_iter().next()
     }
 
-    /// Waits until one is primary and two stream from it.
+    /// Waits until one is primary and the others stream from it; answers which one that was. On a busy machine it may be another
+    /// one a moment later.
     ///
     /// # Panics
     /// If that does not happen.
-    pub fn settle(&self) {
+    pub fn settle(&self) -> usize {
         let replicas = self.members - 1;
+        let mut settled = None;
         eventually("a primary with its replicas", SOON, || {
-            let Some(mut client) = self.primary().and_then(|primary| self.superuser(primary).ok()) else {
-                return false;
-            };
+            let Some(primary) = self.primary() else { return false };
+            let Ok(mut client) = self.superuser(primary) else { return false };
             // A copy that is under way streams, too, and is no replica yet.
             let question = format!(
                 "SELECT count(*) = {replicas} FROM pg_stat_replication WHERE state = 'streaming' \
                  AND application_name ~ '^n[0-9]$'"
             );
-            client.query_one(&question, &[]).is_ok_and(|row| row.get(0))
+            settled = client.query_one(&question, &[]).is_ok_and(|row| row.get(0)).then_some(primary);
+            settled.is_some()
         });
+        settled.expect("just found")
     }
 
     /// The process of a node's server.

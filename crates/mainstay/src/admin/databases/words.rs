@@ -145,8 +145,8 @@ pub(super) fn promises(database: &Database, status: &DatabaseStatus) -> Vec<Stri
 fn of_writes(database: &Database, status: &DatabaseStatus) -> String {
     let limit = amount(database.lag_max);
     let in_step = status.members.iter().filter(|it| it.acknowledges && it.state == "streaming").count() as u64;
-    let names = status.acks_of.join(", ");
-    let waits = format!("Each acknowledged write is on the primary and on {} of {names}", status.acks);
+    let waits =
+        format!("Each acknowledged write is on the primary and on {}", waited_for(status.acks, &status.acks_of));
     match database.durability {
         Durability::Async => format!(
             "Commits wait for no replica: a failover loses what the next primary has not received. By itself nobody takes over \
@@ -174,6 +174,11 @@ fn of_writes(database: &Database, status: &DatabaseStatus) -> String {
             format!("{waits}: no failover loses any of them by itself. Without enough of them no commit returns.")
         }
     }
+}
+
+/// How many replicas have to have a write, and which ones can.
+fn waited_for(acks: u64, of: &[String]) -> String {
+    if of.len() as u64 == acks { of.join(" and ") } else { format!("{acks} of {}", of.join(", ")) }
 }
 
 /// A write that needs a replica is out of reach of an old primary, whose replicas have left it. Else it depends on who stops it.
@@ -238,5 +243,18 @@ pub fn amount(bytes: u64) -> String {
         Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
         None if bytes == 1 => "1 byte".to_owned(),
         None => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::waited_for;
+
+    #[test]
+    fn a_number_is_said_where_there_is_a_choice() {
+        let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(waited_for(1, &of(&["n1"])), "n1");
+        assert_eq!(waited_for(2, &of(&["n1", "n2"])), "n1 and n2");
+        assert_eq!(waited_for(1, &of(&["n1", "n2"])), "1 of n1, n2");
     }
 }
