@@ -379,7 +379,6 @@ impl Node {
             started_at: Some(self.started_at),
             usage: process::Usage::read(),
             history: self.history.facts(),
-            events: (&self.history).into(),
             objectives: objectives::all(self),
             probes: probes::all(self),
             sessions: shared::sessions(self),

@@ -71,8 +71,8 @@ struct Writer {
     ended: std::sync::mpsc::Receiver<()>,
 }
 
-/// How the history itself is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How the history itself is, and what it alone counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Series that are kept.
     pub series: u64,
@@ -88,6 +88,10 @@ pub struct Facts {
     pub write_failures: u64,
     /// Files that were set aside because they were damaged.
     pub files_damaged: u64,
+    /// Runs of probes since the start of the process, as nodes judge them together, by name.
+    pub probes: Vec<(Arc<str>, Added)>,
+    /// Seconds of groups of databases since then, those of reads as `GROUP/read`.
+    pub databases: Vec<(Arc<str>, Added)>,
 }
 
 impl History {
@@ -137,11 +141,6 @@ impl History {
         lock(&self.shared.store).add(series, counts);
     }
 
-    /// What was added to the series of a kind since the start of the process, by name: counters for those who gather them.
-    pub fn added(&self, kind: Kind) -> Vec<(Arc<str>, Added)> {
-        lock(&self.shared.store).added(kind)
-    }
-
     /// What happened in the `span` before `now`, from the finest steps that reach back so far. Steps count whole.
     pub fn window(&self, series: &Series, span: Duration, now: u64) -> Counts {
         lock(&self.shared.store).window(series, span.as_secs(), now)
@@ -160,8 +159,13 @@ impl History {
 
     /// How the history itself is.
     pub fn facts(&self) -> Facts {
-        let (series, series_dropped, memory_bytes) = lock(&self.shared.store).facts();
+        let ((series, series_dropped, memory_bytes), probes, databases) = {
+            let store = lock(&self.shared.store);
+            (store.facts(), store.added(Kind::Probe), store.added(Kind::Database))
+        };
         Facts {
+            probes,
+            databases,
             series,
             series_dropped,
             memory_bytes,

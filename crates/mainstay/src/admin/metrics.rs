@@ -10,7 +10,6 @@ mod checks;
 mod cluster;
 mod database_listeners;
 mod databases;
-mod events;
 mod exemplars;
 mod format;
 mod history;
@@ -51,7 +50,6 @@ use crate::admin::shared::{OpinionsStatus, SessionsStatus};
 use crate::admin::snapshot::health_word;
 
 pub use cluster::ClusterFacts;
-pub use events::Events;
 pub use format::Format;
 pub use shared_config::SharedFacts;
 
@@ -80,8 +78,6 @@ pub struct Facts {
     pub usage: Usage,
     /// How its history is.
     pub history: mainstay_observe::history::Facts,
-    /// What objectives of probes and of databases count: judged runs, and seconds.
-    pub events: Events,
     /// How its objectives stand.
     pub objectives: Vec<ObjectiveStatus>,
     /// How its synthetic probes stand.
@@ -145,7 +141,6 @@ impl Collector for Scrape {
         families.cluster(self.facts.cluster.as_ref())?;
         families.databases(&self.facts.databases)?;
         families.history(&self.facts)?;
-        families.events(&self.facts.events)?;
         families.objectives(&self.facts)?;
         families.probes(&self.facts)?;
         families.alerts(self.facts.alerts.as_deref())?;

@@ -78,7 +78,7 @@ fn what_was_kept_is_there_after_a_restart_and_goes_on() {
     feed_at_its_pace(&history, start, 60, 10);
     history.add(&Series::new(Kind::Probe, "login"), &Counts { requests: 5, errors: 1, ..Counts::default() });
     history.sample(start + 3_600, [(Kind::Route, "shop", at_second(3_600, 10))]);
-    assert_eq!(history.added(Kind::Probe), [("login".into(), Added { events: 5, bad: 1 })]);
+    assert_eq!(history.facts().probes, [("login".into(), Added { events: 5, bad: 1 })]);
     history.close();
     assert_eq!(history.facts().batches_lost, 0);
 
@@ -89,7 +89,7 @@ fn what_was_kept_is_there_after_a_restart_and_goes_on() {
     assert_eq!(counts.requests, 36_000 + 590);
     let probe = again.window(&Series::new(Kind::Probe, "login"), Duration::from_secs(7_200), start + 3_661);
     assert_eq!((probe.requests, probe.errors), (5, 1));
-    assert_eq!(again.added(Kind::Probe), [], "they count from the start of the process");
+    assert_eq!(again.facts().probes, [], "they count from the start of the process");
     again.close();
 }
 
