@@ -22,6 +22,8 @@ pub struct Local {
     pub rewinds: u32,
     /// Copies that have failed since it last followed.
     pub clones: u32,
+    /// Whom it is told to stream from; `None`: nobody, or that is not known.
+    pub upstream: Option<String>,
     /// Where it is, if it is to follow, gets nothing, and has not come any further for a while.
     pub stuck_at: Option<Lsn>,
 }
@@ -188,11 +190,13 @@ fn start_to_lead(local: &Local, plan: &Plan) -> Action {
     Action::StartReplica { of: None }
 }
 
-/// One that lacks something before it can let anybody in, which its primary no longer has, would wait for it for ever.
+/// One that lacks something before it can let anybody in would wait for it for ever if its primary no longer has it, or if it waits
+/// for it from somebody else. Stopped, it can be compared with its primary.
 fn stay_starting(me: &str, local: &Local, plan: &Plan, source: Option<&Report>) -> Action {
-    let is_to_follow = matches!(&plan.phase, Phase::Serving { primary } if primary != me);
-    let is_in_vain = source.is_some_and(|report| is_out_of_reach(local, report));
-    if is_to_follow && is_in_vain { Action::Stop(Stop::Fast) } else { Action::Wait }
+    let (Phase::Serving { primary }, Some(report)) = (&plan.phase, source) else { return Action::Wait };
+    let is_astray = local.report.stalled && local.upstream.as_ref() != Some(primary);
+    let is_in_vain = primary != me && (is_astray || is_out_of_reach(local, report));
+    if is_in_vain { Action::Stop(Stop::Fast) } else { Action::Wait }
 }
 
 fn start_to_follow(me: &str, local: &Local, plan: &Plan, source: Option<&Report>) -> Action {

@@ -262,10 +262,10 @@ proptest! {
     #[test]
     fn an_agent_leads_only_within_its_session_and_stops_when_it_must_not(
         report in reports(), leads in any::<bool>(), before in plans(), source in prop::option::of(reports()),
-        engine in engines(), (rewinds, clones, stuck_at) in (0u32..4, 0u32..5, prop::option::of(0u64..100)), until in prop::option::of(0u64..10), me in names()
+        engine in engines(), (rewinds, clones, stuck_at, upstream) in (0u32..4, 0u32..5, prop::option::of(0u64..100), prop::option::of(names())), until in prop::option::of(0u64..10), me in names()
     ) {
         let now = Moment::from_millis(5);
-        let local = Local { engine, report, leads, rewinds, clones, stuck_at };
+        let local = Local { engine, report, leads, rewinds, clones, upstream, stuck_at };
         let deadline = until.map(Moment::from_millis);
         let may_act = deadline.is_some_and(|deadline| now < deadline);
         let action = step(&me, &local, &before, source.as_ref(), deadline, now);

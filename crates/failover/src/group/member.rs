@@ -207,6 +207,7 @@ impl<E: Executor> Member<E> {
             leads: true,
             rewinds: 0,
             clones: 0,
+            upstream: None,
             stuck_at: None,
         });
         local.report.server = Server::Unknown;

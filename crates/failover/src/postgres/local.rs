@@ -43,6 +43,7 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         Err(error) => {
             let starts = error.is_of_a_start() && !instance.leads && replays(instance).await;
             report.server = if starts { Server::Starting } else { Server::Unknown };
+            report.stalled = starts && instance.receiver.is_dry();
             knock(instance).await?;
             return Ok(report);
         }
@@ -56,7 +57,11 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         instance.sync = None;
         report.timeline = seen.timeline.max(control::newest_segment(&settings));
         report.server = Server::Replica { upstream: instance.upstream.clone() };
-        note_receipt(instance, seen.receiver, seen.position);
+        if instance.upstream.is_some() {
+            note_receipt(instance, seen.receiver, seen.position);
+        } else {
+            instance.receiver.forget();
+        }
         report.stalled = instance.receiver.is_dry();
     } else {
         report.timeline = seen.timeline;
@@ -95,14 +100,13 @@ async fn replays(instance: &mut Instance) -> bool {
     true
 }
 
-/// Remembers where it is, and which process receives from whom it is told to stream from, if one does.
+/// Remembers where it is, and which process receives, if one does.
 fn note_receipt(instance: &mut Instance, process: Option<i32>, position: Lsn) {
-    let Some(upstream) = instance.upstream.clone() else {
-        instance.receiver.forget();
-        return;
-    };
     let mut receiver = std::mem::take(&mut instance.receiver);
-    let why = || format!("it receives nothing from {upstream}: {}", log::of_late(&instance.settings));
+    let why = || {
+        let from = instance.upstream.as_deref().unwrap_or("anybody, and lets nobody in before it does");
+        format!("it receives nothing from {from}: {}", log::of_late(&instance.settings))
+    };
     receiver.look(process, position, Instant::now(), why);
     instance.receiver = receiver;
     if instance.note_copies()

@@ -267,8 +267,8 @@ impl Executor for Instance {
             (self.rewinds, self.clones) = (0, 0);
         }
         let (rewinds, clones) = (self.rewinds, self.clones);
-        let (leads, stuck_at) = (self.leads, self.receiver.stuck_at());
-        Ok(Local { engine: Engine::Postgres, report, leads, rewinds, clones, stuck_at })
+        let (leads, upstream, stuck_at) = (self.leads, self.upstream.clone(), self.receiver.stuck_at());
+        Ok(Local { engine: Engine::Postgres, report, leads, rewinds, clones, upstream, stuck_at })
     }
 
     async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {

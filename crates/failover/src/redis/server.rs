@@ -251,7 +251,7 @@ impl Executor for Instance {
         let report = local::look(self, said).await?;
         crate::log::bound(&Files(&self.settings).log());
         let (leads, clones) = (self.leads, self.clones);
-        Ok(Local { engine: Engine::Redis, report, leads, rewinds: 0, clones, stuck_at: None })
+        Ok(Local { engine: Engine::Redis, report, leads, rewinds: 0, clones, upstream: None, stuck_at: None })
     }
 
     async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {

@@ -101,7 +101,7 @@ impl Node {
             licence: if self.confirmed { 0 } else { self.seen.licence.since },
             ..Report::new(server)
         };
-        Local { engine: self.engine, report, leads, rewinds: 0, clones: 0, stuck_at: None }
+        Local { engine: self.engine, report, leads, rewinds: 0, clones: 0, upstream: None, stuck_at: None }
     }
 }
 

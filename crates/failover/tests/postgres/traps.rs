@@ -1,6 +1,7 @@
 //! What PostgreSQL does that one who writes a failover for it does not expect, on real servers. Further ones: what a commit that
 //! waits is told (trap 3, `postgres.rs` and the end-to-end tests), what stands in the data directory (trap 2, `work.rs`).
 
+use std::os::unix::fs::{MetadataExt, chown};
 use std::time::Duration;
 
 use mainstay_core::database::agent::{Action, Local, Stop, step};
@@ -29,6 +30,7 @@ async fn traps() {
     a_lag_limit_does_not_bound_what_is_lost_and_a_crashed_primary_is_rewound(&mut group).await;
     a_replica_whose_primary_has_no_more_what_it_lacks_is_copied(&mut group).await;
     a_replica_that_lacks_what_its_data_begin_with_is_copied(&mut group).await;
+    a_replica_that_waits_for_the_log_of_a_former_primary_is_led_to_the_new_one(&mut group).await;
     nobody_rewinds_before_the_new_primary_has_written_a_checkpoint(&mut group).await;
     group.stop().await;
 }
@@ -116,8 +118,18 @@ async fn a_replica_that_lacks_what_its_data_begin_with_is_copied(group: &mut Gro
     let replica = group.nodes[away].settings.clone();
     eventually("it is gone", || !all_of(&replica).runs()).await;
     forget(&settings, NAMES[away]).await;
-    // A copy of the files alone, which are consistent only with the log that was written meanwhile.
-    let session = session(&settings).await;
+    copy_files(&settings, &replica).await;
+    use_up_the_log(&settings).await;
+    group.power_on(away);
+    let is_copied = |group: &Group| group.nodes[away].did.iter().any(|did| matches!(did, Action::Clone { .. }));
+    group.until("its copy", |group| is_copied(group) && group.is_whole(2)).await;
+    let did = &group.nodes[away].did;
+    assert!(matches!(did[0], Action::StartReplica { of: Some(_) }), "it was tried as it was: {did:?}");
+}
+
+/// Gives a server that is down the files of a primary alone, which are consistent only with the log that was written meanwhile.
+async fn copy_files(settings: &Settings, replica: &Settings) {
+    let session = session(settings).await;
     session.execute("SELECT pg_backup_start('files', true)", &[]).await.expect("it serves");
     std::fs::remove_dir_all(&replica.data_dir).expect("its data");
     let copied = std::process::Command::new("cp").arg("-a").args([&settings.data_dir, &replica.data_dir]).status();
@@ -129,13 +141,26 @@ async fn a_replica_that_lacks_what_its_data_begin_with_is_copied(group: &mut Gro
     let segments = std::fs::read_dir(&log).expect("its log").map(|entry| entry.expect("an entry").path());
     segments.filter(|path| path.is_file()).for_each(|path| std::fs::remove_file(path).expect("a segment"));
     std::fs::remove_file(replica.data_dir.join("postmaster.pid")).expect("the other one's");
-    std::fs::write(replica.data_dir.join("backup_label"), label).expect("a label");
-    use_up_the_log(&settings).await;
+    let file = replica.data_dir.join("backup_label");
+    std::fs::write(&file, label).expect("a label");
+    // As all that a server reads, it belongs to the server's user.
+    let owner = replica.data_dir.metadata().expect("its data");
+    chown(&file, Some(owner.uid()), Some(owner.gid())).expect("the label is its own");
+}
+
+/// It was made to go on from one that has been replaced since, and lets nobody in before it has what it lacks.
+async fn a_replica_that_waits_for_the_log_of_a_former_primary_is_led_to_the_new_one(group: &mut Group) {
+    let leads = primary(group);
+    let [away, other] = others(leads);
+    group.power_off(away);
+    let (settings, replica) = (group.nodes[leads].settings.clone(), group.nodes[away].settings.clone());
+    eventually("it is gone", || !all_of(&replica).runs()).await;
+    copy_files(&settings, &replica).await;
     group.power_on(away);
-    let is_copied = |group: &Group| group.nodes[away].did.iter().any(|did| matches!(did, Action::Clone { .. }));
-    group.until("its copy", |group| is_copied(group) && group.is_whole(2)).await;
+    carry_out(group, away, &Action::StartReplica { of: Some(NAMES[other].to_owned()) }).await;
+    group.until("its return", |group| group.is_whole(2)).await;
     let did = &group.nodes[away].did;
-    assert!(matches!(did[0], Action::StartReplica { of: Some(_) }), "it was tried as it was: {did:?}");
+    assert_eq!(did[0], Action::Stop(Stop::Fast), "{did:?}");
 }
 
 /// Has a primary keep nothing for a replica that is gone.

@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn a_replica_that_can_get_nothing_more_is_stopped_and_copied() {
         let follows = report(Server::Replica { upstream: Some("a".to_owned()) });
-        let (engine, leads) = (Engine::Postgres, false);
-        let local = Local { engine, report: follows, leads, rewinds: 0, clones: 0, stuck_at: Some(5) };
+        let (engine, leads, upstream) = (Engine::Postgres, false, Some("a".to_owned()));
+        let local = Local { engine, report: follows, leads, rewinds: 0, clones: 0, upstream, stuck_at: Some(5) };
         let next = |local: &Local, kept_from| {
             let source = Report { kept_from, ..report(Server::Primary) };
             step("b", local, &serving(Pause::Off), Some(&source), None, Moment::ZERO)
@@ -158,5 +158,26 @@ mod tests {
         let starting = Local { report: report(Server::Starting), ..local };
         assert_eq!(next(&starting, Some(5)), Action::Wait);
         assert_eq!(next(&starting, Some(6)), Action::Stop(Stop::Fast));
+    }
+
+    #[test]
+    fn a_replica_that_starts_and_waits_for_somebody_elses_log_is_stopped_and_led_to_the_primary() {
+        let local = |stalled, upstream: Option<&str>| Local {
+            engine: Engine::Postgres,
+            report: Report { stalled, ..report(Server::Starting) },
+            leads: false,
+            rewinds: 0,
+            clones: 0,
+            upstream: upstream.map(str::to_owned),
+            stuck_at: None,
+        };
+        let next =
+            |local: &Local| step("b", local, &serving(Pause::Off), Some(&report(Server::Primary)), None, Moment::ZERO);
+        assert_eq!(next(&local(false, Some("c"))), Action::Wait, "it comes further");
+        assert_eq!(next(&local(true, Some("a"))), Action::Wait);
+        assert_eq!(next(&local(true, Some("c"))), Action::Stop(Stop::Fast));
+        assert_eq!(next(&local(true, None)), Action::Stop(Stop::Fast));
+        let stopped = Local { report: report(Server::Stopped { clean: None }), ..local(true, None) };
+        assert_eq!(next(&stopped), Action::StartReplica { of: Some("a".to_owned()) });
     }
 }
