@@ -94,13 +94,14 @@ struct Harm {
 impl Trial {
     /// A fault, what follows from it, and its end; answers how long nobody acknowledged.
     pub fn befall(&mut self, fault: Fault) -> Duration {
-        let primary = if fault == Fault::Planner { self.planned_for_by_another() } else { self.settled() };
-        let term = self.term();
         if fault.is_of_a_server_that_hangs() {
             // The trial's own failovers are no reason to wait for the next one.
             std::thread::sleep(self.calm_at.saturating_duration_since(Instant::now()));
         }
         std::thread::sleep(random(Duration::from_secs(1)));
+        // Who plans may change at any time on a busy machine.
+        let primary = if fault == Fault::Planner { self.planned_for_by_another() } else { self.settled() };
+        let term = self.term();
         let (began, replaced) = (Instant::now(), self.replaced());
         let harm = self.strike(fault, primary);
         // What was on its way when it happened does not count as going on.
