@@ -54,7 +54,8 @@ pub struct Report {
     pub checkpointed: bool,
     /// As primary: [`super::Plan::sync_since`] of what is in force, once everything acknowledged before is on enough of its names.
     pub sync: Option<u64>,
-    /// As replica: it is told to stream from somebody, and has received nothing for a while.
+    /// As replica: it is told to stream from somebody, and has received nothing for a while. While it starts: nor has it come any
+    /// further by itself.
     #[serde(default)]
     pub stalled: bool,
     /// As primary: where the log begins that it still has. Whoever lacks something from before that has to be copied anew; `None`:
