@@ -82,6 +82,19 @@ impl Error {
         matches!(self, Self::Query { source, .. } if source.code() == Some(&SqlState::CANNOT_CONNECT_NOW))
     }
 
+    /// Whether the server, which runs, has not said anything: one that hangs takes as many connections as may wait for it, and then none.
+    pub(crate) fn is_silence(&self) -> bool {
+        let is_full = |source: &io::Error| source.kind() == io::ErrorKind::WouldBlock;
+        match self {
+            Self::Late { .. } => true,
+            Self::System { source, .. } => is_full(source),
+            Self::Query { source, .. } => {
+                std::error::Error::source(source).and_then(|source| source.downcast_ref()).is_some_and(is_full)
+            }
+            _other => false,
+        }
+    }
+
     pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::System { what, source }

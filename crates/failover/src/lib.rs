@@ -11,6 +11,7 @@ pub mod group;
 mod log;
 pub mod postgres;
 pub mod redis;
+mod silence;
 
 pub use error::Error;
 pub use executor::{Discarded, Executor};

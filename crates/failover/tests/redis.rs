@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use group::{Group, connect};
-use mainstay_core::database::agent::Action;
+use mainstay_core::database::agent::{Action, Stop};
 use mainstay_core::database::{Request, Risk, Server};
 use rustix::process::Signal;
 
@@ -140,6 +140,14 @@ async fn a_crash_of_the_server_alone_makes_another_one_primary_and_an_empty_one_
 async fn a_frozen_one_is_ended_and_a_host_without_power_replaced() {
     let mut group = Group::new("").await;
     group.write(0..50);
+    let hangs = 2;
+    group.nodes[hangs].did.clear();
+    group.nodes[hangs].signal(Signal::STOP);
+    group.until("its silence", |group| group.nodes[hangs].server() == Some(&Server::Unknown)).await;
+    group.until("its start", |group| group.is_whole(2)).await;
+    assert!(group.nodes[hangs].did(|action| *action == Action::Stop(Stop::Immediate)));
+    assert_eq!(group.has(hangs, 0..50), 50);
+
     group.nodes[0].signal(Signal::STOP);
     group.request = Some(Request::Failover { to: None });
     group.until("a failover", |group| group.is_whole(2) && !group.serves("a")).await;

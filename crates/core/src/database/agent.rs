@@ -18,6 +18,8 @@ pub struct Local {
     pub report: Report,
     /// It takes writes, or will once it has started.
     pub leads: bool,
+    /// It runs, and has answered nothing for so long that a start is expected to do better.
+    pub hung: bool,
     /// Rewinds that have failed since it last followed.
     pub rewinds: u32,
     /// Copies that have failed since it last followed.
@@ -128,7 +130,7 @@ pub fn step(
     let leads = plan.leader() == Some(me) && may_act;
     match &local.report.server {
         Server::Starting => stay_starting(me, local, plan, source),
-        Server::Unknown => Action::Wait,
+        Server::Unknown => end_what_hangs(me, local, plan, source),
         Server::Empty => match &plan.phase {
             Phase::Founding { .. } if leads => Action::Found { term: plan.term, sync: plan.sync.clone() },
             Phase::Serving { primary } if primary != me && source.is_some() => clone(local, primary),
@@ -197,6 +199,17 @@ fn stay_starting(me: &str, local: &Local, plan: &Plan, source: Option<&Report>) 
     let is_astray = local.report.stalled && local.upstream.as_ref() != Some(primary);
     let is_in_vain = primary != me && (is_astray || is_out_of_reach(local, report));
     if is_in_vain { Action::Stop(Stop::Fast) } else { Action::Wait }
+}
+
+/// A replica that hangs starts again, unless what it has might be wanted and would be gone with its process. In a pause it is the
+/// operator's.
+fn end_what_hangs(me: &str, local: &Local, plan: &Plan, source: Option<&Report>) -> Action {
+    let is_spare = match &plan.phase {
+        Phase::Serving { primary } => primary != me && source.is_some(),
+        Phase::Electing { .. } => local.engine.outlives_crashes(),
+        Phase::Promoting { .. } | Phase::Yielding { .. } | Phase::Founding { .. } => false,
+    };
+    if local.hung && is_spare && !plan.licence.is_held() { Action::Stop(Stop::Immediate) } else { Action::Wait }
 }
 
 fn start_to_follow(me: &str, local: &Local, plan: &Plan, source: Option<&Report>) -> Action {

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mainstay_core::database::agent::{Action, Local, conforms, step};
+use mainstay_core::database::agent::{Action, Local, Stop, conforms, step};
 use mainstay_core::database::lineage::{Lineage, compare};
 use mainstay_core::database::{
     Before, Branch, Candidate, Durability, Engine, Licence, Member, Observation, Pause, Phase, Plan, Policy,
@@ -261,11 +261,11 @@ proptest! {
 
     #[test]
     fn an_agent_leads_only_within_its_session_and_stops_when_it_must_not(
-        report in reports(), leads in any::<bool>(), before in plans(), source in prop::option::of(reports()),
+        report in reports(), (leads, hung) in any::<(bool, bool)>(), before in plans(), source in prop::option::of(reports()),
         engine in engines(), (rewinds, clones, stuck_at, upstream) in (0u32..4, 0u32..5, prop::option::of(0u64..100), prop::option::of(names())), until in prop::option::of(0u64..10), me in names()
     ) {
         let now = Moment::from_millis(5);
-        let local = Local { engine, report, leads, rewinds, clones, upstream, stuck_at };
+        let local = Local { engine, report, leads, hung, rewinds, clones, upstream, stuck_at };
         let deadline = until.map(Moment::from_millis);
         let may_act = deadline.is_some_and(|deadline| now < deadline);
         let action = step(&me, &local, &before, source.as_ref(), deadline, now);
@@ -305,6 +305,10 @@ proptest! {
             let is_led = |source: &Report| source.server == Server::Primary && *of != me
                 && compare(&local.report, source) == Lineage::Beginning;
             prop_assert!(source.as_ref().is_some_and(is_led), "nothing is followed that its data is no beginning of");
+        }
+        if !leads && local.report.server == Server::Unknown && action != Action::Wait {
+            prop_assert!(hung && !before.licence.is_held() && action == Action::Stop(Stop::Immediate), "{:?}", action);
+            prop_assert!(engine == Engine::Postgres || before.serving().is_some_and(|primary| primary != me));
         }
         if action == Action::Resign {
             let is_certain = matches!(local.report.server, Server::Stopped { clean: Some(_) });

@@ -205,12 +205,14 @@ impl<E: Executor> Member<E> {
             engine: self.engine,
             report: Report::new(Server::Unknown),
             leads: true,
+            hung: false,
             rewinds: 0,
             clones: 0,
             upstream: None,
             stuck_at: None,
         });
         local.report.server = Server::Unknown;
+        local.hung = false;
         local.leads |= may_lead;
     }
 

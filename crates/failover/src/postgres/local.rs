@@ -34,13 +34,18 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         return Ok(report);
     }
     if instance.postmaster.is_none() {
+        instance.silence.forget();
         instance.sync = None;
         report.position = instance.standing.position;
         return Ok(stopped(&settings, report).await);
     }
     let seen = match query::state(&settings).await {
-        Ok(seen) => seen,
+        Ok(seen) => {
+            instance.silence.heard(Instant::now());
+            seen
+        }
         Err(error) => {
+            instance.silence.failed(&error, instance.leads, Instant::now());
             let starts = error.is_of_a_start() && !instance.leads && replays(instance).await;
             report.server = if starts { Server::Starting } else { Server::Unknown };
             report.stalled = starts && instance.receiver.is_dry();

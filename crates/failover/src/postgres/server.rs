@@ -12,6 +12,7 @@ use super::process::{AT_ONCE, LONG, Postmaster, SHORT, all_of, end_all, run};
 use super::receiver::Receiver;
 use super::retry::Retry;
 use super::{REPLICATION_ROLE, SUPERUSER, Settings, control, local, log, query, slots};
+use crate::silence::Silence;
 use crate::{Discarded, Error, Executor};
 
 /// How long a start, a promotion or a checkpoint may take.
@@ -49,6 +50,8 @@ pub struct Instance {
     tended: Option<Instant>,
     /// What it receives as a replica.
     pub(super) receiver: Receiver,
+    /// Whether it answers.
+    pub(super) silence: Silence,
     /// Writes rows while it is primary.
     probe: Option<Probe>,
     /// When it was tried last to be let in by a server that somebody else has started.
@@ -82,6 +85,7 @@ impl Instance {
             retry: Retry::default(),
             discarded: None,
             tended: None,
+            silence: Silence::default(),
             probe: None,
             knocked: None,
         })
@@ -268,7 +272,8 @@ impl Executor for Instance {
         }
         let (rewinds, clones) = (self.rewinds, self.clones);
         let (leads, upstream, stuck_at) = (self.leads, self.upstream.clone(), self.receiver.stuck_at());
-        Ok(Local { engine: Engine::Postgres, report, leads, rewinds, clones, upstream, stuck_at })
+        let hung = self.silence.is_hung();
+        Ok(Local { engine: Engine::Postgres, report, leads, hung, rewinds, clones, upstream, stuck_at })
     }
 
     async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {
@@ -307,10 +312,11 @@ impl Executor for Instance {
         // It is waited for, if it is our child.
         let _ended = self.postmaster.as_mut().map(Postmaster::runs);
         (self.postmaster, self.leads, self.promoting, self.sync) = (None, false, false, None);
+        self.silence.end(Instant::now());
     }
 
     fn trouble(&self) -> Option<&str> {
-        self.receiver.why()
+        self.silence.why().or(self.receiver.why())
     }
 
     fn process(&mut self) -> Option<u32> {

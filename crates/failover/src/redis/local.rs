@@ -51,14 +51,20 @@ pub(super) async fn look(instance: &mut Instance, said: u64) -> Result<Report, E
         ..Report::new(Server::Empty)
     };
     if instance.process.is_none() {
+        instance.silence.forget();
         instance.sync = None;
         return Ok(stopped(instance, report));
     }
     knock(instance).await?;
-    let Ok(info) = info(&instance.settings).await else {
-        report.server = Server::Unknown;
-        return Ok(report);
+    let info = match info(&instance.settings).await {
+        Ok(info) => info,
+        Err(error) => {
+            instance.silence.failed(&error, instance.leads, Instant::now());
+            report.server = Server::Unknown;
+            return Ok(report);
+        }
     };
+    instance.silence.heard(Instant::now());
     if info.loads {
         report.server = Server::Starting;
         return Ok(report);

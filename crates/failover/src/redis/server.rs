@@ -11,6 +11,7 @@ use super::info::NOBODY;
 use super::process::Process;
 use super::{Settings, count, local, snapshot};
 use crate::executor::Discarded;
+use crate::silence::Silence;
 use crate::{Error, Executor};
 
 /// How long a start may take before it is only looked at whether it has come up.
@@ -44,6 +45,8 @@ pub struct Instance {
     pub(super) sync: Option<u64>,
     pub(super) clones: u32,
     discarded: Option<Discarded>,
+    /// Whether it answers.
+    pub(super) silence: Silence,
     /// When it was tried last to be let in by a server that somebody else has started.
     pub(super) knocked: Option<Instant>,
 }
@@ -66,8 +69,8 @@ impl Instance {
         // Whether it takes writes is seen when it is asked; until then the worse is assumed.
         let leads = process.is_some();
         let (written, gated) = (standing.position, standing.led.is_some());
-        let (sync, clones, discarded, knocked) = (None, 0, None, None);
-        Ok(Self { settings, process, standing, written, leads, gated, sync, clones, discarded, knocked })
+        let (sync, clones, discarded, silence, knocked) = (None, 0, None, Silence::default(), None);
+        Ok(Self { settings, process, standing, written, leads, gated, sync, clones, discarded, silence, knocked })
     }
 
     /// Written before anything happens, so that whoever comes back knows that its data may have gone its own way.
@@ -251,7 +254,8 @@ impl Executor for Instance {
         let report = local::look(self, said).await?;
         crate::log::bound(&Files(&self.settings).log());
         let (leads, clones) = (self.leads, self.clones);
-        Ok(Local { engine: Engine::Redis, report, leads, rewinds: 0, clones, upstream: None, stuck_at: None })
+        let hung = self.silence.is_hung();
+        Ok(Local { engine: Engine::Redis, report, leads, hung, rewinds: 0, clones, upstream: None, stuck_at: None })
     }
 
     async fn carry_out(&mut self, action: &Action) -> Result<(), Error> {
@@ -299,6 +303,11 @@ impl Executor for Instance {
             process.kill().await;
         }
         (self.process, self.leads, self.sync) = (None, false, None);
+        self.silence.end(Instant::now());
+    }
+
+    fn trouble(&self) -> Option<&str> {
+        self.silence.why()
     }
 
     fn process(&mut self) -> Option<u32> {

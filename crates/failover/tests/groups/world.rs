@@ -101,7 +101,8 @@ impl Node {
             licence: if self.confirmed { 0 } else { self.seen.licence.since },
             ..Report::new(server)
         };
-        Local { engine: self.engine, report, leads, rewinds: 0, clones: 0, upstream: None, stuck_at: None }
+        let engine = self.engine;
+        Local { engine, report, leads, hung: false, rewinds: 0, clones: 0, upstream: None, stuck_at: None }
     }
 }
 

@@ -9,7 +9,7 @@ use mainstay_core::database::{Durability, Phase, Plan, Risk, Server};
 use mainstay_core::time::Moment;
 use mainstay_failover::Executor;
 use mainstay_failover::postgres::Settings;
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::group::{Group, NAMES, server_pid};
@@ -31,6 +31,7 @@ async fn traps() {
     a_replica_whose_primary_has_no_more_what_it_lacks_is_copied(&mut group).await;
     a_replica_that_lacks_what_its_data_begin_with_is_copied(&mut group).await;
     a_replica_that_waits_for_the_log_of_a_former_primary_is_led_to_the_new_one(&mut group).await;
+    a_replica_that_hangs_is_started_again(&mut group).await;
     nobody_rewinds_before_the_new_primary_has_written_a_checkpoint(&mut group).await;
     group.stop().await;
 }
@@ -161,6 +162,26 @@ async fn a_replica_that_waits_for_the_log_of_a_former_primary_is_led_to_the_new_
     group.until("its return", |group| group.is_whole(2)).await;
     let did = &group.nodes[away].did;
     assert_eq!(did[0], Action::Stop(Stop::Fast), "{did:?}");
+}
+
+/// Neither its postmaster nor any other of its processes says anything.
+async fn a_replica_that_hangs_is_started_again(group: &mut Group) {
+    let [hangs, _other] = others(primary(group));
+    let settings = group.nodes[hangs].settings.clone();
+    group.nodes[hangs].did.clear();
+    let frozen = server_pid(&settings).expect("it runs");
+    let pid = frozen.as_raw_nonzero();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("its processes");
+    let children: Vec<Pid> = children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
+    assert!(!children.is_empty());
+    for pid in [frozen].into_iter().chain(children) {
+        let _it_may_have_ended = kill_process(pid, Signal::STOP);
+    }
+    group.until("its silence", |group| group.nodes[hangs].server() == Some(&Server::Unknown)).await;
+    group.until("its start", |group| group.is_whole(2)).await;
+    assert_ne!(server_pid(&settings), Some(frozen));
+    let did = &group.nodes[hangs].did;
+    assert_eq!(did[0], Action::Stop(Stop::Immediate), "{did:?}");
 }
 
 /// Has a primary keep nothing for a replica that is gone.

@@ -75,6 +75,11 @@ mod tests {
         Report { term: 1, system, timeline: 1, position: 5, led, ..Report::new(server) }
     }
 
+    fn replica(report: Report) -> Local {
+        let (engine, leads, hung, upstream) = (Engine::Postgres, false, false, None);
+        Local { engine, report, leads, hung, rewinds: 0, clones: 0, upstream, stuck_at: None }
+    }
+
     fn member(node: &str, server: Option<Server>) -> Member {
         let gone_for = if server.is_none() { Duration::from_secs(30) } else { Duration::ZERO };
         Member { node: node.to_owned(), alive: server.is_some(), gone_for, report: server.map(report) }
@@ -137,8 +142,8 @@ mod tests {
     #[test]
     fn a_replica_that_can_get_nothing_more_is_stopped_and_copied() {
         let follows = report(Server::Replica { upstream: Some("a".to_owned()) });
-        let (engine, leads, upstream) = (Engine::Postgres, false, Some("a".to_owned()));
-        let local = Local { engine, report: follows, leads, rewinds: 0, clones: 0, upstream, stuck_at: Some(5) };
+        let upstream = Some("a".to_owned());
+        let local = Local { upstream, stuck_at: Some(5), ..replica(follows) };
         let next = |local: &Local, kept_from| {
             let source = Report { kept_from, ..report(Server::Primary) };
             step("b", local, &serving(Pause::Off), Some(&source), None, Moment::ZERO)
@@ -163,13 +168,8 @@ mod tests {
     #[test]
     fn a_replica_that_starts_and_waits_for_somebody_elses_log_is_stopped_and_led_to_the_primary() {
         let local = |stalled, upstream: Option<&str>| Local {
-            engine: Engine::Postgres,
-            report: Report { stalled, ..report(Server::Starting) },
-            leads: false,
-            rewinds: 0,
-            clones: 0,
             upstream: upstream.map(str::to_owned),
-            stuck_at: None,
+            ..replica(Report { stalled, ..report(Server::Starting) })
         };
         let next =
             |local: &Local| step("b", local, &serving(Pause::Off), Some(&report(Server::Primary)), None, Moment::ZERO);
@@ -179,5 +179,24 @@ mod tests {
         assert_eq!(next(&local(true, None)), Action::Stop(Stop::Fast));
         let stopped = Local { report: report(Server::Stopped { clean: None }), ..local(true, None) };
         assert_eq!(next(&stopped), Action::StartReplica { of: Some("a".to_owned()) });
+    }
+    #[test]
+    fn a_replica_that_hangs_is_ended_unless_what_it_has_may_be_wanted_and_would_be_gone() {
+        let hangs = Local { hung: true, ..replica(report(Server::Unknown)) };
+        let electing = Phase::Electing { from: "a".to_owned(), forced: None };
+        let electing = Plan { phase: electing, ..serving(Pause::Off) };
+        let source = report(Server::Primary);
+        let next =
+            |local: &Local, plan: &Plan, source: Option<&Report>| step("b", local, plan, source, None, Moment::ZERO);
+        let (ended, redis) = (Action::Stop(Stop::Immediate), Local { engine: Engine::Redis, ..hangs.clone() });
+        for local in [&hangs, &redis] {
+            assert_eq!(next(local, &serving(Pause::Off), Some(&source)), ended);
+            assert_eq!(next(local, &serving(Pause::Off), None), Action::Wait, "nobody is known to have what it has");
+            assert_eq!(next(local, &serving(Pause::On), Some(&source)), Action::Wait, "it is the operator's");
+        }
+        assert_eq!(next(&hangs, &electing, None), ended, "what it has is on its disk");
+        assert_eq!(next(&redis, &electing, None), Action::Wait);
+        let slow = Local { hung: false, ..hangs };
+        assert_eq!(next(&slow, &serving(Pause::Off), Some(&source)), Action::Wait);
     }
 }
