@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
 export MAINSTAY_SOAK=1 SOAK_SECONDS=${SOAK_SECONDS:-600} SOAK_ROUNDS=${SOAK_ROUNDS:-20}
 
-parts=(load histories cluster groups addresses slow-link flapping databases database-load admin configurations upgrades)
+parts=(load histories cluster groups addresses slow-link flapping databases database-load database-modes admin configurations upgrades)
 
 # Tests of the workspace, built as `make test` builds them. The argument is the test, what follows goes to it.
 tests() {
@@ -40,6 +40,7 @@ part() {
       "$cargo" build --locked --release -p mainstay && MAINSTAY_BIN=$PWD/target/release/mainstay tests flapping ;;
     databases) tests databases --test-threads=1 ;;
     database-load) tests database_load ;;
+    database-modes) tests database_modes ;;
     admin) # The admin interface against its own description.
       "$cargo" test --locked --workspace --test access fuzzed -- --nocapture ;;
     configurations) rounds config_release ;;

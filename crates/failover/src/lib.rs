@@ -11,7 +11,9 @@ pub mod group;
 mod log;
 pub mod postgres;
 pub mod redis;
+mod settings;
 mod silence;
 
 pub use error::Error;
 pub use executor::{Discarded, Executor};
+pub use settings::{Peer, Settings};

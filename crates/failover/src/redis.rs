@@ -24,20 +24,13 @@ mod server;
 mod snapshot;
 mod wire;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_runtime::user::User;
-
-pub use crate::postgres::Peer;
 pub use server::Instance;
 #[cfg(feature = "fuzz")]
 pub(crate) use wire::fuzz;
 
-use crate::Error;
-
-/// The user that replicas stream as, and whose password [`Settings::password`] is.
+/// The user that replicas stream as, and whose password [`password`](crate::Settings::password) is.
 pub const REPLICATION_USER: &str = "mainstay_replication";
 /// What that user may do.
 pub(crate) const REPLICATION_RIGHTS: &str = "+psync +replconf +ping +info +exists +select";
@@ -47,44 +40,15 @@ pub(crate) const AGENT: &str = "mainstay";
 pub(crate) const PROGRAM: &str = "redis-server";
 
 /// One server.
-#[derive(Clone)]
-pub struct Settings {
-    /// The node's name.
-    pub node: String,
-    /// Where `redis-server` is.
-    pub bin_dir: PathBuf,
-    /// The data directory. It is made if it is not there.
-    pub data_dir: PathBuf,
-    /// Our files: configuration, the agent's password, the socket, what is kept before a copy.
-    pub state_dir: PathBuf,
-    /// Who runs the server; `None`: whoever runs this process.
-    pub user: Option<User>,
-    /// Where it listens.
-    pub listen: SocketAddr,
-    /// The group's password, the same for all members: clients' (`requirepass`), and that of [`REPLICATION_USER`].
-    pub password: String,
-    /// The other members.
-    pub peers: Vec<Peer>,
+pub type Settings = crate::Settings<Options>;
+
+/// What only Redis has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
     /// The primary refuses writes while fewer replicas than this follow it; 0: never.
     pub min_replicas: u32,
     /// A replica that has said nothing for so long does not follow; whole seconds, at least 1.
     pub min_replicas_lag: Duration,
     /// Whether a replica that has lost its primary goes on answering reads.
     pub stale_reads: bool,
-    /// Further lines of `redis.conf`.
-    pub extra: String,
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut shown = f.debug_struct("Settings");
-        shown.field("node", &self.node).field("data_dir", &self.data_dir).field("listen", &self.listen);
-        shown.finish_non_exhaustive()
-    }
-}
-
-impl Settings {
-    pub(crate) fn peer(&self, node: &str) -> Result<&Peer, Error> {
-        self.peers.iter().find(|peer| peer.node == node).ok_or_else(|| Error::UnknownPeer(node.to_owned()))
-    }
 }

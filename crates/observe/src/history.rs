@@ -40,7 +40,7 @@ use mainstay_runtime::thread;
 
 pub use counts::{BUCKET_COUNT, Counts, Reading};
 pub use ring::Step;
-pub use series::{Kind, NotASeries, Series};
+pub use series::{Access, Kind, NotASeries, Series};
 pub use store::{Added, ENDPOINTS_MAX, MEMORY_MAX, Point, Range, WHOLE_MAX};
 
 use disk::Batch;

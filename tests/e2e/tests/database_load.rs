@@ -180,7 +180,12 @@ fn orders_under_load_lose_no_transaction_and_neither_does_a_primary_that_dies_am
     a_pause_keeps_things_as_they_are_until_it_ends(&mut trial);
     a_replica_is_copied_anew(&mut trial);
     trial.has_everything();
-    sessions_that_are_in_the_middle_of_something_when_their_primary_dies(&mut trial);
+    // Clients are told apart by how many they are.
+    let mut clients = BUSY..;
+    soak::repeat("busy sessions", || {
+        let clients = clients.next().unwrap_or(BUSY);
+        sessions_that_are_in_the_middle_of_something_when_their_primary_dies(&mut trial, clients);
+    });
 }
 
 fn a_pause_keeps_things_as_they_are_until_it_ends(trial: &mut Trial) {
@@ -223,10 +228,10 @@ fn a_replica_is_copied_anew(trial: &mut Trial) {
 
 /// Traps 3 and 6 of what goes wrong with synchronous replication: a commit whose wait was cancelled is there and is told to have
 /// succeeded, with a warning; and a session may have set that it waits for nobody. Neither is promised anything.
-fn sessions_that_are_in_the_middle_of_something_when_their_primary_dies(trial: &mut Trial) {
+fn sessions_that_are_in_the_middle_of_something_when_their_primary_dies(trial: &mut Trial, clients: u32) {
     trial.databases.settle();
-    trial.begin(BUSY, 0);
-    let (primary, sessions) = (0..ATTEMPTS).find_map(|_| begin_sessions(trial)).expect("a primary that stays");
+    trial.begin(clients, 0);
+    let (primary, sessions) = (0..ATTEMPTS).find_map(|_| begin_sessions(trial, clients)).expect("a primary that stays");
     trial.databases.power_off(primary);
     eventually("a successor", SOON, || trial.databases.primary().is_some_and(|now| now != primary));
     // Not earlier: this kernel, which has not lost its power, would still deliver what the dead server has sent.
@@ -239,7 +244,7 @@ fn sessions_that_are_in_the_middle_of_something_when_their_primary_dies(trial: &
 }
 
 /// Sessions on a primary whose replicas do not reach it any more; `None` if it did not stay primary for so long.
-fn begin_sessions(trial: &mut Trial) -> Option<(usize, Sessions)> {
+fn begin_sessions(trial: &mut Trial, clients: u32) -> Option<(usize, Sessions)> {
     let count = |client: &mut Client| {
         let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'";
         client.query_one(sessions, &[]).map_or(0, |row| row.get::<_, i64>(0))
@@ -249,7 +254,7 @@ fn begin_sessions(trial: &mut Trial) -> Option<(usize, Sessions)> {
         let primary = trial.databases.primary();
         let client = primary.and_then(|primary| trial.databases.superuser(primary).ok());
         found = primary.zip(client);
-        found.as_mut().is_some_and(|(_, client)| count(client) == i64::from(BUSY))
+        found.as_mut().is_some_and(|(_, client)| count(client) == i64::from(clients))
     });
     let (primary, mut superuser) = found.expect("just found");
     // Through its own machine: from the others it will not be reached.

@@ -8,6 +8,7 @@ use mainstay_e2e::eventually;
 use mainstay_e2e::lab::databases::{Databases, GROUP};
 use mainstay_e2e::lab::writer::{Writer, prepare, rows};
 use mainstay_e2e::lab::{Cut, signal_tree};
+use mainstay_e2e::soak;
 
 const SOON: Duration = Duration::from_secs(90);
 const NODES: usize = 5;
@@ -85,7 +86,6 @@ fn a_primary_goes_on_without_a_quorum_while_every_member_confirms_it_or_it_is_pa
     let lines = format!("durability = \"async\"\nfailsafe = true\n{stonith}");
     let mut databases = Databases::among(NODES, MEMBERS, "", &lines);
     let primary = databases.settle();
-    let other = 1 - primary;
     let mut client = databases.superuser(primary).expect("it answers");
     prepare(&mut client).expect("a table");
     client.batch_execute("GRANT ALL ON rows TO app").expect("the role is there");
@@ -93,12 +93,25 @@ fn a_primary_goes_on_without_a_quorum_while_every_member_confirms_it_or_it_is_pa
     let servers: Vec<_> = (0..MEMBERS).map(|node| databases.server(node)).collect();
     let writer = Writer::start(&databases.lab().client(), &servers, &Databases::login());
     goes_on(&writer, "the first writes");
+    soak::repeat("no quorum", || {
+        confirmed_by_every_member(&mut databases, &writer);
+        paused(&mut databases, &writer);
+    });
+    let acknowledged = writer.acknowledged();
+    let primary = databases.settle();
+    let found = rows(&mut databases.superuser(primary).expect("it answers")).expect("rows");
+    assert!(acknowledged.is_subset(&found), "{:?} are lost", acknowledged.difference(&found).collect::<Vec<_>>());
+    // What is acknowledged from here on may be on the machine alone that is cut off.
+    fenced_after_a_pause(databases, &writer, &pids);
+}
 
-    // Every member confirms the primary.
+fn confirmed_by_every_member(databases: &mut Databases, writer: &Writer) {
+    let primary = databases.settle();
+    let other = 1 - primary;
     let before = Instant::now();
-    quorum_goes(&mut databases);
+    quorum_goes(databases);
     std::thread::sleep(LONG);
-    goes_on(&writer, "writes without a quorum");
+    goes_on(writer, "writes without a quorum");
     let gap = writer.gap(before, Instant::now());
     eprintln!("confirmed: nobody acknowledged for {gap:?}");
     assert_eq!(databases.primaries(), [primary]);
@@ -108,32 +121,28 @@ fn a_primary_goes_on_without_a_quorum_while_every_member_confirms_it_or_it_is_pa
     // One that does not answer is enough to stop it.
     let agent = databases.nodes().process(other).pid();
     signal_tree(agent, "STOP");
-    eventually("it stops taking writes", SOON, || takes_writes(&databases, primary) == Some(false));
+    eventually("it stops taking writes", SOON, || takes_writes(databases, primary) == Some(false));
     signal_tree(agent, "CONT");
-    quorum_comes(&mut databases);
-    goes_on(&writer, "writes with a quorum");
+    quorum_comes(databases);
+    goes_on(writer, "writes with a quorum");
+}
 
-    // While it is paused nobody needs to be asked.
+/// Nobody needs to be asked.
+fn paused(databases: &mut Databases, writer: &Writer) {
     let primary = databases.settle();
-    let told = run(&mut databases, &["database", "pause", GROUP, "--yes"]);
+    let told = run(databases, &["database", "pause", GROUP, "--yes"]);
     assert!(told.contains("it is in force"), "{told}");
-    quorum_goes(&mut databases);
+    quorum_goes(databases);
     let agent = databases.nodes().process(1 - primary).pid();
     signal_tree(agent, "STOP");
     std::thread::sleep(LONG);
-    goes_on(&writer, "writes of a paused primary");
-    assert_eq!(takes_writes(&databases, primary), Some(true));
+    goes_on(writer, "writes of a paused primary");
+    assert_eq!(takes_writes(databases, primary), Some(true));
     signal_tree(agent, "CONT");
-    quorum_comes(&mut databases);
+    quorum_comes(databases);
     eventually("it is current", SOON, || databases.status(0)[0]["is_current"] == true);
-    let told = run(&mut databases, &["database", "resume", GROUP, "--yes"]);
+    let told = run(databases, &["database", "resume", GROUP, "--yes"]);
     assert!(told.contains("is not paused any more"), "{told}");
     databases.settle();
-    goes_on(&writer, "writes after the pause");
-    let acknowledged = writer.acknowledged();
-    let primary = databases.settle();
-    let found = rows(&mut databases.superuser(primary).expect("it answers")).expect("rows");
-    assert!(acknowledged.is_subset(&found), "{:?} are lost", acknowledged.difference(&found).collect::<Vec<_>>());
-    // What is acknowledged from here on may be on the machine alone that is cut off.
-    fenced_after_a_pause(databases, &writer, &pids);
+    goes_on(writer, "writes after the pause");
 }

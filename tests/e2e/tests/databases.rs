@@ -3,8 +3,8 @@
 //! A client writes numbered rows to each server directly, all the time. With `sync-strict`, a second primary that acknowledged
 //! something would show by rows that the group does not have in the end.
 //!
-//! Every fault three times; with `MAINSTAY_SOAK=1` `SOAK_ROUNDS` (20) times, or of them those whose names have one of the words of
-//! `SOAK_FAULTS` in them.
+//! Every fault three times; with `MAINSTAY_SOAK=1` `SOAK_ROUNDS` (20) times, or of those of `faults` the ones whose names have one of
+//! the words of `SOAK_FAULTS` in them.
 
 #[path = "databases/disks.rs"]
 mod disks;
@@ -35,9 +35,7 @@ fn rows_that_were_acknowledged_outlive_partitions_and_failovers_within_failovers
 
 /// Each of the faults as often as is wanted, in turn, so that each follows upon each other one's end.
 fn befall(faults: &[Fault]) {
-    let setting = |name: &str| std::env::var(name).unwrap_or_default();
-    let rounds = soak::or(3, setting("SOAK_ROUNDS").parse().unwrap_or(20).max(1));
-    let wanted = soak::or(String::new(), setting("SOAK_FAULTS"));
+    let wanted = soak::or(String::new(), std::env::var("SOAK_FAULTS").unwrap_or_default());
     let is_wanted = |fault: &&Fault| {
         let name = format!("{fault:?}");
         wanted.is_empty() || wanted.split(',').any(|part| name.contains(part))
@@ -48,7 +46,7 @@ fn befall(faults: &[Fault]) {
         return;
     }
     let mut trial = Trial::start("");
-    for round in 1..=rounds {
+    for round in 1..=soak::rounds() {
         for (fault, gaps) in &mut gaps {
             gaps.push(trial.befall(*fault));
             gaps.sort();

@@ -47,7 +47,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::postgres::Settings;
+    use crate::postgres::{Options, Settings};
 
     fn open(folder: &Path) -> Instance {
         let settings = Settings {
@@ -60,7 +60,7 @@ mod tests {
             password: "secret".to_owned(),
             peers: Vec::new(),
             extra: String::new(),
-            probe_rows: false,
+            options: Options::default(),
         };
         Instance::open(settings).unwrap()
     }

@@ -231,7 +231,7 @@ impl Instance {
 
     /// Rows are written in the term that it leads with, and in no other.
     fn keep_probing(&mut self, report: &Report) {
-        let term = report.led.filter(|_| self.settings.probe_rows && report.server == Server::Primary);
+        let term = report.led.filter(|_| self.settings.options.probe_rows && report.server == Server::Primary);
         if self.probe.as_ref().map(Probe::term) != term {
             self.probe = term.map(|term| Probe::begin(&self.settings, term));
         }

@@ -73,7 +73,8 @@ pub(super) async fn admit(settings: &Settings, pid: u32) -> Result<(), Error> {
     check(settings, &mut client, pid).await?;
     let secret = format!(">{}", Files(settings).secret()?);
     let password = format!(">{}", settings.password);
-    let (replicas, lag) = (settings.min_replicas.to_string(), settings.min_replicas_lag.as_secs().max(1).to_string());
+    let (replicas, lag) =
+        (settings.options.min_replicas.to_string(), settings.options.min_replicas_lag.as_secs().max(1).to_string());
     let replication = ["ACL", "SETUSER", REPLICATION_USER, "reset", "on", &password, "~*"];
     let replication: Vec<&str> = replication.into_iter().chain(REPLICATION_RIGHTS.split(' ')).collect();
     let set = ["CONFIG", "SET", "masteruser", REPLICATION_USER, "masterauth", &settings.password];

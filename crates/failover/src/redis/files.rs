@@ -93,8 +93,8 @@ impl Files<'_> {
         let settings = self.0;
         let (ip, port) = (settings.listen.ip(), settings.listen.port());
         let password = quote(&settings.password);
-        let lag = settings.min_replicas_lag.as_secs().max(1);
-        let stale = if settings.stale_reads && !gated { "yes" } else { "no" };
+        let lag = settings.options.min_replicas_lag.as_secs().max(1);
+        let stale = if settings.options.stale_reads && !gated { "yes" } else { "no" };
         let upstream = match of {
             Some(of) => {
                 let address = settings.peer(of)?.address;
@@ -119,7 +119,7 @@ impl Files<'_> {
             path(&self.socket()),
             path(&self.pid()),
             path(&settings.data_dir),
-            settings.min_replicas,
+            settings.options.min_replicas,
             self.secret()?,
             quote(&format!(">{}", settings.password)),
         );

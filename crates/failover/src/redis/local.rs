@@ -143,7 +143,7 @@ async fn learn(instance: &mut Instance, info: &Info) -> Result<(), Error> {
         // What it has is its primary's from here on.
         (instance.standing.led, instance.standing.made_up, instance.clones) = (None, None, 0);
         if instance.gated {
-            let stale = if instance.settings.stale_reads { "yes" } else { "no" };
+            let stale = if instance.settings.options.stale_reads { "yes" } else { "no" };
             let command = ["CONFIG", "SET", "replica-serve-stale-data", stale];
             // One that refuses is asked again at the next look.
             let answered = ask(&instance.settings, "to answer reads again", &command, ANSWER_WITHIN).await;

@@ -11,8 +11,8 @@ use mainstay_core::database::{
     Candidate, Durability, Engine, Member, Observation, Phase, Plan, Policy, Report, Request, Server, obstacle, plan,
 };
 use mainstay_core::time::Moment;
-use mainstay_failover::Executor;
-use mainstay_failover::postgres::{Instance, Peer, Settings};
+use mainstay_failover::postgres::{Instance, Options, Settings};
+use mainstay_failover::{Executor, Peer};
 use mainstay_runtime::user;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -72,7 +72,7 @@ pub(crate) fn settings(folder: &Path) -> Vec<Settings> {
         password: "it's a secret".to_owned(),
         peers: (0..NAMES.len()).filter(|other| *other != index).map(peer).collect(),
         extra: "shared_buffers = 16MB\nfsync = off".to_owned(),
-        probe_rows: false,
+        options: Options::default(),
     };
     (0..NAMES.len()).map(one).collect()
 }

@@ -10,8 +10,8 @@ use mainstay_core::database::{
     Candidate, Durability, Engine, Member, Observation, Phase, Plan, Policy, Report, Request, Server, obstacle, plan,
 };
 use mainstay_core::time::Moment;
-use mainstay_failover::redis::{Instance, Peer, Settings};
-use mainstay_failover::{Discarded, Executor};
+use mainstay_failover::redis::{Instance, Options, Settings};
+use mainstay_failover::{Discarded, Executor, Peer};
 use redis::{Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -66,10 +66,8 @@ fn settings(folder: &Path, extra: &str) -> Vec<Settings> {
         listen: addresses[index],
         password: PASSWORD.to_owned(),
         peers: (0..NAMES.len()).filter(|other| *other != index).map(peer).collect(),
-        min_replicas: 0,
-        min_replicas_lag: Duration::from_secs(10),
-        stale_reads: true,
         extra: extra.to_owned(),
+        options: Options { min_replicas: 0, min_replicas_lag: Duration::from_secs(10), stale_reads: true },
     };
     (0..NAMES.len()).map(one).collect()
 }

@@ -21,14 +21,13 @@ use mainstay_failover::group::handover::Handed;
 use mainstay_failover::group::member::{self, Seat};
 use mainstay_failover::group::planning;
 use mainstay_failover::group::view::{self, Feeds, Group};
-use mainstay_failover::postgres::Peer;
-use mainstay_failover::{postgres, redis};
+use mainstay_failover::{Peer, Settings, postgres, redis};
 use mainstay_runtime::task::{self, Kind, Task};
 use mainstay_runtime::user::{self, User};
 use tokio::sync::watch;
 
 use super::Context;
-use crate::config::database::{Database, Server};
+use crate::config::database::{Database, Member, Server};
 
 /// After a server's files could not be prepared.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -175,52 +174,50 @@ enum Opened {
 }
 
 fn open(context: &Context, database: &Database, server: &Server) -> Result<Opened, String> {
+    match database.engine {
+        Engine::Postgres => {
+            let settings = settings(context, database, server, postgres::Options { probe_rows: database.probe_rows })?;
+            let instance = postgres::Instance::open(settings).map_err(|error| folders::with_causes(&error))?;
+            Ok(Opened::Postgres(Box::new(instance)))
+        }
+        Engine::Redis => {
+            let options = redis::Options {
+                min_replicas: server.redis.min_replicas,
+                min_replicas_lag: server.redis.min_replicas_lag,
+                stale_reads: server.redis.stale_reads,
+            };
+            let settings = settings(context, database, server, options)?;
+            let instance = redis::Instance::open(settings).map_err(|error| folders::with_causes(&error))?;
+            Ok(Opened::Redis(Box::new(instance)))
+        }
+    }
+}
+
+/// What this node's server is set up with, once its directories can be reached.
+fn settings<Options>(
+    context: &Context,
+    database: &Database,
+    server: &Server,
+    options: Options,
+) -> Result<Settings<Options>, String> {
     let member = database.member(&context.name).ok_or("this node is no member of the group")?;
     let password = server.password.as_ref().ok_or("`replication_password` is missing under [database.server]")?;
     let password = password.read()?;
     let user = account(server)?;
     folders::open_way(context.data_dir.as_deref(), server, user)?;
-    let peers =
-        database.others(&context.name).map(|other| Peer { node: other.node.clone(), address: other.address }).collect();
-    let bin_dir = server.programs(database.engine)?;
-    let (node, data_dir, state_dir) = (context.name.clone(), server.data_dir.clone(), server.state_dir.clone());
-    let (listen, extra) = (member.address, server.extra.clone());
-    match database.engine {
-        Engine::Postgres => {
-            let settings = postgres::Settings {
-                node,
-                bin_dir,
-                data_dir,
-                state_dir,
-                user,
-                listen,
-                password,
-                peers,
-                extra,
-                probe_rows: database.probe_rows,
-            };
-            let instance = postgres::Instance::open(settings).map_err(|error| folders::with_causes(&error))?;
-            Ok(Opened::Postgres(Box::new(instance)))
-        }
-        Engine::Redis => {
-            let settings = redis::Settings {
-                node,
-                bin_dir,
-                data_dir,
-                state_dir,
-                user,
-                listen,
-                password,
-                peers,
-                min_replicas: server.redis.min_replicas,
-                min_replicas_lag: server.redis.min_replicas_lag,
-                stale_reads: server.redis.stale_reads,
-                extra,
-            };
-            let instance = redis::Instance::open(settings).map_err(|error| folders::with_causes(&error))?;
-            Ok(Opened::Redis(Box::new(instance)))
-        }
-    }
+    let peer = |other: &Member| Peer { node: other.node.clone(), address: other.address };
+    Ok(Settings {
+        node: context.name.clone(),
+        bin_dir: server.programs(database.engine)?,
+        data_dir: server.data_dir.clone(),
+        state_dir: server.state_dir.clone(),
+        user,
+        listen: member.address,
+        password,
+        peers: database.others(&context.name).map(peer).collect(),
+        extra: server.extra.clone(),
+        options,
+    })
 }
 
 /// Who runs the server.

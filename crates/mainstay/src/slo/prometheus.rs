@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use mainstay_core::slo::{self, Rule};
-use mainstay_observe::history::Kind;
+use mainstay_observe::history::{Access, Kind};
 use mainstay_observe::slo::{Good, Objective};
 
 use crate::config::Config;
@@ -85,8 +85,8 @@ impl Selection {
 
     /// The seconds in which there was a server, or what clients of a listener wait.
     fn of_database(of: &Objective) -> Self {
-        let name = of.subject.name.as_ref();
-        let (group, access) = name.strip_suffix("/read").map_or((name, "write"), |group| (group, "read"));
+        let (group, access) = Access::of(&of.subject.name);
+        let access = access.word();
         let Good::Within(bound) = of.good else {
             let labels = format!("database=\"{group}\",access=\"{access}\"");
             return Self::of_events("mainstay_database_seconds_total", &labels);

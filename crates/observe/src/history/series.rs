@@ -50,6 +50,33 @@ impl Kind {
     }
 }
 
+/// What the names of the series of reads of databases end with.
+const READS: &str = "/read";
+
+/// Whether a database takes writes, or can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// By its primary.
+    Write,
+    /// By any of its servers.
+    Read,
+}
+
+impl Access {
+    /// The group and the access that a database's series of this name is about ([`Series::reads_of`]).
+    pub fn of(name: &str) -> (&str, Self) {
+        name.strip_suffix(READS).map_or((name, Self::Write), |group| (group, Self::Read))
+    }
+
+    /// Its name in metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Read => "read",
+        }
+    }
+}
+
 /// A series: what it is about, and of what name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series {
@@ -67,7 +94,7 @@ impl Series {
 
     /// The seconds in which a group of databases can be read; those of writes have the group's name alone.
     pub fn reads_of(group: &str) -> Self {
-        Self::new(Kind::Database, &format!("{group}/read"))
+        Self::new(Kind::Database, &format!("{group}{READS}"))
     }
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_e2e::lab::databases::Databases;
-use mainstay_e2e::{eventually, tools};
+use mainstay_e2e::{eventually, soak, tools};
 
+use crate::faults::random;
 use crate::trial::{SOON, Trial};
 
 /// Segments of 16 MiB that the primary begins while a replica of it has no room: half of such a disk.
@@ -69,20 +70,26 @@ fn give_disk(databases: &mut Databases, node: usize) -> Disk {
 #[test]
 fn a_full_disk_for_the_log_loses_nothing_on_a_replica_and_on_the_primary() {
     let mut trial = Trial::start("");
-    let first = trial.settled();
-    let node = (first + 1) % 3;
+    let node = (trial.settled() + 1) % 3;
     let disk = give_disk(&mut trial.databases, node);
-    a_replica_leaves_says_so_and_comes_back(&mut trial, node, &disk);
+    soak::repeat("a full disk", || {
+        std::thread::sleep(random(Duration::from_secs(1)));
+        a_replica_leaves_says_so_and_comes_back(&mut trial, node, &disk);
+        make_primary(&mut trial, node);
+        another_one_takes_over_from_a_primary(&mut trial, node, &disk);
+    });
+}
+
+fn make_primary(trial: &mut Trial, node: usize) {
     let asked = ["database", "switchover", "orders", "--to", &format!("n{node}"), "--yes"];
     // It is refused as long as the replica has not caught up, which nodes know a little later.
     eventually("a switchover", SOON, || {
-        let asked = trial.databases.nodes().command(first, &asked);
+        let asked = trial.databases.nodes().command((node + 1) % 3, &asked);
         eprint!("{}", String::from_utf8_lossy(&asked.stderr));
         asked.status.success()
     });
     eventually("it is primary", SOON, || trial.databases.primary() == Some(node));
     trial.settled();
-    another_one_takes_over_from_a_primary(&mut trial, node, &disk);
 }
 
 /// Has the primary begin another segment of the log, if it can.

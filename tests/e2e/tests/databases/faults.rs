@@ -239,7 +239,7 @@ impl Trial {
 }
 
 /// Some time up to this one.
-fn random(most: Duration) -> Duration {
+pub fn random(most: Duration) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     most.mul_f64(f64::from(now.subsec_nanos() % 1_000_003) / 1_000_003.0)
 }

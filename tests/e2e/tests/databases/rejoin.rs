@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use mainstay_e2e::eventually;
 use mainstay_e2e::lab::programs::{Programs, Strike};
+use mainstay_e2e::{eventually, soak};
 
-use crate::faults::PEERS;
+use crate::faults::{PEERS, random};
 use crate::trial::{SOON, Trial};
 
 /// What a node says when it begins to copy.
@@ -18,17 +18,20 @@ const REWINDS: &str = "Rewind {";
 fn members_come_back_from_the_middle_of_anything_or_say_why_not() {
     let programs = Programs::new();
     let mut trial = Trial::start(&format!("bin_dir = \"{}\"", programs.path().display()));
-    killed_in_the_middle_of_a_rewind_and_of_a_copy(&mut trial, &programs);
-    without_power_in_the_middle_of_a_rewind(&mut trial, &programs);
-    data_that_cannot_be_read_stays_out_and_says_why(&mut trial);
-    an_old_primary_with_corrupt_data_comes_back(&mut trial);
-    without_a_majority_it_can_be_read(&mut trial);
+    soak::repeat("comes back", || {
+        killed_in_the_middle_of_a_rewind_and_of_a_copy(&mut trial, &programs);
+        without_power_in_the_middle_of_a_rewind(&mut trial, &programs);
+        data_that_cannot_be_read_stays_out_and_says_why(&mut trial);
+        an_old_primary_with_corrupt_data_comes_back(&mut trial);
+        without_a_majority_it_can_be_read(&mut trial);
+    });
 }
 
 impl Trial {
     /// The primary's power goes, and another one takes over.
     fn replace(&mut self) -> usize {
         let primary = self.settled();
+        std::thread::sleep(random(Duration::from_secs(1)));
         self.databases.power_off(primary);
         // What was on its way is not what goes on.
         std::thread::sleep(Duration::from_secs(1));

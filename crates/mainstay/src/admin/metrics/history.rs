@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mainstay_observe::history::Added;
+use mainstay_observe::history::{Access, Added};
 
 use super::{Facts, Families};
 
@@ -40,15 +40,15 @@ impl Families<'_, '_> {
         self.counter(("mainstay_probe_events", help), rows)
     }
 
-    /// The series of reads are `GROUP/read`.
     fn database_seconds(&mut self, of: &[(Arc<str>, Added)]) -> fmt::Result {
         if of.is_empty() {
             return Ok(());
         }
         let rows = of.iter().flat_map(|(name, of)| {
-            let (group, access) = name.strip_suffix("/read").map_or((name.as_ref(), "write"), |group| (group, "read"));
-            outcomes(of)
-                .map(move |(outcome, count)| ([("database", group), ("access", access), ("outcome", outcome)], count))
+            let (group, access) = Access::of(name);
+            outcomes(of).map(move |(outcome, count)| {
+                ([("database", group), ("access", access.word()), ("outcome", outcome)], count)
+            })
         });
         let help =
             "Seconds of this node, bad without a server for writes or reads or with a client of theirs sent away.";
