@@ -5,7 +5,7 @@
 
 use mainstay_core::random::hash;
 
-use super::Peer;
+use crate::Peer;
 
 /// Ours begin with this; all others are left alone.
 const PREFIX: &str = "mainstay_";
