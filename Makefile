@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build dashboard screenshots test conformance lint advisories bench profile soak failover databases database-cost redis fuzz clean need-build need-lint
+.PHONY: help demo build release dashboard screenshots test conformance lint advisories bench profile soak failover databases database-cost redis fuzz clean need-build need-lint
 
 # Cargo.lock is part of the release: a build that would change it fails instead.
 CARGO ?= cargo
@@ -25,8 +25,12 @@ demo: need-build dashboard-if-possible ## build, then watch a gateway hide dying
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
 	./target/release/mainstay demo $(ARGS)
 
-build: need-build dashboard-if-possible ## the release binary, target/release/mainstay
+build: need-build dashboard-if-possible ## an optimised binary, target/release/mainstay
 	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay
+
+release: need-build dashboard-if-possible ## the binary to deploy, target/profiled/mainstay: built twice, the second time by what it did under load (half an hour)
+	@tests/install-packages.sh bench/packages.txt
+	bench/profiled.sh
 
 dashboard: need-npm ## the dashboard, dashboard/dist, which the next build puts into the binary
 	cd dashboard && npm ci && npm run build
@@ -69,11 +73,10 @@ lint: need-build need-lint ## formatting, clippy, and the licences and sources o
 advisories: need-lint ## known vulnerabilities of dependencies (fetches the advisory database)
 	$(CARGO) deny $(CARGO_FLAGS) check advisories
 
-bench: need-build ## compare with haproxy, nginx, caddy and envoy, written to bench/results/ (ARGS=--quick for a short one)
-	@tests/install-packages.sh bench/packages.txt
+bench: release ## compare `make release` with haproxy, nginx, caddy and envoy, written to bench/results/ (ARGS=--quick for a short one)
 	@bench/install-envoy.sh
-	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay -p mainstay-bench
-	./target/release/mainstay-bench --mainstay target/release/mainstay $(ARGS)
+	$(CARGO) build $(CARGO_FLAGS) --release -p mainstay-bench
+	./target/release/mainstay-bench --mainstay target/profiled/mainstay $(ARGS)
 
 profile: need-build ## what one request costs, by perf and callgrind (ARGS="--scenario tls-keep-alive" for another kind)
 	@tests/install-packages.sh bench/packages.txt

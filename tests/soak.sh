@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
 export MAINSTAY_SOAK=1 SOAK_SECONDS=${SOAK_SECONDS:-600} SOAK_ROUNDS=${SOAK_ROUNDS:-20}
 
-parts=(load histories cluster groups addresses slow-link flapping databases database-load database-modes admin configurations upgrades)
+parts=(load histories cluster groups addresses slow-link flapping databases database-load admin configurations upgrades)
 
 # Tests of the workspace, built as `make test` builds them. The argument is the test, what follows goes to it.
 tests() {
@@ -38,9 +38,9 @@ part() {
     slow-link) tests slow_link ;;
     flapping) # With what users run: an unoptimised build is slower by itself the more there is to be told.
       "$cargo" build --locked --release -p mainstay && MAINSTAY_BIN=$PWD/target/release/mainstay tests flapping ;;
-    databases) tests databases --test-threads=1 ;;
-    database-load) tests database_load ;;
-    database-modes) tests database_modes ;;
+    databases) # Whatever befalls a group.
+      tests databases --test-threads=1 rows_that_were disks:: losses:: modes:: rejoin:: ;;
+    database-load) tests databases load:: ;;
     admin) # The admin interface against its own description.
       "$cargo" test --locked --workspace --test access fuzzed -- --nocapture ;;
     configurations) rounds config_release ;;

@@ -10,10 +10,18 @@
 mod disks;
 #[path = "databases/faults.rs"]
 mod faults;
+#[path = "databases/load.rs"]
+mod load;
 #[path = "databases/losses.rs"]
 mod losses;
+#[path = "databases/modes.rs"]
+mod modes;
+#[path = "databases/objectives.rs"]
+mod objectives;
 #[path = "databases/rejoin.rs"]
 mod rejoin;
+#[path = "databases/sessions.rs"]
+mod sessions;
 #[path = "databases/trial.rs"]
 mod trial;
 

@@ -104,7 +104,10 @@ impl Said {
 pub(super) fn failed(program: &str, said: &Said) -> Error {
     let text = &said.errors;
     let from = text.char_indices().rev().nth(SAID_MAX).map_or(0, |(at, _)| at);
-    let said = text.get(from..).unwrap_or_default().trim().replace('\n', "; ");
+    let end = text.get(from..).unwrap_or_default();
+    // Half a line says nothing, if there are others.
+    let lines = if from > 0 { end.split_once('\n').map_or(end, |(_half, lines)| lines) } else { end };
+    let said = lines.trim().replace('\n', "; ");
     Error::Program { program: program.to_owned(), said }
 }
 

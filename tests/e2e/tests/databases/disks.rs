@@ -69,10 +69,11 @@ fn give_disk(databases: &mut Databases, node: usize) -> Disk {
 
 #[test]
 fn a_full_disk_for_the_log_loses_nothing_on_a_replica_and_on_the_primary() {
-    let mut trial = Trial::start("");
-    let node = (trial.settled() + 1) % 3;
-    let disk = give_disk(&mut trial.databases, node);
+    // Each time on a disk of its own, which what the one before has left does not fill.
     soak::repeat("a full disk", || {
+        let mut trial = Trial::start("");
+        let node = (trial.settled() + 1) % 3;
+        let disk = give_disk(&mut trial.databases, node);
         std::thread::sleep(random(Duration::from_secs(1)));
         a_replica_leaves_says_so_and_comes_back(&mut trial, node, &disk);
         make_primary(&mut trial, node);

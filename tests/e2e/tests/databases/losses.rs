@@ -90,7 +90,8 @@ fn a_loss_is_what_was_said(databases: &mut Databases, first: i64) -> Option<()> 
         let has_all = |mut client| rows(&mut client).is_ok_and(|rows| rows == expected);
         (0..3).all(|node| databases.superuser(node).is_ok_and(has_all))
     });
-    let probed = rows_of_probe(databases, old)?;
+    let term = databases.group()["term"].as_i64()?;
+    let probed = rows_of_probe(databases, old, term)?;
     databases.lab().part(old, SERVERS);
     let measured = write(databases, old, first + 100..first + 150)
         .and_then(|()| fill(databases, old, 200))
@@ -104,7 +105,7 @@ fn a_loss_is_what_was_said(databases: &mut Databases, first: i64) -> Option<()> 
     // Rows of the probe that nobody else gets.
     let mut unheard = 0;
     eventually("rows of the probe", SOON, || {
-        unheard = rows_of_probe(databases, old).map_or(0, |rows| rows - probed);
+        unheard = rows_of_probe(databases, old, term).map_or(0, |rows| rows - probed);
         unheard >= 3 || databases.primary() != Some(old)
     });
     let is_undisturbed = databases.primary() == Some(old);
@@ -140,12 +141,12 @@ fn a_loss_is_what_was_said(databases: &mut Databases, first: i64) -> Option<()> 
     Some(())
 }
 
-/// How many rows the probe has written there.
-fn rows_of_probe(databases: &Databases, node: usize) -> Option<i64> {
-    let sql = "SELECT coalesce(max(number), 0) FROM mainstay.probe";
+/// How many rows the probe has written there in this term.
+fn rows_of_probe(databases: &Databases, node: usize, term: i64) -> Option<i64> {
+    let sql = format!("SELECT coalesce(max(number), 0) FROM mainstay.probe WHERE term = {term}");
     let mut rows = None;
     eventually("the probe writes", SOON, || {
-        let row = databases.superuser(node).ok().and_then(|mut client| client.query_one(sql, &[]).ok());
+        let row = databases.superuser(node).ok().and_then(|mut client| client.query_one(&sql, &[]).ok());
         rows = row.map(|row| row.get(0));
         rows.is_some() || databases.primary() != Some(node)
     });

@@ -1,9 +1,6 @@
 //! Three machines with a PostgreSQL each, whose clients never pause: what operators do to the group loses no transaction, and what
 //! sessions are in the middle of when their primary dies is either acknowledged and there, or not acknowledged.
 
-#[path = "database_load/sessions.rs"]
-mod sessions;
-
 use std::os::unix::fs::MetadataExt;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -13,8 +10,9 @@ use mainstay_e2e::lab::pgbench::{self, Pgbench};
 use mainstay_e2e::lab::writer::{self, Writer};
 use mainstay_e2e::{eventually, soak};
 use postgres::Client;
-use sessions::Sessions;
 use tempfile::TempDir;
+
+use crate::sessions::Sessions;
 
 const SOON: Duration = Duration::from_secs(120);
 /// Clients that write all the time while primaries change in order, and while one dies. Together they begin so many transactions a

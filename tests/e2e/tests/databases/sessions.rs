@@ -20,7 +20,7 @@ struct Session {
     ended: Receiver<Result<(), postgres::Error>>,
 }
 
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     namespace: String,
     login: Config,
     middle: Vec<Session>,
@@ -32,7 +32,7 @@ impl Sessions {
     ///
     /// # Errors
     /// If the server goes away, as one does whose machine has no time for its lease.
-    pub(super) fn begin(databases: &Databases, node: usize, superuser: &mut Client) -> Result<Self, postgres::Error> {
+    pub(crate) fn begin(databases: &Databases, node: usize, superuser: &mut Client) -> Result<Self, postgres::Error> {
         superuser.batch_execute(TABLE)?;
         let (namespace, warnings) = (databases.lab().client(), Arc::new(Mutex::new(Vec::new())));
         let mut login = writer::to(&Databases::login(), databases.writes()[node]);
@@ -75,7 +75,7 @@ impl Sessions {
     ///
     /// # Errors
     /// As [`Self::begin`].
-    pub(super) fn commit_alone(&mut self, superuser: &mut Client) -> Result<(), postgres::Error> {
+    pub(crate) fn commit_alone(&mut self, superuser: &mut Client) -> Result<(), postgres::Error> {
         let waits = |superuser: &mut Client, what: &str| {
             let sql = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE $1";
             until("a commit waits", || {
@@ -103,7 +103,7 @@ impl Sessions {
     }
 
     /// After another one has taken over: nothing of all that is there, and nobody was told otherwise.
-    pub(super) fn end(self, mut superuser: impl FnMut() -> Option<Client>) {
+    pub(crate) fn end(self, mut superuser: impl FnMut() -> Option<Client>) {
         for session in &self.middle {
             let ended = session.ended.recv_timeout(SOON).expect("its connection has gone");
             assert!(ended.is_err(), "{} was told that all is well", session.who);
