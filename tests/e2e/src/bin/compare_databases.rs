@@ -50,71 +50,46 @@ trait Site {
     fn power_on(&mut self, node: usize);
 }
 
-impl Site for Patroni {
-    fn lab(&self) -> &Lab {
-        self.lab()
-    }
-    fn login(&self) -> Config {
-        Self::login()
-    }
-    fn writes(&self) -> Vec<SocketAddr> {
-        vec![self.writes()]
-    }
-    fn server(&self, node: usize) -> SocketAddr {
-        self.server(node)
-    }
-    fn settle(&self) {
-        self.settle();
-    }
-    fn primaries(&self) -> Vec<usize> {
-        self.primaries()
-    }
-    fn postmaster(&self, node: usize) -> Option<u32> {
-        self.postmaster(node)
-    }
-    fn signal_agent(&mut self, node: usize, signal: i32) {
-        self.agent(node).signal(signal);
-    }
-    fn power_off(&mut self, node: usize) {
-        self.power_off(node);
-    }
-    fn power_on(&mut self, node: usize) {
-        self.power_on(node);
-    }
+/// Both have it under the same names.
+macro_rules! site {
+    ($system:ty) => {
+        impl Site for $system {
+            fn lab(&self) -> &Lab {
+                self.lab()
+            }
+            fn login(&self) -> Config {
+                Self::login()
+            }
+            fn writes(&self) -> Vec<SocketAddr> {
+                self.writes()
+            }
+            fn server(&self, node: usize) -> SocketAddr {
+                self.server(node)
+            }
+            fn settle(&self) {
+                self.settle();
+            }
+            fn primaries(&self) -> Vec<usize> {
+                self.primaries()
+            }
+            fn postmaster(&self, node: usize) -> Option<u32> {
+                self.postmaster(node)
+            }
+            fn signal_agent(&mut self, node: usize, signal: i32) {
+                self.agent(node).signal(signal);
+            }
+            fn power_off(&mut self, node: usize) {
+                self.power_off(node);
+            }
+            fn power_on(&mut self, node: usize) {
+                self.power_on(node);
+            }
+        }
+    };
 }
 
-impl Site for Databases {
-    fn lab(&self) -> &Lab {
-        self.lab()
-    }
-    fn login(&self) -> Config {
-        Self::login()
-    }
-    fn writes(&self) -> Vec<SocketAddr> {
-        self.writes()
-    }
-    fn server(&self, node: usize) -> SocketAddr {
-        self.server(node)
-    }
-    fn settle(&self) {
-        self.settle();
-    }
-    fn primaries(&self) -> Vec<usize> {
-        self.primaries()
-    }
-    fn postmaster(&self, node: usize) -> Option<u32> {
-        self.postmaster(node)
-    }
-    fn signal_agent(&mut self, node: usize, signal: i32) {
-        self.nodes().process(node).signal(signal);
-    }
-    fn power_off(&mut self, node: usize) {
-        self.power_off(node);
-    }
-    fn power_on(&mut self, node: usize) {
-        self.power_on(node);
-    }
-}
+site!(Patroni);
+site!(Databases);
 
 /// What was seen of one fault.
 struct Seen {

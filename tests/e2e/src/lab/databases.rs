@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::nodes::{Engine, Nodes};
 use super::{Lab, signal_tree};
 use crate::eventually;
+use crate::process::Process;
 
 const SOON: Duration = Duration::from_secs(240);
 /// Where each node leads writes to the primary.
@@ -95,6 +96,14 @@ shared_buffers = 16MB
         databases.settle();
         databases.let_clients_in();
         databases
+    }
+
+    /// A node's process.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn agent(&mut self, node: usize) -> &mut Process {
+        self.nodes.process(node)
     }
 
     /// The machines and the nodes on them.

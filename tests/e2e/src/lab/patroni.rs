@@ -89,8 +89,8 @@ impl Patroni {
     }
 
     /// Where clients write.
-    pub fn writes(&self) -> SocketAddr {
-        (CLIENT, WRITES).into()
+    pub fn writes(&self) -> Vec<SocketAddr> {
+        vec![(CLIENT, WRITES).into()]
     }
 
     /// A node's server.
