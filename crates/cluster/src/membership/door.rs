@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::message::{JoinReply, JoinRequest, Known, decode, encode};
 use super::{Membership, MembershipError};
-use crate::coordinator::{Compare, Operation, Transaction};
+use crate::coordinator::{self, Compare, Operation, Transaction};
 use crate::identity::{Grant, TokenRecord};
 use crate::keys;
 use crate::peer::server::Doorkeeper;
@@ -19,6 +19,14 @@ const NO_TOKEN: &str = "the token is not valid: it was used, its time is over, o
 /// Answers new nodes.
 #[derive(Clone, Debug)]
 pub struct Door(pub Membership);
+
+/// Why a token could not be used up. Whether it was is not always known, and a second node must not come in by it.
+fn may_be_used(error: coordinator::Error) -> String {
+    if matches!(error, coordinator::Error::Unknown(_)) {
+        return format!("{error}; make another token with `mainstay cluster token`, and join again with that");
+    }
+    error.to_string()
+}
 
 #[async_trait]
 impl Doorkeeper for Door {
@@ -51,7 +59,7 @@ impl Door {
             [Compare::modified(key.clone(), kept.modified)],
             [Some(Operation::delete(key)), replaces].into_iter().flatten(),
         );
-        let outcome = self.0.coordinator.transact(used_up).await.map_err(|error| error.to_string())?;
+        let outcome = self.0.coordinator.transact(used_up).await.map_err(may_be_used)?;
         if !outcome.succeeded {
             return Err(NO_TOKEN.to_owned());
         }
